@@ -1,0 +1,54 @@
+"""A command as data, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TIMEOUT_EXIT_CODE = 124  # as timeout(1) has it
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Describe one command: `script` is shell text for the target's own shell.
+
+    `env` values are data, quoted by the transport, never spliced into the script. `timeout_s` None waits for ever,
+    which only a surface with a person at it may ask for. `display` is what a watcher of a pane sees
+    instead of the script; None shows the script itself.
+    """
+
+    script: str
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    stdin: bytes | None = None
+    timeout_s: float | None = 30.0
+    display: str | None = None
+    output_limit_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """Hold what came of a command.
+
+    `output` is what it wrote, byte-exact: stdout and stderr in the order they came (a pane has one stream; without
+    a pane, `stderr` has the second stream apart and `output` the first). `exit_code` is None where it can't
+    be known, never 0 for unknown; a timeout is 124 with `timed_out`. `pane_gone`: the pane went away with the command.
+    `pane_ready` False: after a timeout the prompt did not come back. `truncated`: output past the limit was dropped.
+    """
+
+    target: str
+    command: str
+    output: bytes
+    exit_code: int | None
+    duration_ms: float
+    stderr: bytes = b""
+    timed_out: bool = False
+    attempts: int = 1
+    pane_gone: bool = False
+    pane_ready: bool = True
+    truncated: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the output as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.output.decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""What performs decisions: the runner, the reconcile loop, the poller, the planner."""

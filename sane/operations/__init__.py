@@ -1,0 +1,1 @@
+"""What a person or a program asks for: deploy, promote, pause, rollback, retry, watch."""

@@ -1,0 +1,181 @@
+"""One typed coroutine function becomes a command, an MCP tool, an HTTP route and a workflow step.
+
+    @verb(access="write", destructive=True)
+    async def create_file(ctx: Context, target: Annotated[str, "where"], path: ..., *, exact: bool = False) -> Answer:
+        '''Replace a file on the target atomically.'''
+
+The first parameter is the context a surface provides. Parameters before `*` are positional on a command line, those behind
+it are options; in a tool call, a route and a workflow step all go by name. The answer is a frozen dataclass (or a dict) that `as_json`
+turns into one JSON object.
+
+A verb lives in `sane/primitives/NAME.py` as a function of that name, and is imported on first use: the
+list of names below is all that start-up pays for. A test pins the list to the files, the launchers in bin/ and the scripts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from sane.core.nearest import nearest_hint
+from sane.errors import NotFoundError, UsageError
+
+Access = Literal["read", "write", "admin"]
+VerbFunction = Callable[..., Coroutine[Any, Any, object]]
+
+# Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
+VERB_NAMES: tuple[str, ...] = (
+    "create-file",
+    "detect-platform",
+    "list-panes",
+    "run-command",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameter:
+    """Describe one argument of a verb; `kind` is one of str, int, float, bool, list (of str)."""
+
+    name: str
+    kind: str
+    required: bool
+    default: object
+    positional: bool
+    choices: tuple[str, ...]
+    help: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verb:
+    """Describe a verb to the surfaces.
+
+    `access` is the tier a caller needs; `destructive` may lose what was there; `idempotent` may be called again safely;
+    `example` is one command line for `--help`; `ok` says whether an answer counts as success (exit 0).
+    """
+
+    name: str
+    function: VerbFunction
+    summary: str
+    access: Access
+    destructive: bool
+    idempotent: bool
+    example: str
+    parameters: tuple[Parameter, ...]
+    ok: Callable[[Mapping[str, object]], bool]
+
+
+def verb(
+    *,
+    access: Access,
+    destructive: bool = False,
+    idempotent: bool = True,
+    example: str = "",
+    ok: Callable[[Mapping[str, object]], bool] | None = None,
+) -> Callable[[VerbFunction], VerbFunction]:
+    """Register what the surfaces need to know of a coroutine function; its docstring's first line is the summary."""
+
+    def register(function: VerbFunction) -> VerbFunction:
+        function.__verb__ = (access, destructive, idempotent, example, ok or answer_is_ok)  # type: ignore[attr-defined]
+        return function
+
+    return register
+
+
+def answer_is_ok(answer: Mapping[str, object]) -> bool:
+    """Return whether an answer is a success: its `status`, where it has one, is not `error`."""
+    return answer.get("status") != "error"
+
+
+def load_verb(name: str) -> Verb:
+    """Return the verb of that name, importing its module. Raises NotFoundError naming the nearest one."""
+    if name not in VERB_NAMES:
+        raise NotFoundError(f"there is no verb '{name}'", hint=nearest_hint(name, VERB_NAMES))
+    attribute = name.replace("-", "_")
+    function: VerbFunction = getattr(importlib.import_module(f"sane.primitives.{attribute}"), attribute)
+    access, destructive, idempotent, example, ok = function.__verb__  # type: ignore[attr-defined]
+    summary = (function.__doc__ or "").strip().partition("\n")[0]
+    return Verb(name, function, summary, access, destructive, idempotent, example, parameters_of(function), ok)
+
+
+def parameters_of(function: VerbFunction) -> tuple[Parameter, ...]:
+    """Return the parameters of a verb's function without its context."""
+    import inspect
+
+    hints = get_type_hints(function, include_extras=True)
+    signature = list(inspect.signature(function).parameters.values())[1:]
+    return tuple(_parameter(p, hints[p.name]) for p in signature)
+
+
+def _parameter(parameter: Any, hint: Any) -> Parameter:
+    doc, choices = "", ()
+    if hasattr(hint, "__metadata__"):
+        doc, hint = str(hint.__metadata__[0]), hint.__origin__
+    options = [t for t in get_args(hint) if t is not type(None)]
+    if type(None) in get_args(hint) and len(options) == 1:
+        hint = options[0]
+    if get_origin(hint) is Literal:
+        choices, hint = tuple(str(c) for c in get_args(hint)), str
+    kind = "list" if get_origin(hint) in (list, tuple) or parameter.kind is parameter.VAR_POSITIONAL else hint.__name__
+    required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+    default = None if parameter.default is parameter.empty else parameter.default
+    positional = parameter.kind is not parameter.KEYWORD_ONLY
+    return Parameter(parameter.name, kind, required, default, positional, choices, doc)
+
+
+def display_name(parameter: Parameter) -> str:
+    """Return a parameter's name as people write it: units live in `_s` and the like only in code."""
+    return parameter.name.removesuffix("_s")
+
+
+def convert(parameter: Parameter, value: object) -> object:
+    """Return `value` (text from a command line, or typed from JSON or YAML) as the parameter's type.
+
+    Raises UsageError with the sentence that scripts match (`timeout must be a number, got 'x'`).
+    """
+    name, text = display_name(parameter), value if isinstance(value, str) else None
+    if value is None and not parameter.required:
+        return None
+    if parameter.kind in ("int", "float"):
+        return _number(parameter.kind, name, value)
+    if parameter.kind == "bool":
+        if isinstance(value, bool):
+            return value
+        if text not in ("true", "false"):
+            raise UsageError(f"{name} must be 'true' or 'false', got '{value}'")
+        return text == "true"
+    if parameter.kind == "list":
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"{name} must be a list, got '{value}'")
+        return [str(v) for v in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if text is None:
+        raise UsageError(f"{name} must be a string, got {value!r}")
+    if parameter.choices and text not in parameter.choices:
+        raise UsageError(f"{name} must be one of {', '.join(parameter.choices)}, got '{text}'")
+    return text
+
+
+def _number(kind: str, name: str, value: object) -> float:
+    number: float | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        try:
+            number = int(value) if kind == "int" else float(value)
+        except ValueError:
+            number = None
+    if number is None or number != number or number in (float("inf"), float("-inf")):
+        raise UsageError(f"{name} must be a number, got '{value}'")
+    if number < 0:
+        raise UsageError(f"{name} must not be negative, got '{value}'")
+    return int(number) if kind == "int" else number
+
+
+def as_json(answer: object) -> dict[str, object]:
+    """Return an answer as a JSON object: fields that are None are left out."""
+    if dataclasses.is_dataclass(answer) and not isinstance(answer, type):
+        answer = dataclasses.asdict(answer)
+    if not isinstance(answer, dict):
+        raise TypeError(f"a verb answered {type(answer).__name__}, not a dataclass or a dict")
+    return {str(k): v for k, v in answer.items() if v is not None}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
