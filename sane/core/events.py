@@ -1,0 +1,101 @@
+"""Events: one envelope, and the closed table of the kinds there are.
+
+State is the fold of the durable events; progress, report, NDJSON, SSE and MCP are subscribers of the same stream.
+Events that are not durable (chunks of output, model tokens) are published and never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from sane.core.nearest import nearest_hint
+from sane.errors import UsageError
+
+
+class EventKind(NamedTuple):
+    """Describe a kind of event: whether it is stored, and the names its data must have."""
+
+    durable: bool
+    required: tuple[str, ...]
+
+
+# The one table of kinds. A kind is added here before anything can append it.
+EVENT_KINDS: dict[str, EventKind] = {
+    # a deployment and its hosts (folded by sane.core.rollout)
+    "deployment_created": EventKind(True, ("revision", "version", "hosts", "policy")),
+    "deployment_transition": EventKind(True, ("from", "to", "reason")),
+    "host_transition": EventKind(True, ("from", "to")),
+    "action_started": EventKind(True, ("operation", "action")),
+    "action_finished": EventKind(True, ("operation", "action", "outcome")),
+    "step_started": EventKind(True, ("step",)),
+    "step_finished": EventKind(True, ("step", "outcome")),
+    "health_observed": EventKind(True, ("verdict",)),
+    "lease_taken": EventKind(True, ("owner", "token")),
+    "lease_released": EventKind(True, ("owner", "token")),
+    "operator_request": EventKind(True, ("request",)),
+    "message": EventKind(True, ("text",)),
+    # published only
+    "output": EventKind(False, ("step", "text")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Record one thing that happened.
+
+    `seq` is given by the log (0 before it is appended; from 1, without gaps); `at_ms` is epoch milliseconds of the writer's clock.
+    `key` is the deployment key, `deployment` its id, `host` the host it is about; "" where it is about none. `data` is JSON.
+    Raises UsageError for an unknown kind or a missing name.
+    """
+
+    kind: str
+    at_ms: int
+    key: str = ""
+    deployment: str = ""
+    host: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seq: int = 0
+
+    def __post_init__(self) -> None:
+        kind = EVENT_KINDS.get(self.kind)
+        if kind is None:
+            raise UsageError(f"unknown event kind '{self.kind}'", hint=nearest_hint(self.kind, EVENT_KINDS))
+        absent = [name for name in kind.required if name not in self.data]
+        if absent:
+            raise UsageError(f"event '{self.kind}' lacks {', '.join(absent)}")
+
+    @property
+    def durable(self) -> bool:
+        """Return whether the log stores it."""
+        return EVENT_KINDS[self.kind].durable
+
+    def numbered(self, seq: int) -> Event:
+        """Return the event with its place in the log."""
+        return replace(self, seq=seq)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event as one JSON object, as `sane events` and SSE show it."""
+        return {
+            "seq": self.seq,
+            "at_ms": self.at_ms,
+            "kind": self.kind,
+            "key": self.key,
+            "deployment": self.deployment,
+            "host": self.host,
+            "data": dict(self.data),
+        }
+
+
+def event_from_json(value: Mapping[str, Any]) -> Event:
+    """Return the event that `as_json` wrote."""
+    return Event(
+        kind=value["kind"],
+        at_ms=value["at_ms"],
+        key=value["key"],
+        deployment=value["deployment"],
+        host=value["host"],
+        data=value["data"],
+        seq=value["seq"],
+    )

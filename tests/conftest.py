@@ -1,0 +1,31 @@
+"""Fixtures for every test: no test sees the home, tmux server or state directory of whoever runs it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """Yield an empty directory whose path is short enough for Unix sockets (about 100 bytes)."""
+    path = Path(tempfile.mkdtemp(prefix="sane", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = short_dir / "home"
+    for directory in (home, short_dir / "tmux", short_dir / "state", short_dir / "run"):
+        directory.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMUX_TMPDIR", str(short_dir / "tmux"))
+    monkeypatch.setenv("SANE_STATE_DIR", str(short_dir / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir / "run"))
+    for name in ("TMUX", "TMUX_PANE", "SSH_AUTH_SOCK", "SANE_DATABASE_URL", "TMUX_SANE_CONTEXT_HOME", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
