@@ -1,0 +1,98 @@
+"""The `sane` command: a group whose subcommands are imported only when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from sane import __version__
+from sane.core.nearest import nearest_hint
+from sane.errors import SaneError, exit_status
+
+# name -> (module:attribute, one line of help). Help is here so that `sane --help` imports no command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "deploy": ("sane.surfaces.cli.deploy:deploy", "Roll a version out to the hosts of an inventory."),
+    "retry": ("sane.surfaces.cli.deploy:retry", "Deploy again to the hosts of a deployment that need it."),
+    "deployment": ("sane.surfaces.cli.deployment:deployment", "List, inspect and steer deployments."),
+    "run": ("sane.surfaces.cli.run:run", "Run one command on many hosts and fold equal answers."),
+    "health": ("sane.surfaces.cli.health:health", "Check the hosts' health, or explain a verdict."),
+    "events": ("sane.surfaces.cli.events:events", "Show or follow the event log."),
+    "validate": ("sane.surfaces.cli.validate:validate", "Explain the mistakes in inventories and workflows."),
+    "lab": ("sane.surfaces.cli.lab:lab", "Start throwaway hosts to try things on, and break them."),
+    "doctor": ("sane.surfaces.cli.doctor:doctor", "Check what this machine has and what is missing."),
+    "completion": ("sane.surfaces.cli.completion:completion", "Print the completion script of a shell."),
+}
+
+
+class LazyGroup(click.Group):
+    """Hold subcommands by name and import each on its first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now; None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Resolve a subcommand; an unknown one is an error that names the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command '{args[0]}'. {nearest_hint(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", prog_name="sane")
+def cli() -> None:
+    """Run steps on many hosts, in tmux panes people can watch or over SSH, and tell the truth about each.
+
+    \b
+    Example:
+      sane lab up 3
+      sane deploy workflows/multi-server-deploy.yaml --inventory INVENTORY --version 1.0.0
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with the status of `sane.errors.STATUS`."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except SaneError as error:
+        show_error(error)
+        code = exit_status(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def show_error(error: SaneError) -> None:
+    """Write an error and its hint to stderr."""
+    hint = f"\n  {error.hint}" if error.hint else ""
+    click.echo(f"Error: {error.message}{hint}", err=True)
+
+
+if __name__ == "__main__":
+    main()
