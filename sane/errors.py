@@ -20,6 +20,25 @@ A non-zero exit and a timeout of a command are results, never errors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """Describe one mistake in a file: `line` and `column` are 1-based, 0 when unknown."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return `file:line: message`, as editors and people read it."""
+        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        return place + self.message
+
 
 class SaneError(Exception):
     """Say what failed, where, why and what to do next.
@@ -42,15 +61,32 @@ class UsageError(SaneError):
 
 
 class ConfigError(UsageError):
-    """Refuse a file, naming it and the line (1-based, 0 when unknown)."""
+    """Refuse a file, naming it and the line (1-based, 0 when unknown).
+
+    `problems` holds every mistake that was found; the message shows the first and lists the next ones, 20 in all.
+    """
 
     code = "config"
 
-    def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
-        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        super().__init__(place + message, hint=hint)
+    def __init__(self, message: str, *, file: str = "", line: int = 0, column: int = 0, hint: str = "") -> None:
+        problem = Problem(message, file, line, column, hint)
+        super().__init__(problem.text, hint=hint)
         self.file = file
         self.line = line
+        self.problems: tuple[Problem, ...] = (problem,)
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> ConfigError:
+        """Return one error for all the mistakes of a file; there must be at least one."""
+        first = problems[0]
+        error = cls(first.message, file=first.file, line=first.line, column=first.column, hint=first.hint)
+        error.problems = tuple(problems)
+        listed = [problem.text for problem in problems[1:20]]
+        if len(problems) > 20:
+            listed.append(f"and {len(problems) - 20} more")
+        error.message = "\n".join([error.message, *listed])
+        error.args = (error.message,)
+        return error
 
 
 class NotFoundError(UsageError):
