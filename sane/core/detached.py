@@ -83,6 +83,7 @@ sane_code() { sed -n 's/.*"exit_code":\([0-9]*\).*/\1/p' "$dir/receipt"; }
 sane_answer() {
     cat "$dir/output" 2>/dev/null
     if [ -e "$dir/receipt" ]; then exit "$(sane_code)"; fi
+    if [ -e "$dir/stopped" ]; then exit 124; fi
     echo "the step ended without a receipt" >&2
     exit 255
 }
@@ -173,6 +174,7 @@ _STOP = (
     _INSPECT
     + r"""
 [ "$state" = running ] || exit 0
+: >"$dir/stopped"
 for signal in TERM KILL; do
     kill -s "$signal" -- "-$pid" 2>/dev/null || kill -s "$signal" "$pid" 2>/dev/null || break
     for _ in 1 2 3 4 5 6 7 8 9 10; do
