@@ -1,0 +1,152 @@
+"""Run any verb as `sane-NAME`: the one program behind every executable in bin/ and every console script.
+
+One JSON value on stdout. Exit status 0 once the verb answered, 1 for a usage or lookup error and for an answer that is
+no success. A call on this machine imports no asyncio; a target `ssh:` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from sane.errors import SaneError
+from sane.surfaces.cli.arguments import Arguments, MissingArgumentError, help_text, parse_arguments, usage_line
+from sane.verbs.registry import Verb, as_json, load_verb
+
+# What scripts match where a verb does not say `Error: …` on stderr: a JSON object on stdout.
+JSON_ERRORS: dict[str, Callable[[str], dict[str, object]]] = {
+    "send-keys": lambda text: {"status": "error", "error": text},
+    "label-pane": lambda text: {"status": "error", "message": text},
+    "get-label": lambda text: {"status": "error", "message": text},
+    "detect-ssh": lambda text: {"error": text},
+}
+# Says it both ways: scripts match the sentence on stderr, and its answer is JSON whatever happened.
+BOTH_ERRORS = frozenset({"create-file"})
+USAGE_ON_STDOUT = frozenset({"check-pane-health", "wait-ready"})  # and exit 0, as they always did
+TARGET_PARAMETERS = ("target", "session")
+
+
+def main(name: str | None = None, words: Sequence[str] | None = None) -> int:
+    """Run the verb `name` (the program's own name without `sane-` when None) and return the exit status."""
+    name = (name or os.path.basename(sys.argv[0])).removeprefix("sane-")
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _run(name, words)
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    _end_on_signals()
+    try:
+        verb = load_verb(name)
+        try:
+            arguments = parse_arguments(verb, words)
+        except MissingArgumentError:
+            return _show_usage(verb)
+        if arguments.help:
+            _write(1, help_text(verb))
+            return 0
+        answer = as_json(_call(verb, arguments))
+        _write(1, render(answer, arguments))
+        return _exit_status(verb, answer, arguments)
+    except SaneError as error:
+        return _show_error(name, error)
+
+
+def _call(verb: Verb, arguments: Arguments) -> object:
+    targets = [str(arguments.values.get(name, "")) for name in TARGET_PARAMETERS]
+    if any(target.startswith("ssh:") for target in targets):
+        from sane.surfaces.context_async import call_with_asyncio
+
+        return call_with_asyncio(verb, arguments.values)
+    from sane.surfaces.context import BlockingContext
+    from sane.transports.blocking import run_blocking
+
+    context = BlockingContext()
+    try:
+        return run_blocking(verb.function(context, **arguments.values))
+    finally:
+        run_blocking(context.close())
+
+
+def render(answer: Mapping[str, object], arguments: Arguments) -> str:
+    """Return an answer as the text that was asked for."""
+    value: object = answer
+    if arguments.query:
+        from sane.surfaces.cli.query import select
+
+        value = select(arguments.query, answer)
+    if arguments.output == "table":
+        from sane.surfaces.cli.query import as_table
+
+        return as_table(value)
+    return to_json(value) + "\n"
+
+
+def to_json(value: object) -> str:
+    """Return one line of JSON that is valid whatever the value holds: bytes and lone surrogates become U+FFFD."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return str(value)
+
+
+def _exit_status(verb: Verb, answer: Mapping[str, object], arguments: Arguments) -> int:
+    code = answer.get("exit_code")
+    if arguments.exit_status and isinstance(code, int):
+        return code & 0xFF
+    if arguments.exit_status and "exit_code" in verb.function.__annotations__.get("return", ()):
+        return 1
+    return 0 if verb.ok(answer) else 1
+
+
+def _show_usage(verb: Verb) -> int:
+    on_stdout = verb.name in USAGE_ON_STDOUT
+    _write(1 if on_stdout else 2, usage_line(verb) + "\n")
+    return 0 if on_stdout else 1
+
+
+def _show_error(name: str, error: SaneError) -> int:
+    if name in JSON_ERRORS:
+        _write(1, to_json(JSON_ERRORS[name](error.message)) + "\n")
+        return 1
+    if name in BOTH_ERRORS:
+        _write(1, to_json({"status": "error", "error": error.message, "code": error.code}) + "\n")
+    _write(2, f"Error: {error.message}\n{error.hint}".rstrip("\n") + "\n")
+    return 1
+
+
+def _write(fd: int, text: str) -> None:
+    """Write in one call, as far as the system takes it in one."""
+    rest = memoryview(text.encode("utf-8", "surrogateescape"))
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _end_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into an orderly end, so that what was started is ended too."""
+    import signal
+    from types import FrameType
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)

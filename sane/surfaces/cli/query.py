@@ -1,0 +1,54 @@
+"""Select from an answer, or show it as a table; imported when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sane.errors import UsageError
+
+
+def select(expression: str, answer: Mapping[str, object]) -> object:
+    """Return what a JMESPath expression selects from an answer. Raises UsageError naming the mistake in it."""
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        return jmespath.search(expression, answer)  # pyright: ignore[reportUnknownMemberType]
+    except JMESPathError as error:
+        raise UsageError(f"query '{expression}' is wrong: {error}") from error
+
+
+def as_table(value: object) -> str:
+    """Return rows of `name  value`, a list of objects as columns, anything else as one line."""
+    if isinstance(value, Mapping):
+        rows = [(str(name), _cell(field)) for name, field in value.items()]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return _aligned(rows) + _lists_in(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, list):
+        return _columns(value)  # pyright: ignore[reportUnknownArgumentType]
+    return f"{_cell(value)}\n"
+
+
+def _lists_in(value: Mapping[str, object]) -> str:
+    tables = [_columns(field) for field in value.values() if isinstance(field, list) and field]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return "".join(f"\n{table}" for table in tables)
+
+
+def _columns(rows: list[object]) -> str:
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        return "".join(f"{_cell(row)}\n" for row in rows)
+    names = list(dict.fromkeys(str(name) for row in rows for name in row))  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType, reportUnknownArgumentType]
+    body = [tuple(_cell(row.get(name, "")) for name in names) for row in rows]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    return _aligned([tuple(name.upper() for name in names), *body])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list | Mapping):
+        return f"({len(value)})"  # pyright: ignore[reportUnknownArgumentType]
+    text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text.strip())  # no control sequence reaches the terminal
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,177 @@
+"""The transport `local:`: commands and files of this machine, without tmux.
+
+One code serves both ways of calling: `LocalTransport()` does the work in the coroutine's own step (for the one-shot command
+line, which has no asyncio), `LocalTransport(threaded=True)` in a thread of its own, which a cancellation stops.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.errors import NotFoundError, RemoteError
+from sane.transports.process import Finished, OnOutput, run_process
+
+T = TypeVar("T")
+ARGUMENT_LIMIT_BYTES = 120_000  # Linux takes 131,072 bytes in one argument
+NAME = "local:"
+
+# Work gets a descriptor that becomes readable when the caller no longer wants it (-1: never).
+Work = Callable[[int], T]
+
+
+async def call_here(work: Work[T]) -> T:
+    """Do the work now, without suspending."""
+    return work(-1)
+
+
+class LocalTransport:
+    """Run commands and move files on this machine."""
+
+    def __init__(self, *, threaded: bool = False, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._threaded = threaded
+
+    async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
+        """Run a command with bash, or sh where there is none, in a process group of its own.
+
+        `output` is its stdout and `stderr` the other stream. Cancelling ends the whole group.
+        Raises TransportError when the shell can't be started.
+        """
+        started = time.monotonic()
+        on_output = self._in_loop(on_output)
+        finished = await self._call(lambda cancel_fd: self._run_shell(command, on_output, cancel_fd))
+        return CommandResult(
+            target=NAME,
+            command=command.display or command.script,
+            output=finished.stdout,
+            exit_code=TIMEOUT_EXIT_CODE if finished.timed_out else finished.exit_code,
+            duration_ms=(time.monotonic() - started) * 1000,
+            stderr=finished.stderr,
+            timed_out=finished.timed_out,
+            truncated=finished.truncated,
+        )
+
+    async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
+        """Replace a file atomically; mode and owner of the one that was there are kept unless `mode` is given.
+
+        A symbolic link is written through. Raises RemoteError naming the path and the reason.
+        """
+        await self._call(lambda _: _put(self._expand(path), content, mode))
+
+    async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        """Return a file's first `limit_bytes`. Raises NotFoundError when absent, RemoteError when it can't be read."""
+        return await self._call(lambda _: _get(self._expand(path), limit_bytes))
+
+    async def close(self) -> None:
+        """Do nothing: no connection is held."""
+
+    def _call(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        if not self._threaded:
+            return call_here(work)
+        from sane.transports.threaded import call_in_thread  # imports asyncio
+
+        return call_in_thread(work)
+
+    def _in_loop(self, on_output: OnOutput | None) -> OnOutput | None:
+        if on_output is None or not self._threaded:
+            return on_output
+        from sane.transports.threaded import in_loop
+
+        return in_loop(on_output)
+
+    def _expand(self, path: str) -> str:
+        home = self._environ.get("HOME", "/")
+        return home + path[1:] if path == "~" or path.startswith("~/") else path
+
+    def _run_shell(self, command: Command, on_output: OnOutput | None, cancel_fd: int) -> Finished:
+        env = {**self._environ, **command.env}
+        shell = find_program("bash", env.get("PATH")) or "/bin/sh"
+        script, script_fd = os.fsencode(command.script), -1
+        if len(script) > ARGUMENT_LIMIT_BYTES:
+            script_fd, script = _spool(script), b". /dev/fd/3"
+        argv: list[str | bytes] = [shell, "-c", script]
+        if command.cwd is not None:
+            argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", self._expand(command.cwd), *argv]
+        try:
+            return run_process(
+                argv,
+                env=env,
+                stdin=command.stdin or b"",
+                timeout_s=command.timeout_s,
+                limit_bytes=command.output_limit_bytes,
+                on_output=on_output,
+                cancel_fd=cancel_fd,
+                pass_fd=script_fd,
+            )
+        finally:
+            if script_fd >= 0:
+                os.close(script_fd)
+
+
+def find_program(name: str, path: str | None) -> str | None:
+    """Return the full path of a program on PATH, or None. (shutil.which would import three compression libraries.)"""
+    for directory in (path or os.defpath).split(os.pathsep):
+        candidate = f"{directory or '.'}/{name}"
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+    return None
+
+
+def _spool(script: bytes) -> int:
+    """Return a descriptor of an unnamed file that holds a script too long for an argument."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        file.write(script)
+        file.flush()
+        file.seek(0)
+        return os.dup(file.fileno())
+
+
+def _put(path: str, content: bytes, mode: int | None) -> None:
+    path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".sane-{os.getpid()}-{time.monotonic_ns()}")
+    created = False
+    try:
+        before = os.stat(path) if os.path.exists(path) else None
+        # A new file gets what the umask leaves; one that was there is not readable by more people for a moment.
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if mode or before else 0o666)
+        created = True
+        try:
+            _write_all(fd, content)
+            if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(fd, before.st_uid, before.st_gid)
+            if mode is not None or before is not None:
+                os.fchmod(fd, mode if mode is not None else stat.S_IMODE(before.st_mode))  # pyright: ignore[reportOptionalMemberAccess]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+        created = False
+    except OSError as error:
+        raise RemoteError(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        if created:
+            os.unlink(temporary)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _get(path: str, limit_bytes: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit_bytes)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} does not exist") from error
+    except OSError as error:
+        raise RemoteError(f"{path} can't be read: {error.strerror}") from error
