@@ -1,4 +1,4 @@
-"""JSON Schemas of a verb's arguments and answer, from its types: one source for MCP, HTTP and every agent's tool format."""
+"""JSON Schemas of a verb's arguments and answer, from its types: one source for every agent's tool format."""
 
 from __future__ import annotations
 
