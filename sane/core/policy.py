@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
-from sane.core.units import Amount, show_duration
+from sane.core.document import Fields, Node, Problems, node_of, with_units
+from sane.core.units import Amount, parse_amount, show_duration
 from sane.errors import UsageError
 
 STRATEGIES = ("rolling", "canary", "blue-green")
@@ -15,13 +17,8 @@ ON_FAILURE = ("stop", "revert_failed", "revert_all")
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutPolicy:
-    """Hold every field of a rollout policy; a policy that exists is valid.
-
-    `auto_revert` sets `on_failure` to revert_all. A `progress_deadline_ms` of 0 means that the first failure
-    fails the deployment.
-    Raises UsageError for the first rule that is broken.
-    """
+class PolicyFields:
+    """Hold what somebody wrote as a policy, before its rules are checked."""
 
     strategy: Literal["rolling", "canary", "blue-green"] = "rolling"
     max_parallel: Amount = _ONE
@@ -36,11 +33,25 @@ class RolloutPolicy:
     on_failure: Literal["stop", "revert_failed", "revert_all"] = "stop"
     poll_interval_ms: int = 1_000
 
+
+@dataclass(frozen=True, slots=True)
+class RolloutPolicy(PolicyFields):
+    """Hold a rollout policy; one that exists keeps every rule.
+
+    `auto_revert` sets `on_failure` to revert_all. A `progress_deadline_ms` of 0 means that the first failure
+    fails the deployment. Raises UsageError for the first rule that is broken.
+    """
+
     def __post_init__(self) -> None:
         if self.auto_revert and self.on_failure == "stop":
             object.__setattr__(self, "on_failure", "revert_all")
         if mistakes := broken_rules(self):
             raise UsageError(mistakes[0].message, hint=mistakes[0].hint)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the policy as JSON, from which `policy_from_mapping` makes it again."""
+        written = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) if isinstance(value, Amount) else value for name, value in written.items()}
 
     def parallel(self, total: int) -> int:
         """Return how many hosts may be in flight at once: a percentage is rounded up, and it is at least 1."""
@@ -66,21 +77,20 @@ class BrokenRule:
     hint: str = ""
 
 
-def broken_rules(policy: RolloutPolicy) -> tuple[BrokenRule, ...]:
+def broken_rules(policy: PolicyFields) -> tuple[BrokenRule, ...]:
     """Return every rule that the fields of a policy break together."""
     return (*_words(policy), *_durations(policy), *_combinations(policy))
 
 
-def _words(policy: RolloutPolicy) -> list[BrokenRule]:
-    choices = {"strategy": STRATEGIES, "health_check": HEALTH_CHECKS, "on_failure": ON_FAILURE}
+def _words(policy: PolicyFields) -> list[BrokenRule]:
     return [
         BrokenRule(name, f"{name} must be one of {', '.join(words)}, got '{getattr(policy, name)}'")
-        for name, words in choices.items()
+        for name, words in _WORDS.items()
         if getattr(policy, name) not in words
     ]
 
 
-def _durations(policy: RolloutPolicy) -> list[BrokenRule]:
+def _durations(policy: PolicyFields) -> list[BrokenRule]:
     found = [
         BrokenRule(f.name, f"{f.name} must not be negative")
         for f in fields(policy)
@@ -102,7 +112,7 @@ def _durations(policy: RolloutPolicy) -> list[BrokenRule]:
     return found
 
 
-def _combinations(policy: RolloutPolicy) -> list[BrokenRule]:
+def _combinations(policy: PolicyFields) -> list[BrokenRule]:
     found: list[BrokenRule] = []
     if not policy.max_parallel:
         found.append(BrokenRule("max_parallel", "max_parallel must be at least 1"))
@@ -119,3 +129,73 @@ def _combinations(policy: RolloutPolicy) -> list[BrokenRule]:
         hint = "auto_revert: true means on_failure: revert_all; write one of the two."
         found.append(BrokenRule("auto_revert", f"auto_revert contradicts on_failure: {policy.on_failure}", hint))
     return found
+
+
+_WORDS = {"strategy": STRATEGIES, "health_check": HEALTH_CHECKS, "on_failure": ON_FAILURE}
+_DURATIONS = ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval")
+_AMOUNTS = ("max_parallel", "canary", "max_failures")
+_FLAGS = ("auto_promote", "auto_revert")
+# The names of the fleet's HTTP route, and what each means here; a bare health_check_timeout is in seconds.
+_ALIASES = {"max_parallel": "batch_size", "auto_revert": "auto_rollback", "healthy_deadline": "health_check_timeout"}
+POLICY_KEYS: tuple[str, ...] = (*_WORDS, *_AMOUNTS, *_FLAGS, *with_units(_DURATIONS), *_ALIASES.values())
+
+
+def policy_from_mapping(mapping: Mapping[str, object], where: str = "") -> RolloutPolicy:
+    """Return the policy that a mapping (options, the body of a request) says; what is absent or None has its default.
+
+    `where` names the source in messages. Raises ConfigError with every mistake.
+    """
+    problems = Problems()
+    policy = read_policy(node_of(mapping, where), problems)
+    problems.check()
+    return policy
+
+
+def read_policy(node: Node, problems: Problems, what: str = "policy") -> RolloutPolicy:
+    """Return the policy at a node of a file, or record its mistakes and return the default one."""
+    before = len(problems.found)
+    reader = Fields(node, problems, what, POLICY_KEYS)
+    values = _read_values(reader, problems)
+    if len(problems.found) > before:
+        return RolloutPolicy()
+    if values.get("auto_revert") and "on_failure" not in values:
+        values["on_failure"] = "revert_all"
+    if values.get("canary") and "strategy" not in values:
+        values["strategy"] = "canary"
+    for rule in broken_rules(PolicyFields(**values)):
+        problems.add(_blamed(reader, rule.field), rule.message, rule.hint)
+    return RolloutPolicy(**values) if len(problems.found) == before else RolloutPolicy()
+
+
+def _read_values(reader: Fields, problems: Problems) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in (*_WORDS, *_AMOUNTS, *_FLAGS, *_DURATIONS):
+        written = _written(reader, name)
+        if len(written) > 1:
+            problems.add(reader.key(written[1]), f"{written[1]} and {written[0]} say the same thing twice")
+        elif written:
+            key = f"{name}_ms" if name in _DURATIONS else name
+            values[key] = _read_value(reader, problems, name, written[0])
+    return values
+
+
+def _written(reader: Fields, name: str) -> list[str]:
+    names = with_units((name,)) if name in _DURATIONS else (name,)
+    alias = (_ALIASES[name],) if name in _ALIASES else ()
+    return [n for n in (*names, *alias) if reader.get(n) is not None]
+
+
+def _read_value(reader: Fields, problems: Problems, name: str, written: str) -> object:
+    if name in _WORDS:
+        return reader.choice(written, _WORDS[name][0], _WORDS[name])
+    if name in _FLAGS:
+        return reader.flag(written)
+    if name in _DURATIONS:
+        return reader.duration_ms(written, 0, bare="s" if written in _ALIASES.values() else "")
+    return problems.attempt(reader.key(written), lambda: parse_amount(reader.text(written), written), _NONE)
+
+
+def _blamed(reader: Fields, field: str) -> Node:
+    """Return the key to point at: the one written, under whichever name; the whole policy where it was not."""
+    name = field.removesuffix("_ms")
+    return reader.key(next(iter(_written(reader, name)), name))
