@@ -36,6 +36,23 @@ EVENT_KINDS: dict[str, EventKind] = {
     "lease_released": EventKind(True, ("owner", "token")),
     "operator_request": EventKind(True, ("request",)),
     "message": EventKind(True, ("text",)),
+    # episodes, escalation and plans (folded by sane.core.escalation)
+    "episode_opened": EventKind(True, ("episode", "fault", "scope", "hosts", "rule")),
+    "episode_updated": EventKind(True, ("episode", "joined", "recovered")),
+    "episode_closed": EventKind(True, ("episode", "reason")),
+    "episode_classified": EventKind(True, ("episode", "label", "confidence")),
+    "escalation_started": EventKind(True, ("episode", "attempt", "operation")),
+    "escalation_resumed": EventKind(True, ("episode", "operation")),
+    "escalation_finished": EventKind(True, ("episode", "attempt", "operation", "outcome")),
+    "plan_proposed": EventKind(True, ("episode", "plan", "steps", "reason", "confidence")),
+    "plan_decided": EventKind(True, ("episode", "plan", "decision", "reasons")),
+    "plan_approved": EventKind(True, ("episode", "plan", "by")),
+    "plan_refused": EventKind(True, ("episode", "plan", "by")),
+    "plan_started": EventKind(True, ("episode", "plan", "operation")),
+    "plan_finished": EventKind(True, ("episode", "plan", "outcome")),
+    "model_called": EventKind(True, ("model", "input_tokens", "output_tokens", "cost_micro", "outcome")),
+    "alert_raised": EventKind(True, ("episode", "reason")),
+    "alert_sent": EventKind(True, ("episode", "outcome")),
     # published only
     "output": EventKind(False, ("step", "text")),
 }

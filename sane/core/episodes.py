@@ -1,0 +1,158 @@
+"""Episodes: one thing that is wrong, from its first sign to its recovery, whatever number of samples and hosts show
+it.
+
+`fold_finding` takes the open episodes and one finding of one host, and says which events to append:
+
+- a fault on a host with no open episode of that family opens one;
+- the same within `correlate_ms`, in the same zone and family, joins the episode that is already there;
+- once a third of a zone is in it, the episode's scope is the zone, and later hosts of that zone join without a new
+  escalation;
+- a recovery takes the host out; the last one out closes the episode; a fault after that is a new episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sane.core.events import Event
+
+# fault -> family. Faults of one family on one host are one thing: an unreachable host is soon stale as well.
+FAMILIES: dict[str, str] = {
+    "crash": "acute",
+    "stale": "acute",
+    "lying": "acute",
+    "flapping": "acute",
+    "degraded": "acute",
+    "skew": "skew",
+    "leak": "leak",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Report that a fault of a host was found (`cleared` False), or is over.
+
+    `rule` names what failed, as one short sentence for the packet.
+    """
+
+    host: str
+    zone: str
+    fault: str
+    at_ms: int
+    rule: str
+    cleared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationPolicy:
+    """Say which hosts' faults are one episode: those of a zone within `correlate_ms`.
+
+    It is the zone's from `zone_share` of its hosts on, and at least `zone_hosts`.
+    """
+
+    correlate_ms: int = 120_000
+    zone_share: float = 0.3
+    zone_hosts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEpisode:
+    """Hold what correlation needs of an open episode; `hosts` are those still bad, `seen` counts all it ever had."""
+
+    id: str
+    fault: str
+    scope: str
+    zone: str
+    hosts: frozenset[str]
+    seen: int
+    opened_ms: int
+    is_escalated: bool
+
+
+def fold_finding(
+    open_episodes: Mapping[str, OpenEpisode],
+    finding: Finding,
+    *,
+    next_id: str,
+    zone_sizes: Mapping[str, int],
+    policy: CorrelationPolicy,
+) -> tuple[Event, ...]:
+    """Return the events that the finding makes: none, when it says nothing new."""
+    current = _episode_of(open_episodes, finding)
+    if finding.cleared:
+        return _take_out(current, finding) if current is not None else ()
+    if current is not None:
+        return _change_fault(current, finding)
+    joined = _correlated(open_episodes, finding, policy)
+    if joined is None:
+        return (_opened(next_id, finding),)
+    scope = _scope_with(joined, zone_sizes.get(finding.zone, 0), policy)
+    return (_updated(joined.id, finding, joined=[finding.host], scope=scope),)
+
+
+def _episode_of(open_episodes: Mapping[str, OpenEpisode], finding: Finding) -> OpenEpisode | None:
+    family = FAMILIES[finding.fault]
+    for episode in open_episodes.values():
+        if finding.host in episode.hosts and FAMILIES[episode.fault] == family:
+            return episode
+    return None
+
+
+def _correlated(
+    open_episodes: Mapping[str, OpenEpisode], finding: Finding, policy: CorrelationPolicy
+) -> OpenEpisode | None:
+    """Return the episode of the same zone and family that the finding belongs to."""
+    if not finding.zone:
+        return None
+    family = FAMILIES[finding.fault]
+    for episode in open_episodes.values():
+        if episode.zone != finding.zone or FAMILIES[episode.fault] != family:
+            continue
+        is_near = finding.at_ms - episode.opened_ms <= policy.correlate_ms
+        if is_near and (episode.scope == "zone" or not episode.is_escalated):
+            return episode
+    return None
+
+
+def _scope_with(episode: OpenEpisode, zone_size: int, policy: CorrelationPolicy) -> str:
+    hosts = episode.seen + 1
+    is_zone = episode.scope == "zone" or (hosts >= policy.zone_hosts and hosts >= policy.zone_share * zone_size)
+    return "zone" if is_zone else "hosts"
+
+
+def _opened(episode_id: str, finding: Finding) -> Event:
+    data = {
+        "episode": episode_id,
+        "fault": finding.fault,
+        "scope": "host",
+        "hosts": [finding.host],
+        "rule": finding.rule,
+        "zone": finding.zone,
+    }
+    return Event("episode_opened", finding.at_ms, host=finding.host, data=data)
+
+
+def _updated(
+    episode_id: str,
+    finding: Finding,
+    *,
+    joined: list[str] | None = None,
+    recovered: list[str] | None = None,
+    **changes: str,
+) -> Event:
+    data = {"episode": episode_id, "joined": joined or [], "recovered": recovered or [], **changes}
+    return Event("episode_updated", finding.at_ms, host=finding.host, data=data)
+
+
+def _change_fault(episode: OpenEpisode, finding: Finding) -> tuple[Event, ...]:
+    if finding.fault == episode.fault or episode.scope != "host":
+        return ()
+    return (_updated(episode.id, finding, fault=finding.fault, rule=finding.rule),)
+
+
+def _take_out(episode: OpenEpisode, finding: Finding) -> tuple[Event, ...]:
+    if episode.hosts == frozenset((finding.host,)):
+        data = {"episode": episode.id, "reason": "recovered"}
+        return (Event("episode_closed", finding.at_ms, host=finding.host, data=data),)
+    return (_updated(episode.id, finding, recovered=[finding.host]),)
