@@ -76,6 +76,8 @@ def expand(pattern: str) -> tuple[str, ...]:
         total += len(expanded)
         _refuse_too_many(pattern, total)
         names = _combine(names, term.operator, expanded)
+    if not names:
+        raise _nothing_left(pattern)
     return tuple(names)
 
 
@@ -93,8 +95,12 @@ def select(pattern: str, names: Sequence[str], groups: Mapping[str, Collection[s
     for term in terms:
         chosen = _combine(chosen, term.operator, _match(term, names, known, groups))
     if not chosen:
-        raise NotFoundError(f"host pattern '{pattern}' leaves no host", hint="Its terms exclude each other.")
+        raise _nothing_left(pattern)
     return tuple(name for name in names if name in chosen)
+
+
+def _nothing_left(pattern: str) -> NotFoundError:
+    return NotFoundError(f"host pattern '{pattern[:200]}' leaves no host", hint="Its terms exclude each other.")
 
 
 def _combine(names: dict[str, None], operator: str, term: Collection[str]) -> dict[str, None]:
