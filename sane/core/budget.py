@@ -48,8 +48,8 @@ class Budget:
         return Budget((*kept, (minute, spent)))
 
     def spent(self, now_ms: int) -> Spending:
-        """Return what was spent in the hour before `now_ms`, counting the whole of the minute in which the hour
-        began.""" first = now_ms // _SLOT_MS - HOUR_MS // _SLOT_MS
+        """Return what was spent in the hour before `now_ms`, with the whole of the minute in which that hour began."""
+        first = now_ms // _SLOT_MS - HOUR_MS // _SLOT_MS
         total = Spending()
         for minute, spending in self.slots:
             total = total.plus(spending) if minute >= first else total

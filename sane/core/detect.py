@@ -1,0 +1,219 @@
+"""Find what is wrong with one host from its samples: rules first, then hysteresis. O(1) memory a host, no clock.
+
+    watch = HostWatch("web1", zone="a")
+    watch, findings = observe_sample(watch, sample, policy=policy, expected_version="1.4.0")
+
+`findings` go to sane.core.escalation.open_episode. A healthy sample like the one before it returns the very same
+`watch`: whoever has many of them may skip those for which `can_skip` is true until `watch.tick_ms`, with the same
+result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sane.core.detect_trend import NO_TRENDS, Trends, leaking, observe_fields, restart_fields
+from sane.core.episodes import FAMILIES, Finding
+from sane.core.hysteresis import count, fade, push
+from sane.core.samples import Sample, Signature, signature_of
+from sane.core.watch_policy import WatchPolicy
+
+NO_FINDINGS: tuple[Finding, ...] = ()
+# what an observation is before hysteresis
+GOOD, HOLD = "", "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class HostWatch:
+    """Hold what is known of one host.
+
+    `bits` is the window of bad samples, `good_run` and `bad_run` count samples in a row. `hold_ms`, `degraded_ms`
+    and `skew_ms` say since when it starts, is degraded and has a wrong version (0: is not). `acute`, `skewed`,
+    `leaked` are the faults found and not over.
+    """
+
+    host: str
+    zone: str = ""
+    signature: Signature | None = None
+    tick_ms: int = 0
+    bits: int = 0
+    good_run: int = 0
+    bad_run: int = 0
+    bad_ms: int = 0
+    hold_ms: int = 0
+    degraded_ms: int = 0
+    skew_ms: int = 0
+    flap_score: float = 0.0
+    flap_ms: int = 0
+    acute: str = ""
+    skewed: bool = False
+    leaked: bool = False
+    trends: Trends = NO_TRENDS
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether nothing is open, suspected or being counted."""
+        return not (self.bits or self.acute or self.hold_ms or self.degraded_ms or self.skew_ms or self.skewed)
+
+
+def can_skip(watch: HostWatch, signature: Signature, at_ms: int) -> bool:
+    """Return whether a sample of that signature would change nothing."""
+    return watch.is_quiet and at_ms < watch.tick_ms and signature == watch.signature
+
+
+def observe_sample(
+    watch: HostWatch,
+    sample: Sample,
+    *,
+    policy: WatchPolicy,
+    expected_version: str = "",
+    in_maintenance: bool = False,
+) -> tuple[HostWatch, tuple[Finding, ...]]:
+    """Return the watch after one more sample (in the order of time), and what was found or is over."""
+    signature = signature_of(sample, stale_after_ms=policy.stale_limit_ms, expected_version=expected_version)
+    if can_skip(watch, signature, sample.at_ms):
+        return watch, NO_FINDINGS
+    before, watch = watch, _follow_trend(watch, sample, signature, policy)
+    if in_maintenance and not watch.acute:
+        watch = replace(watch, bits=0, good_run=0, bad_run=0, hold_ms=0, degraded_ms=0, skew_ms=0)
+    else:
+        watch = _count(watch, sample.at_ms, signature, policy)
+        watch = _decide(watch, sample.at_ms, judge(watch, signature, sample.at_ms, policy), policy)
+        watch = _decide_skew(watch, sample.at_ms, signature, policy)
+    watch = replace(watch, signature=signature)
+    return watch, tuple(_changes(before, watch, sample, signature))
+
+
+def resume_watch(host: str, zone: str, faults: Iterable[str]) -> HostWatch:
+    """Return the watch of a host whose open episodes the log names, so that a restarted poller sees their recovery."""
+    found = set(faults)
+    acute = next((fault for fault in sorted(found) if FAMILIES[fault] == "acute"), "")
+    return HostWatch(host, zone, acute=acute, skewed="skew" in found, leaked="leak" in found)
+
+
+def judge(watch: HostWatch, signature: Signature, at_ms: int, policy: WatchPolicy) -> str:
+    """Return the fault that one sample shows by the rules, GOOD, or HOLD where it proves neither."""
+    if not signature.reachable:
+        return "crash"
+    if signature.verdict in ("fail", "unrecognised", "missing", "malformed"):
+        return "crash"
+    if signature.is_stale:
+        return "stale"
+    if signature.verdict == "wait":
+        return "crash" if watch.hold_ms and at_ms - watch.hold_ms > policy.wait_limit_ms else HOLD
+    if signature.probe_ok is False or signature.gate:
+        return "lying"
+    if signature.verdict == "inconclusive":
+        return "degraded" if watch.degraded_ms and at_ms - watch.degraded_ms > policy.patience_ms else HOLD
+    return GOOD
+
+
+def explain(fault: str, signature: Signature) -> str:
+    """Return the rule that failed, as one short sentence."""
+    match fault:
+        case "crash" if not signature.reachable:
+            return "the host does not answer"
+        case "crash" | "degraded":
+            return f"health says '{signature.status}' ({signature.verdict})"
+        case "stale":
+            return "the health file is no longer written"
+        case "lying":
+            named = f"gate '{signature.gate}'" if signature.gate else "the probe"
+            return f"health says '{signature.status}', {named} disagrees"
+        case "flapping":
+            return "it went bad and good again several times"
+        case _:
+            return f"the version is '{signature.version}', not the one deployed"
+
+
+def _follow_trend(watch: HostWatch, sample: Sample, signature: Signature, policy: WatchPolicy) -> HostWatch:
+    last = watch.signature
+    if last is not None and signature.version and last.version and signature.version != last.version:
+        watch = replace(watch, trends=NO_TRENDS, leaked=False)
+    elif last is not None and signature.nonce and last.nonce and signature.nonce != last.nonce:
+        watch = replace(watch, trends=restart_fields(watch.trends), leaked=False)
+    if sample.at_ms < watch.tick_ms:
+        return watch
+    tick_ms = policy.trend.tick_ms
+    following = (sample.at_ms // tick_ms + 1) * tick_ms
+    if not sample.fields or not sample.reachable or signature.verdict != "pass":
+        return replace(watch, tick_ms=following)
+    trends = observe_fields(watch.trends, sample.fields, sample.at_ms, policy.trend)
+    return replace(watch, tick_ms=following, trends=trends, leaked=leaking(trends)[0] != "")
+
+
+def _count(watch: HostWatch, at_ms: int, signature: Signature, policy: WatchPolicy) -> HostWatch:
+    is_waiting = signature.reachable and signature.verdict == "wait"
+    is_degraded = signature.reachable and signature.verdict == "inconclusive"
+    hold_ms = (watch.hold_ms or at_ms) if is_waiting else 0
+    degraded_ms = (watch.degraded_ms or at_ms) if is_degraded else 0
+    if hold_ms == watch.hold_ms and degraded_ms == watch.degraded_ms:
+        return watch
+    return replace(watch, hold_ms=hold_ms, degraded_ms=degraded_ms)
+
+
+def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> HostWatch:
+    if seen == HOLD:
+        return watch if watch.good_run == 0 else replace(watch, good_run=0)
+    if seen == GOOD:
+        return _recover(watch, at_ms, policy)
+    flap = policy.flap
+    run = watch.bad_run + 1
+    weight = flap.short_weight if run == 1 else flap.long_weight - flap.short_weight if run == 2 else 0.0
+    score = fade(watch.flap_score, at_ms - watch.flap_ms, flap.fade_ms) + weight
+    bits = push(watch.bits, True, policy.window)
+    needed = policy.stale_samples if seen == "stale" else policy.bad_samples
+    acute = watch.acute
+    if score >= flap.threshold:
+        acute = "flapping"
+    elif not acute and count(bits) >= needed:
+        acute = seen
+    return replace(
+        watch,
+        bits=bits,
+        bad_run=run,
+        good_run=0,
+        bad_ms=at_ms,
+        flap_score=score,
+        flap_ms=at_ms,
+        acute=acute,
+    )
+
+
+def _recover(watch: HostWatch, at_ms: int, policy: WatchPolicy) -> HostWatch:
+    if not watch.bits and not watch.acute:
+        return watch if watch.bad_run == 0 else replace(watch, bad_run=0)
+    good_run = watch.good_run + 1
+    is_over = good_run >= policy.good_samples
+    if watch.acute == "flapping":
+        is_over = is_over and at_ms - watch.bad_ms >= policy.flap.calm_ms
+    return replace(
+        watch,
+        bits=push(watch.bits, False, policy.window),
+        bad_run=0,
+        good_run=0 if is_over else good_run,
+        acute="" if is_over else watch.acute,
+    )
+
+
+def _decide_skew(watch: HostWatch, at_ms: int, signature: Signature, policy: WatchPolicy) -> HostWatch:
+    if not signature.reachable or (not signature.version and not signature.is_skewed):
+        return watch  # it says nothing about its version now
+    if not signature.is_skewed:
+        return watch if not watch.skew_ms and not watch.skewed else replace(watch, skew_ms=0, skewed=False)
+    since_ms = watch.skew_ms or at_ms
+    return replace(watch, skew_ms=since_ms, skewed=watch.skewed or at_ms - since_ms >= policy.patience_ms)
+
+
+def _changes(before: HostWatch, after: HostWatch, sample: Sample, signature: Signature) -> Iterable[Finding]:
+    host, zone, at_ms = sample.host, sample.zone, sample.at_ms
+    if before.acute and not after.acute:
+        yield Finding(host, zone, before.acute, at_ms, "", cleared=True)
+    elif before.acute != after.acute:
+        yield Finding(host, zone, after.acute, at_ms, explain(after.acute, signature))
+    if before.skewed != after.skewed:
+        rule = explain("skew", signature)
+        yield Finding(host, zone, "skew", at_ms, rule if after.skewed else "", cleared=before.skewed)
+    if before.leaked != after.leaked:
+        yield Finding(host, zone, "leak", at_ms, leaking(after.trends)[1], cleared=before.leaked)

@@ -1,0 +1,110 @@
+"""Slow leaks: numeric fields that rise and keep rising, told from noise, daily rhythm, sawtooths and steps. O(1)
+memory a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sane.core.watch_policy import TrendPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTrend:
+    """Hold what is known of one field: a day of bucket minima, the recent rises, and their sum above the allowance.
+
+    `day` is oldest first, at most `season` long; `rises` at most `window`. `is_leaking` once found, until a restart
+    or until it has come down.
+    """
+
+    bucket: int
+    low: float
+    day: tuple[float, ...] = ()
+    rises: tuple[float, ...] = ()
+    sum: float = 0.0
+    full: int = 0
+    is_leaking: bool = False
+    rule: str = ""
+
+
+Trends = Mapping[str, FieldTrend]
+NO_TRENDS: Trends = {}
+
+
+def observe_fields(trends: Trends, values: Mapping[str, float], at_ms: int, policy: TrendPolicy) -> Trends:
+    """Return the trends with one more reading of each field; the first `field_limit` fields are followed."""
+    bucket = at_ms // policy.bucket_ms
+    known = dict(trends)
+    for name, value in values.items():
+        trend = known.get(name)
+        if trend is None:
+            if len(known) < policy.field_limit and not _is_total(name):
+                known[name] = FieldTrend(bucket, value)
+            continue
+        if trend.bucket == bucket:
+            trend = trend if value >= trend.low else replace(trend, low=value)
+        else:
+            trend = replace(_close_bucket(trend, name, policy), bucket=bucket, low=value)
+        known[name] = _check_full(trend, name, values, policy)
+    return known
+
+
+def restart_fields(trends: Trends) -> Trends:
+    """Return the trends after the process started anew: a day of it is still known, unless it leaked."""
+    return {
+        name: FieldTrend(trend.bucket, trend.low, day=() if trend.is_leaking else trend.day)
+        for name, trend in trends.items()
+    }
+
+
+def leaking(trends: Trends) -> tuple[str, str]:
+    """Return the name of the first leaking field and the rule that says so; two empty strings when none is."""
+    for name, trend in trends.items():
+        if trend.is_leaking:
+            return name, trend.rule
+    return "", ""
+
+
+def _close_bucket(trend: FieldTrend, name: str, policy: TrendPolicy) -> FieldTrend:
+    is_young = len(trend.day) < policy.season
+    reference = trend.low if not trend.day else min(trend.day) if is_young else trend.day[0]
+    rise = (trend.low - reference) / (abs(reference) or 1.0)
+    allowance = policy.young_allowance if is_young else policy.allowance
+    total = max(0.0, trend.sum + rise - allowance)
+    rises = (*trend.rises, rise)[-policy.window :]
+    day = (*trend.day, trend.low)[-policy.season :]
+    closed = replace(trend, day=day, rises=rises, sum=total)
+    if trend.is_leaking:
+        is_over = total == 0.0 and trend.full < 2
+        return replace(closed, is_leaking=not is_over, rule="" if is_over else trend.rule)
+    if total > policy.limit and _is_steady(rises, policy):
+        rule = f"{name} rises: {trend.low:.4g}, {rise:+.0%} against {'its least' if is_young else 'a day ago'}"
+        return replace(closed, is_leaking=True, rule=rule)
+    return closed
+
+
+def _is_steady(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
+    """Return whether the rises rise together, and not in one step."""
+    size = len(rises)
+    if size < policy.least:
+        return False
+    score = sum((b > a) - (b < a) for i, a in enumerate(rises) for b in rises[i + 1 :])
+    total = rises[-1] - rises[0]
+    step = max(b - a for a, b in zip(rises, rises[1:], strict=False))
+    return score >= policy.concordance * size * (size - 1) / 2 and total > 0 and step <= policy.step_share * total
+
+
+def _is_total(name: str) -> bool:
+    return "_total" in name
+
+
+def _check_full(trend: FieldTrend, name: str, values: Mapping[str, float], policy: TrendPolicy) -> FieldTrend:
+    if "_used" not in name:
+        return trend
+    total = values.get(name.replace("_used", "_total"), 0.0)
+    is_full = total > 0 and values[name] >= policy.full_share * total
+    full = min(trend.full + 1, 2) if is_full else 0
+    if full == 2 and not trend.is_leaking:
+        rule = f"{name} is at {values[name] / total:.0%} of its total"
+        return replace(trend, full=full, is_leaking=True, rule=rule)
+    return trend if full == trend.full else replace(trend, full=full)

@@ -1,0 +1,82 @@
+"""The numbers that the detectors go by.
+
+The defaults were set on the traces of tests/bench/cascade/traces/tune at 30 s polls, and judged on those of
+traces/judge; tests/bench/cascade/README.md has the figures. All times are milliseconds, so that they hold at any
+interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class FlapPolicy:
+    """Say what flapping is: bad runs add up, and fade with `fade_ms`; at `threshold` the host is flapping.
+
+    A run of one bad sample adds `short_weight`: at 0.2% of such blips, four within minutes are needed, which chance
+    makes some twice a month on 1,000 hosts. A longer run adds `long_weight`. It is over after `calm_ms` without a
+    bad sample.
+    """
+
+    short_weight: float = 1.0
+    long_weight: float = 2.5
+    threshold: float = 3.5
+    fade_ms: int = 30 * MINUTE_MS
+    calm_ms: int = 30 * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class TrendPolicy:
+    """Say what a slow leak is. One reading is taken in each `tick_ms`; the least of each `bucket_ms` counts, so
+    sawtooths vanish.
+
+    Each bucket is compared with the one a day before (`season` buckets), as a share of it; before there is a day,
+    with the least so far. What is above `allowance` adds up (CUSUM); a leak is a sum above `limit`, in which at
+    least `concordance` of all pairs of the last `window` buckets rise (Kendall), and no single step is more than
+    `step_share` of the rise. `full_share`: a field NAME_used_UNIT at that share of its NAME_total_UNIT, two
+    readings in a row, needs no trend.
+    """
+
+    tick_ms: int = 15 * MINUTE_MS
+    bucket_ms: int = HOUR_MS
+    season: int = 24
+    window: int = 12
+    least: int = 6
+    allowance: float = 0.03
+    limit: float = 0.6
+    young_allowance: float = 0.3
+    concordance: float = 0.7
+    step_share: float = 0.45
+    full_share: float = 0.9
+    field_limit: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPolicy:
+    """Say when a sample is bad and how many bad ones make a finding.
+
+    A finding needs `bad_samples` of the last `window` (`stale_samples` for a stale file, whose age has already
+    waited), recovery `good_samples` in a row. A file is stale after `stale_after_ms` (three polls by default: 0).
+    `starting` may last `wait_limit_ms`, `degraded` and a wrong version `patience_ms`. After an announced
+    maintenance all counts start anew.
+    """
+
+    interval_ms: int = 30_000
+    window: int = 4
+    bad_samples: int = 3
+    stale_samples: int = 2
+    good_samples: int = 10
+    stale_after_ms: int = 0
+    wait_limit_ms: int = 5 * MINUTE_MS
+    patience_ms: int = 10 * MINUTE_MS
+    flap: FlapPolicy = field(default_factory=FlapPolicy)
+    trend: TrendPolicy = field(default_factory=TrendPolicy)
+
+    @property
+    def stale_limit_ms(self) -> int:
+        """Return the age from which a health file is stale."""
+        return self.stale_after_ms or 3 * self.interval_ms
