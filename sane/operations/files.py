@@ -1,0 +1,186 @@
+"""Read the files that users write: inventories and workflows in YAML.
+
+Scalars are kept as written, duplicate keys are refused, and nothing in a file can make reading it expensive: its size,
+depth and number of values (aliases expanded) are bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sane.core.document import Node, Problems
+from sane.core.inventory import Host, Inventory, read_inventory
+from sane.errors import ConfigError, NotFoundError, UsageError
+
+MAX_FILE_BYTES = 2 << 20  # 6 µs a byte to read: 12 s; 40,000 hosts one by one, and patterns need far less
+MAX_VALUES = 500_000
+MAX_DEPTH = 64
+_TAG = "tag:yaml.org,2002:"
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises NotFoundError when there is none, UsageError when it can't be read, ConfigError past 2 MB.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB", file=str(path))
+    return content
+
+
+def parse_yaml(content: bytes, file: str, problems: Problems) -> Node:
+    """Return the root node of a YAML document, recording duplicate keys. Raises ConfigError for what is no YAML."""
+    text = _decode(content, file)
+    root = _compose(text, file)
+    if root is None:
+        raise ConfigError("the file is empty", file=file, line=1)
+    return _Conversion(file, text.split("\n"), problems).node(root, 0)
+
+
+def load_inventory(path: str | Path) -> Inventory:
+    """Return the inventory in a YAML file. Raises ConfigError with every mistake in it, NotFoundError, UsageError.
+
+    Relative `key` and `known_hosts` paths start at the file's directory, and `~/` at the caller's home.
+    """
+    problems = Problems()
+    inventory = read_inventory(parse_yaml(read_bytes(Path(path)), str(path), problems), problems)
+    problems.check()
+    base = Path(path).absolute().parent
+    return replace(inventory, hosts=tuple(_with_paths(host, base) for host in inventory.hosts))
+
+
+def _with_paths(host: Host, base: Path) -> Host:
+    key, known_hosts = (
+        str(base / os.path.expanduser(path)) if path and path != "none" else path
+        for path in (host.key, host.known_hosts)
+    )
+    return replace(host, key=key, known_hosts=known_hosts)
+
+
+def _decode(content: bytes, file: str) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError("the file is not UTF-8 text", file=file, line=line, hint="Save it as UTF-8.") from None
+    return text.replace("\r\n", "\n")
+
+
+def _compose(text: str, file: str) -> Any:
+    from ruamel.yaml import YAML  # 60 ms, paid only by commands that read a file
+    from ruamel.yaml.error import MarkedYAMLError
+
+    yaml = YAML(typ="rt", pure=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return yaml.compose(text)  # pyright: ignore[reportUnknownMemberType]
+    except MarkedYAMLError as error:
+        raise _not_yaml(error, text, file) from None
+    except RecursionError:
+        raise ConfigError(f"values are nested more than {MAX_DEPTH} deep", file=file) from None
+    except Exception as error:
+        # Broad on purpose: on odd bytes the parser also raises ValueError, AttributeError, TypeError and others.
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        raise ConfigError(f"this is not YAML: {str(error).partition(chr(10))[0]}", file=file, line=line) from None
+
+
+def _not_yaml(error: Any, text: str, file: str) -> ConfigError:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    message = f"this is not YAML: {error.problem or error.context}"
+    return ConfigError(message, file=file, line=line, column=column, hint=_yaml_hint(text, line))
+
+
+def _yaml_hint(text: str, line: int) -> str:
+    lines = text.split("\n")
+    shown = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "\t" in shown[: len(shown) - len(shown.lstrip())]:
+        return "Indent with spaces, not with tabs."
+    if "{{" in shown:
+        return "Put quotes around a value that starts with '{{'."
+    return "Check the indentation and the quotes of this line and the one before."
+
+
+class _Conversion:
+    """Turn the parser's nodes into ours, once each, within bounds."""
+
+    def __init__(self, file: str, lines: Sequence[str], problems: Problems) -> None:
+        self.file, self.lines, self.problems = file, lines, problems
+        self._done: dict[int, tuple[Node, int]] = {}
+        self._under_way: set[int] = set()
+
+    def node(self, source: Any, depth: int) -> Node:
+        return self._convert(source, depth)[0]
+
+    def _convert(self, source: Any, depth: int) -> tuple[Node, int]:
+        """Return the node, and how many values it holds with its aliases expanded."""
+        known = self._done.get(id(source))
+        if known is not None:
+            return known
+        line, column = source.start_mark.line + 1, source.start_mark.column + 1
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"values are nested more than {MAX_DEPTH} deep", file=self.file, line=line)
+        if id(source) in self._under_way:
+            raise ConfigError("an alias holds itself", file=self.file, line=line)
+        self._under_way.add(id(source))
+        node, size = self._build(source, depth, line, column)
+        self._under_way.discard(id(source))
+        if size > MAX_VALUES:
+            hint = "Aliases count as often as they are used."
+            raise ConfigError(f"the file holds more than {MAX_VALUES:,} values", file=self.file, line=line, hint=hint)
+        self._done[id(source)] = (node, size)
+        return node, size
+
+    def _build(self, source: Any, depth: int, line: int, column: int) -> tuple[Node, int]:
+        place = Node("scalar", file=self.file, line=line, column=column)
+        tag = str(source.tag)
+        if not tag.startswith(_TAG):
+            self.problems.add(
+                place, f"'{tag[:60]}' is a YAML tag, which means nothing here", "Put quotes around the value."
+            )
+        if isinstance(source.value, str):
+            plain = source.style is None and tag != _TAG + "str"
+            written = self._source_column(source, line, column)
+            return replace(place, text=source.value, plain=plain, source_column=written), 1
+        kind = "map" if type(source).__name__ == "MappingNode" else "list"
+        if kind == "list":
+            items = [self._convert(item, depth + 1) for item in source.value]
+            return replace(place, kind="list", items=tuple(n for n, _ in items)), 1 + sum(s for _, s in items)
+        pairs = [(self._convert(k, depth + 1)[0], *self._convert(v, depth + 1)) for k, v in source.value]
+        entries = self._entries([(key, value) for key, value, _ in pairs])
+        return replace(place, kind="map", entries=entries), 1 + sum(size for _, _, size in pairs)
+
+    def _source_column(self, source: Any, line: int, column: int) -> int:
+        """Return where the scalar's text starts on its line, 0 when it is not written there letter by letter."""
+        start = column + (source.style in ("'", '"'))
+        shown = self.lines[line - 1] if line <= len(self.lines) else ""
+        return start if shown.startswith(source.value, start - 1) else 0
+
+    def _entries(self, pairs: Sequence[tuple[Node, Node]]) -> tuple[tuple[Node, Node], ...]:
+        own: dict[str, tuple[Node, Node]] = {}
+        merged: dict[str, tuple[Node, Node]] = {}
+        for key, value in pairs:
+            if key.kind != "scalar":
+                self.problems.add(key, "a key must be a word")
+            elif key.plain and key.text == "<<":
+                for source in value.items if value.kind == "list" else (value,):
+                    merged = {entry[0].text: entry for entry in source.entries} | merged
+            elif key.text in own:
+                first = own[key.text][0].line
+                self.problems.add(key, f"key '{key.text}' is already on line {first}", "Remove one of the two.")
+            else:
+                own[key.text] = (key, value)
+        return (*own.values(), *(entry for name, entry in merged.items() if name not in own))
