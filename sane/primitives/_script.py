@@ -1,18 +1,19 @@
 """Run one POSIX sh script on a target, with its values as data.
 
 The script travels in an environment variable, so the target's own shell (bash, zsh, fish) only ever reads
-`sh -c "$SANE_SCRIPT"`: no value and no line of the script is ever quoted into it. An answer is lines `name=value`; `error=`
-comes last and may hold several lines.
+`sh -c "$SANE_SCRIPT"`: no value and no line of the script is ever quoted into it. An answer is lines `name=value`;
+`error=` comes last and may hold several lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from sane.core.command import Command
 from sane.core.target import parse_target
-from sane.errors import NotFoundError, RemoteError
+from sane.errors import NotFoundError, RemoteError, UsageError
 from sane.transports.base import Transport
 from sane.transports.context import Context
 
@@ -188,3 +189,14 @@ def real_path(path: str, fields: Mapping[str, str]) -> str:
 def backup_path(path: str, fields: Mapping[str, str]) -> str | None:
     """Return where the target put the backup, or None when it made none."""
     return f"/var/tmp/backup-{fields['backup']}-{base_name(path)}" if "backup" in fields else None
+
+
+@contextlib.contextmanager
+def named_error(path: str, action: str) -> Generator[None]:
+    """Let an error of the target begin with the path: `/x can't be read: Permission denied`."""
+    if not path:
+        raise UsageError("path is empty")
+    try:
+        yield
+    except (RemoteError, NotFoundError) as error:
+        raise type(error)(f"{path} can't be {action}: {error.message}", hint=error.hint) from error

@@ -5,34 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from sane.errors import RemoteError, UsageError
-from sane.primitives._script import FILE_FUNCTIONS, REPLACE_FUNCTIONS, backup_path, base_name, real_path, run_script
+from sane.errors import UsageError
+from sane.primitives._replace import replace_file
+from sane.primitives._script import backup_path, real_path
 from sane.transports.context import Context
 from sane.verbs.registry import verb
-
-SCRIPT = (
-    FILE_FUNCTIONS
-    + REPLACE_FUNCTIONS
-    + r"""
-find_path
-if [ -f "$path" ] && [ -r "$path" ] && [ "$(($(wc -c <"$path")))" = "$SANE_SIZE" ]; then
-    sums "$path"
-    kept=$(owner_of "$path")
-    if [ "$sha256" = "$SANE_SHA256" ] && [ "$((0${SANE_MODE:-${kept%% *}}))" = "$((0${kept%% *}))" ]; then
-        cat >/dev/null
-        printf 'unchanged=1\ndone=1\n'
-        exit 0
-    fi
-fi
-make_temporary
-reason=$({ cat >"$temporary"; } 2>&1) || fail "${reason##*: }"
-sums "$temporary"
-[ "$size" = "$SANE_SIZE" ] || fail "only $size of $SANE_SIZE bytes arrived"
-[ -z "$sha256" ] || [ "$sha256" = "$SANE_SHA256" ] || fail 'what arrived is not what was sent'
-put_in_place
-printf 'done=1\n'
-"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +48,24 @@ async def create_file(
     data = _bytes_of(content, encoding)
     if not exact:
         data += b"\n"
-    sha256 = hashlib.sha256(data).hexdigest()
-    values = {
-        "SANE_PATH": path,
-        "SANE_SIZE": str(len(data)),
-        "SANE_SHA256": sha256,
-        "SANE_BACKUP_NAME": base_name(path) if backup else "",
-        "SANE_MODE": _checked_mode(mode),
-    }
-    if not path:
-        raise UsageError("path is empty")
-    try:
-        answer = await run_script(
-            context, target, SCRIPT, values, display=f"sane-create-file {path}", stdin=data, timeout_s=timeout_s
-        )
-    except RemoteError as error:
-        raise RemoteError(f"{path} can't be written: {error.message}", hint=error.hint) from error
+    fields = await replace_file(
+        context,
+        target,
+        path,
+        data,
+        display=f"sane-create-file {path}",
+        backup=backup,
+        mode=_checked_mode(mode),
+        timeout_s=timeout_s,
+    )
     return CreatedFile(
         status="created",
-        path=real_path(path, answer.fields),
+        path=real_path(path, fields),
         checksum=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-        sha256=sha256,
+        sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
-        backup_path=backup_path(path, answer.fields),
-        unchanged=True if "unchanged" in answer.fields else None,
+        backup_path=backup_path(path, fields),
+        unchanged=True if "unchanged" in fields else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The transport `local:`: commands and files of this machine, without tmux.
 
-One code serves both ways of calling: `LocalTransport()` does the work in the coroutine's own step (for the one-shot command
-line, which has no asyncio), `LocalTransport(threaded=True)` in a thread of its own, which a cancellation stops.
+One code serves both ways of calling. Without a running event loop the work is done in the coroutine's own step, as the
+one-shot command line wants it; in a loop it is done in a thread of its own, which a cancellation stops.
 """
 
 from __future__ import annotations
@@ -9,32 +9,22 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
 from sane.errors import NotFoundError, RemoteError
+from sane.transports.offload import call_blocking, in_loop
 from sane.transports.process import Finished, OnOutput, run_process
 
-T = TypeVar("T")
 ARGUMENT_LIMIT_BYTES = 120_000  # Linux takes 131,072 bytes in one argument
 NAME = "local:"
-
-# Work gets a descriptor that becomes readable when the caller no longer wants it (-1: never).
-Work = Callable[[int], T]
-
-
-async def call_here(work: Work[T]) -> T:
-    """Do the work now, without suspending."""
-    return work(-1)
 
 
 class LocalTransport:
     """Run commands and move files on this machine."""
 
-    def __init__(self, *, threaded: bool = False, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
-        self._threaded = threaded
 
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
         """Run a command with bash, or sh where there is none, in a process group of its own.
@@ -43,8 +33,8 @@ class LocalTransport:
         Raises TransportError when the shell can't be started.
         """
         started = time.monotonic()
-        on_output = self._in_loop(on_output)
-        finished = await self._call(lambda cancel_fd: self._run_shell(command, on_output, cancel_fd))
+        on_output = in_loop(on_output)
+        finished = await call_blocking(lambda cancel_fd: self._run_shell(command, on_output, cancel_fd))
         return CommandResult(
             target=NAME,
             command=command.display or command.script,
@@ -61,28 +51,14 @@ class LocalTransport:
 
         A symbolic link is written through. Raises RemoteError naming the path and the reason.
         """
-        await self._call(lambda _: _put(self._expand(path), content, mode))
+        await call_blocking(lambda _: _put(self._expand(path), content, mode))
 
     async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
         """Return a file's first `limit_bytes`. Raises NotFoundError when absent, RemoteError when it can't be read."""
-        return await self._call(lambda _: _get(self._expand(path), limit_bytes))
+        return await call_blocking(lambda _: _get(self._expand(path), limit_bytes))
 
     async def close(self) -> None:
         """Do nothing: no connection is held."""
-
-    def _call(self, work: Work[T]) -> Coroutine[Any, Any, T]:
-        if not self._threaded:
-            return call_here(work)
-        from sane.transports.threaded import call_in_thread  # imports asyncio
-
-        return call_in_thread(work)
-
-    def _in_loop(self, on_output: OnOutput | None) -> OnOutput | None:
-        if on_output is None or not self._threaded:
-            return on_output
-        from sane.transports.threaded import in_loop
-
-        return in_loop(on_output)
 
     def _expand(self, path: str) -> str:
         home = self._environ.get("HOME", "/")

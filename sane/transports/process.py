@@ -1,7 +1,7 @@
 """Run one process of this machine to its end, blocking, without the subprocess module.
 
-`os.posix_spawn` starts it in a session of its own, so that one signal reaches everything it started. Importing subprocess
-would cost more than the call.
+`os.posix_spawn` starts it in a session of its own, so that one signal reaches everything it started. Importing
+subprocess would cost more than the call.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ T = TypeVar("T")
 async def call_in_thread(work: Callable[[int], T]) -> T:
     """Return what `work` returns, run in a new thread.
 
-    Cancelling makes the descriptor that `work` gets readable, and waits until it has returned; a second cancellation does
-    not wait.
-    (asyncio's own pool has as few as five threads, so one slow host would hold up the others.)
+    Cancelling makes the descriptor that `work` gets readable, and waits until it has returned; a second cancellation
+    does not wait. (asyncio's own pool has as few as five threads, so one slow host would hold up the others.)
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -53,7 +52,7 @@ async def call_in_thread(work: Callable[[int], T]) -> T:
         raise
 
 
-def in_loop(function: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def call_in_loop(function: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """Return a function, callable from any thread, that calls `function` in the running loop, in order."""
     loop = asyncio.get_running_loop()
 

@@ -17,20 +17,29 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sane.core.nearest import nearest_hint
 from sane.errors import NotFoundError, UsageError
 
 Access = Literal["read", "write", "admin"]
 VerbFunction = Callable[..., Coroutine[Any, Any, object]]
+F = TypeVar("F", bound=VerbFunction)  # a decorated verb keeps its own type
 
 # Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
 VERB_NAMES: tuple[str, ...] = (
+    "checksum-file",
     "create-file",
     "detect-platform",
+    "edit-file",
+    "friction-analysis",
+    "get-tool",
     "list-panes",
+    "log-operation",
+    "read-file",
     "run-command",
+    "validate-bash",
+    "validate-json",
 )
 
 
@@ -73,10 +82,10 @@ def verb(
     idempotent: bool = True,
     example: str = "",
     ok: Callable[[Mapping[str, object]], bool] | None = None,
-) -> Callable[[VerbFunction], VerbFunction]:
+) -> Callable[[F], F]:
     """Register what the surfaces need to know of a coroutine function; its docstring's first line is the summary."""
 
-    def register(function: VerbFunction) -> VerbFunction:
+    def register(function: F) -> F:
         function.__verb__ = (access, destructive, idempotent, example, ok or answer_is_ok)  # type: ignore[attr-defined]
         return function
 
@@ -122,6 +131,18 @@ def _parameter(parameter: Any, hint: Any) -> Parameter:
     default = None if parameter.default is parameter.empty else parameter.default
     positional = parameter.kind is not parameter.KEYWORD_ONLY
     return Parameter(parameter.name, kind, required, default, positional, choices, doc)
+
+
+def bind(verb: Verb, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return arguments given by name, converted; raises UsageError for an unknown, missing or wrong one."""
+    parameters = {p.name: p for p in verb.parameters}
+    for name in arguments:
+        if name not in parameters:
+            raise UsageError(f"{verb.name} has no argument '{name}'", hint=nearest_hint(name, parameters))
+    absent = [p.name for p in verb.parameters if p.required and p.name not in arguments]
+    if absent:
+        raise UsageError(f"{verb.name} lacks {', '.join(absent)}", hint=f"It takes {', '.join(parameters)}.")
+    return {name: convert(parameters[name], value) for name, value in arguments.items()}
 
 
 def display_name(parameter: Parameter) -> str:

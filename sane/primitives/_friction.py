@@ -1,0 +1,61 @@
+"""The friction log: one JSON line for every operation that somebody thought worth noting."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sane.errors import RemoteError, UsageError
+
+LINE_LIMIT_BYTES = 64 << 10
+
+
+def log_path(log_file: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the log's place: `log_file`, else ~/.tmux-sane/friction.jsonl."""
+    home = Path(environ.get("HOME", "/"))
+    if log_file is None:
+        return home / ".tmux-sane" / "friction.jsonl"
+    if not log_file:
+        raise UsageError("log-file is empty")
+    return home / log_file[2:] if log_file.startswith("~/") else Path(log_file)
+
+
+def append_line(path: Path, entry: Mapping[str, object]) -> None:
+    """Append an entry as one line in one write, so that concurrent writers never mix. Raises RemoteError."""
+    line = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    if len(line) > LINE_LIMIT_BYTES:
+        raise UsageError(f"the entry is longer than {LINE_LIMIT_BYTES} bytes", hint="Shorten --command or --reason.")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            written = os.write(fd, line)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RemoteError(f"{path} can't be written: {error.strerror}") from error
+    if written < len(line):
+        raise RemoteError(f"{path} took only {written} of {len(line)} bytes: the disk is full")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, object] | None]:
+    """Yield each entry of a log, None for a line that is no entry; nothing when there is no log. Raises RemoteError."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    yield _entry(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RemoteError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _entry(line: bytes) -> dict[str, object] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]

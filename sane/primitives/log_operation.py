@@ -1,0 +1,41 @@
+"""sane-log-operation: note one operation in the friction log."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+from sane.primitives._friction import append_line, log_path
+from sane.transports.context import Context
+from sane.verbs.registry import verb
+
+
+@verb(access="write", idempotent=False, example="sane-log-operation --event command_run --command 'make' --exit-code 2")
+async def log_operation(
+    context: Context,
+    *,
+    event: Annotated[str, "what happened, one word of your own"],
+    command: Annotated[str | None, "the command it was about"] = None,
+    platform: Annotated[str | None, "where, as `uname -s` has it"] = None,
+    validation: Annotated[str | None, "what a check before it said: passed, failed, …"] = None,
+    reason: Annotated[str | None, "why it failed"] = None,
+    exit_code: Annotated[int | None, "its exit code"] = None,
+    duration_ms: Annotated[float | None, "how long it took"] = None,
+    log_file: Annotated[str | None, "another log than ~/.tmux-sane/friction.jsonl"] = None,
+) -> dict[str, object]:
+    """Append one JSON line to the friction log and answer it. Raises RemoteError when the log can't be written."""
+    path = log_path(log_file, os.environ)
+    fields: dict[str, object | None] = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "event": event,
+        "command": command,
+        "platform": platform,
+        "validation": validation,
+        "reason": reason,
+        "exit_code": exit_code,
+        "duration_ms": duration_ms,
+    }
+    entry: dict[str, object] = {name: value for name, value in fields.items() if value is not None}
+    append_line(path, entry)
+    return {"status": "logged", "log_file": str(path), **entry}

@@ -1,0 +1,117 @@
+"""sane-read-file: what a file on a target holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from sane.errors import RemoteError
+from sane.primitives._script import FILE_FUNCTIONS, named_error, real_path, run_script
+from sane.transports.context import Context
+from sane.verbs.registry import verb
+
+# The content travels as base64, so that a terminal on the way changes nothing. `tail -c +N` skips, `head -c` bounds.
+SCRIPT = (
+    FILE_FUNCTIONS
+    + r"""
+find_path
+must_be_file
+sums "$path"
+modified=$(stat -L -c %Y "$path" 2>/dev/null || stat -L -f %m "$path" 2>/dev/null)
+printf 'md5=%s\nsha256=%s\nsize=%s\nmodified=%s\nbody=\n' "$md5" "$sha256" "$size" "$modified"
+tail -c "+$((SANE_OFFSET + 1))" "$path" | head -c "$SANE_LIMIT" |
+    { base64 2>/dev/null || openssl base64; } | tr -d '\r\n'
+echo
+"""
+)
+BASE64_OVERHEAD = 1.4  # 4/3, and a line end for every 76
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """Answer what a file holds from `offset` on; `encoding` is base64 where that is no UTF-8 text.
+
+    The checksums and `size_bytes` are the whole file's; `checksum` is MD5. `truncated`: there is more behind `content`.
+    """
+
+    path: str
+    content: str
+    encoding: str
+    checksum: str
+    sha256: str
+    size_bytes: int
+    modified_time: str | None
+    truncated: bool
+    next_offset: int | None
+
+
+@verb(access="read", example="sane-read-file local: /etc/hosts")
+async def read_file(
+    context: Context,
+    target: Annotated[str, "where"],
+    path: Annotated[str, "the file; `~/` is the target's home"],
+    *,
+    limit_bytes: Annotated[int, "at most so many bytes"] = 1 << 20,
+    offset: Annotated[int, "from this byte on"] = 0,
+    encoding: Annotated[Literal["auto", "base64"], "auto: as text where it is UTF-8"] = "auto",
+    timeout_s: Annotated[float, "how long it may take"] = 60.0,
+) -> FileContent:
+    """Read a file, or a part of it. Raises NotFoundError when it is absent, RemoteError when unreadable."""
+    values = {"SANE_PATH": path, "SANE_LIMIT": str(limit_bytes), "SANE_OFFSET": str(offset)}
+    with named_error(path, "read"):
+        answer = await run_script(
+            context,
+            target,
+            SCRIPT,
+            values,
+            display=f"sane-read-file {path}",
+            timeout_s=timeout_s,
+            output_limit_bytes=int(limit_bytes * BASE64_OVERHEAD) + 65536,
+        )
+    fields, data = answer.fields, decode_body(answer.body)
+    size = int(fields["size"])
+    truncated = offset + len(data) < size
+    text = None if encoding == "base64" else _as_text(data, truncated)
+    end = offset + (len(data) if text is None else len(text.encode()))
+    return FileContent(
+        path=real_path(path, fields),
+        content=_as_base64(data) if text is None else text,
+        encoding="base64" if text is None else "utf-8",
+        checksum=fields["md5"],
+        sha256=fields["sha256"],
+        size_bytes=size,
+        modified_time=_as_time(fields["modified"]),
+        truncated=end < size,
+        next_offset=end if end < size and end > offset else None,
+    )
+
+
+def decode_body(body: bytes) -> bytes:
+    """Return the bytes that a body of base64 means. Raises RemoteError when it is not whole."""
+    import binascii
+
+    try:
+        return binascii.a2b_base64(body.strip())
+    except binascii.Error as error:
+        raise RemoteError(f"the content did not arrive whole: {error}") from error
+
+
+def _as_text(data: bytes, truncated: bool) -> str | None:
+    for cut in range(4 if truncated else 1):  # a limit may fall inside a character
+        try:
+            text = data[: len(data) - cut].decode()
+        except UnicodeDecodeError:
+            continue
+        return None if "\0" in text else text
+    return None
+
+
+def _as_base64(data: bytes) -> str:
+    import binascii
+
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def _as_time(epoch_s: str) -> str | None:
+    return datetime.fromtimestamp(int(epoch_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if epoch_s.isdigit() else None
