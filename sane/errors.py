@@ -13,6 +13,7 @@
     ├── PaneError              a pane exists but can't take a command now
     ├── RemoteError            the target answered, and its answer is a failure of the operation itself
     ├── UnavailableError       a breaker is open, a budget is spent, or a limit is reached
+    ├── StoreError             the event log can't be read or written: full disk, damaged file, lost database
     └── InterruptedRunError    ended before it finished; can be resumed
 
 A non-zero exit and a timeout of a command are results, never errors.
@@ -161,6 +162,12 @@ class UnavailableError(SaneError):
         self.retry_after_s = retry_after_s
 
 
+class StoreError(SaneError):
+    """Report that the event log can't be opened, read or written."""
+
+    code = "store"
+
+
 class InterruptedRunError(SaneError):
     """Report work that ended before it finished and can be resumed."""
 
@@ -182,6 +189,7 @@ STATUS: dict[str, tuple[int, int, bool]] = {
     "pane": (4, 409, True),
     "remote": (4, 502, False),
     "unavailable": (4, 503, True),
+    "store": (4, 503, False),
     "interrupted": (9, 503, True),
 }
 

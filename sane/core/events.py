@@ -26,6 +26,8 @@ EVENT_KINDS: dict[str, EventKind] = {
     # a deployment and its hosts (folded by sane.core.rollout)
     "deployment_created": EventKind(True, ("revision", "version", "hosts", "policy")),
     "deployment_transition": EventKind(True, ("from", "to", "reason")),
+    "deployment_promoted": EventKind(True, ("reason",)),
+    "deployment_stopping": EventKind(True, ("cause", "reason")),
     "host_transition": EventKind(True, ("from", "to")),
     "action_started": EventKind(True, ("operation", "action")),
     "action_finished": EventKind(True, ("operation", "action", "outcome")),
@@ -55,6 +57,7 @@ EVENT_KINDS: dict[str, EventKind] = {
     "alert_sent": EventKind(True, ("episode", "outcome")),
     # published only
     "output": EventKind(False, ("step", "text")),
+    "dropped": EventKind(False, ("count",)),  # a subscriber that was too slow lost so many published events
 }
 
 

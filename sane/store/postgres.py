@@ -1,0 +1,181 @@
+"""The event log in a PostgreSQL database that several machines share.
+
+Writers queue on the counter's row, so numbers have no gap and become visible in order; LISTEN wakes the followers.
+The tables live in the schema that the connection's search_path names first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import re
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from sane.errors import SaneError, StoreError, UsageError
+from sane.store.logstore import LogStore
+from sane.store.migrations import migrate
+from sane.store.script import MakeScript, Query, Script
+
+try:
+    import asyncpg
+except ImportError as error:
+    raise UsageError("PostgreSQL needs asyncpg", hint="Install it: pip install 'sane[postgres]'.") from error
+
+T = TypeVar("T")
+Connection = Any  # asyncpg's connection, or the pool's stand-in for one: asyncpg ships no types
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 30
+CLOSE_TIMEOUT_S = 5
+MAX_CONNECTIONS = 4
+RELISTEN_S = 1.0
+CHECK_S = 5.0  # a lost notification (a pooler, a failover) costs a follower no more than this
+CHANNEL = "sane_events"
+MIGRATION_LOCK = 0x73616E65  # "sane"; any number that all sane processes agree on
+
+
+@functools.lru_cache(maxsize=512)
+def numbered(sql: str) -> str:
+    """Return a statement with $1, $2, … for its question marks; scripts write none inside a literal."""
+    count = itertools.count(1)
+    return re.sub(r"\?", lambda _: f"${next(count)}", sql)
+
+
+async def run_script(connection: Connection, script: Script[T]) -> T:
+    """Drive a script to its end and return what it returns."""
+    try:
+        query: Query = next(script)
+        while True:
+            rows = await connection.fetch(numbered(query.sql), *query.args)
+            query = script.send(rows)
+    except StopIteration as end:
+        return end.value
+    finally:
+        script.close()
+
+
+def explain(error: BaseException, name: str) -> SaneError:
+    """Return what a database error means and what to do about it."""
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return StoreError(
+            f"the event log {name} can't be written: {error}; nothing of it was stored",
+            hint="Free space (or connections) on the database server, then do it again.",
+        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):
+        return StoreError(
+            f"the event log {name} refused the connection: {error}",
+            hint="Check user, password and database in SANE_DATABASE_URL.",
+        )
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError
+    ):
+        return StoreError(f"the event log {name} failed: {error}")
+    return StoreError(
+        f"the event log {name} can't be reached: {str(error) or type(error).__name__};"
+        " whether the last events were stored is not known",
+        hint="See that the server runs, then read the log before appending again.",
+    )
+
+
+# asyncpg raises its own tree, and lets errors of the socket and of the deadline through.
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+
+
+class PostgresStore(LogStore):
+    """Keep the log in a PostgreSQL database."""
+
+    def __init__(self, name: str, url: str, pool: Any) -> None:
+        super().__init__(name)
+        self._url = url
+        self._pool = pool
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def _write(self, make: MakeScript[T]) -> T:
+        return await self._run(make, True)
+
+    async def _read(self, make: MakeScript[T]) -> T:
+        return await self._run(make, False)
+
+    async def _run(self, make: MakeScript[T], writes: bool) -> T:
+        self._refuse_when_closed()
+        try:
+            async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
+                if not writes:
+                    return await run_script(connection, make())
+                async with connection.transaction():
+                    result = await run_script(connection, make())
+                    await connection.execute(f"NOTIFY {CHANNEL}")
+                return result
+        except FAILURES as error:
+            raise explain(error, self.name) from error
+
+    def _watch(self) -> None:
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Wake the followers at each notification, for as long as there are any; reconnect when it must."""
+        while len(self._followers):
+            connection: Connection = None
+            try:
+                connection = await connect(self._url)
+                await connection.add_listener(CHANNEL, self._heard)
+                self._followers.wake()  # what came before the listener was there
+                while len(self._followers) and not connection.is_closed():
+                    await asyncio.sleep(CHECK_S)
+                    await connection.execute("SELECT 1")
+                    self._followers.wake()
+            except FAILURES:
+                self._followers.wake()  # whoever follows reads the log and is told what is wrong
+                await asyncio.sleep(RELISTEN_S)
+            finally:
+                if connection is not None:
+                    connection.terminate()
+
+    def _heard(self, *_: object) -> None:
+        self._followers.wake()
+
+    async def _release(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_S)
+        except FAILURES:
+            self._pool.terminate()
+
+
+async def connect(url: str) -> Connection:
+    """Return one connection of its own."""
+    opened: Any = asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)  # pyright: ignore[reportUnknownMemberType]
+    return await opened
+
+
+def name_of(url: str) -> str:
+    """Return how messages call a database: its URL without user, password and options."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return f"postgresql://{place}{parts.path}"
+
+
+async def open_postgres(url: str) -> PostgresStore:
+    """Open the log in a database, migrated. Raises StoreError when it can't be reached, or is of a newer sane."""
+    name = name_of(url)
+    pool: Any = None
+    try:
+        pool = await asyncpg.create_pool(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            url, min_size=1, max_size=MAX_CONNECTIONS, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
+        )
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+            await run_script(connection, migrate(name))
+    except FAILURES as error:
+        if pool is not None:
+            pool.terminate()
+        raise explain(error, name) from error
+    except BaseException:
+        if pool is not None:
+            pool.terminate()
+        raise
+    return PostgresStore(name, url, pool)
