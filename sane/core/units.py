@@ -6,7 +6,6 @@ import math
 import re
 from dataclasses import dataclass
 
-from sane.core.nearest import nearest_hint
 from sane.errors import UsageError
 
 DURATION_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -116,7 +115,7 @@ def _quantity(value: object, name: str, bare: str, units: dict[str, int], exampl
             f"{name} has no unit, got {value!r}", hint=f"Write one of {', '.join(units)}, as in {example}."
         )
     if unit not in units:
-        hint = f"Valid units: {', '.join(units)}. {nearest_hint(unit, units)}".strip()
+        hint = f"Valid units: {', '.join(units)}."
         raise UsageError(f"{name} has an unknown unit '{unit}', got {value!r}", hint=hint)
     return round(float(number) * units[unit]) if "." in number else int(number) * units[unit]
 
