@@ -1,0 +1,127 @@
+"""What a verb gets under asyncio: targets opened once and shared, names resolved by an inventory and ~/.ssh/config."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sane.core.inventory import Host, Inventory
+from sane.core.paths import state_dir
+from sane.core.ssh_settings import HostOverrides, HostSettings
+from sane.core.target import Target
+from sane.transports.base import Machine, Transport
+
+if TYPE_CHECKING:
+    from sane.transports.ssh import SshPool
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+def _silent(message: str) -> None:
+    return None
+
+
+class AsyncContext:
+    """Open targets under asyncio, each once; concurrent callers of one target share it."""
+
+    def __init__(self, inventory: Inventory | None = None, *, report: Callable[[str], None] = _silent) -> None:
+        self._inventory = inventory
+        self._report = report
+        self._opening: dict[Target, asyncio.Task[Transport]] = {}
+        self._machines: dict[str | None, Machine] = {}
+        self._pool: SshPool | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the directory of sane's own state."""
+        return state_dir(os.environ)
+
+    def host_names(self) -> tuple[str, ...]:
+        """Return the names of the inventory, in its order."""
+        return tuple(host.name for host in self._inventory.hosts) if self._inventory else ()
+
+    async def transport(self, target: Target) -> Transport:
+        """Return the transport to a target. Raises TransportError, NotFoundError, PaneError."""
+        task = self._opening.get(target)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._opening[target] = asyncio.create_task(self._open(target))
+        return await asyncio.shield(task)
+
+    async def _open(self, target: Target) -> Transport:
+        if target.pane is not None:
+            from sane.transports.pane import open_pane
+
+            return await open_pane(await self.machine(target.host), target.pane)
+        if target.host is not None:
+            return self.pool.transport(target.host)
+        from sane.transports.local import LocalTransport
+
+        return LocalTransport()
+
+    async def machine(self, host: str | None) -> Machine:
+        """Return this machine for None, else the machine behind a host name."""
+        if host not in self._machines:
+            self._machines[host] = self._machine(host)
+        return self._machines[host]
+
+    def _machine(self, host: str | None) -> Machine:
+        if host is not None:
+            return self.pool.machine(host)
+        from sane.transports.local_machine import LocalMachine
+
+        return LocalMachine()
+
+    @property
+    def pool(self) -> SshPool:
+        """Return the pool of SSH connections, made on first use."""
+        if self._pool is None:
+            from sane.transports.ssh import SshPool
+
+            self._pool = SshPool(overrides_of=self._overrides)
+        return self._pool
+
+    def settings(self, host: str) -> HostSettings:
+        """Return how a host is reached over SSH."""
+        return self.pool.settings(host)
+
+    def _overrides(self, name: str) -> HostOverrides | None:
+        host = self._inventory.find(name) if self._inventory else None
+        return overrides_of(host) if host is not None else None
+
+    def report(self, message: str) -> None:
+        """Tell whoever called how far it is."""
+        self._report(message)
+
+    async def close(self) -> None:
+        """Close every transport, machine and connection, within 5 s."""
+        for task in self._opening.values():
+            task.cancel()
+        opened = await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        closing = [t.close() for t in opened if not isinstance(t, BaseException)]
+        closing += [machine.close() for machine in self._machines.values()]
+        if self._pool is not None:
+            closing.append(self._pool.close())
+        self._opening.clear()
+        self._machines.clear()
+        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), CLOSE_TIMEOUT_S)
+
+
+def open_context(inventory: Inventory | None) -> AsyncContext:
+    """Return a context over the hosts of an inventory; without one, names resolve through ~/.ssh/config alone."""
+    return AsyncContext(inventory)
+
+
+def overrides_of(host: Host) -> HostOverrides:
+    """Return what an inventory says about reaching a host."""
+    return HostOverrides(
+        address=host.address or None,
+        user=host.user,
+        port=host.port,
+        keys=(host.key,) if host.key else (),
+        jump=host.jump,
+        known_hosts=host.known_hosts,
+        connect_timeout_s=host.connect_timeout_ms / 1000 if host.connect_timeout_ms else None,
+    )

@@ -1,0 +1,101 @@
+"""Windows that people can watch: one tmux session a deployment key, one window a host.
+
+The window holds a login shell of the host: by ssh from this machine's tmux, or a window of the tmux on the host itself.
+Steps are typed there, so whoever attaches sees each command and its output, and can take over when one fails.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from sane.core.ssh_settings import HostSettings
+from sane.errors import TransportError
+from sane.transports.base import Machine
+from sane.transports.tmux import TmuxServer, text_of
+
+WIDTH, HEIGHT = 200, 50  # of a window nobody has looked at yet
+_OWNER = "@sane-host"
+
+
+def session_name(key: str) -> str:
+    """Return the name of a deployment key's tmux session: tmux allows neither `.` nor `:` in it."""
+    return "sane-" + re.sub(r"[^A-Za-z0-9_-]", "_", key)
+
+
+def ssh_argv(settings: HostSettings) -> list[str]:
+    """Return the ssh command that opens a login shell with exactly these settings, whatever ~/.ssh/config says."""
+    options = {
+        "HostName": settings.address,
+        "Port": str(settings.port),
+        "User": settings.user,
+        "UserKnownHostsFile": " ".join(_quoted(path) for path in settings.known_hosts) or "none",
+        "GlobalKnownHostsFile": " ".join(_quoted(path) for path in settings.global_known_hosts) or "none",
+        "StrictHostKeyChecking": settings.strict,
+        "ConnectTimeout": str(max(1, round(settings.connect_timeout_s))),
+        "ServerAliveInterval": str(max(1, round(settings.keepalive_s))),
+        "ServerAliveCountMax": str(settings.keepalive_count),
+        "IdentityAgent": settings.agent or "none",
+        "IdentitiesOnly": "yes" if settings.identities_only else "no",
+        "BatchMode": "yes",  # a question nobody answers would hold the host up until its deadline
+        "HostKeyAlias": settings.host_key_alias,
+        "ProxyCommand": _proxy_command(settings),
+    }
+    words = ["ssh", "-F", "none", "-tt"]
+    for name, value in options.items():
+        if value is not None:
+            words += ["-o", f"{name}={value}"]
+    for key in settings.keys if settings.keys_given else ():
+        words += ["-i", key]
+    return [*words, "--", settings.name if "@" not in settings.name else settings.address]
+
+
+def _proxy_command(settings: HostSettings) -> str | None:
+    if settings.jump is not None:
+        # Our own -F none argv again, so that an inventory name can be a jump host: -W in place of a shell.
+        inner = [word for word in ssh_argv(settings.jump) if word != "-tt"]
+        return shlex.join([*inner[:1], "-W", "[%h]:%p", *inner[1:]])
+    return settings.proxy_command
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path
+
+
+async def open_window(machine: Machine, session: str, host: str, argv: Sequence[str]) -> str:
+    listed = await server.run("list-panes", "-s", "-t", f"={session}", "-F", "#{pane_id} #{" + _OWNER + "}")
+
+    Raises TransportError with what tmux said when it can't be opened.
+    """
+    server = TmuxServer(machine)
+    for line in (
+        await server.run("list-panes", "-s", "-t", f"={session}", "-F", f"#{{pane_id}} #{{{_OWNER}}}")
+    ).stdout.splitlines():
+        pane, _, owner = text_of(line).partition(" ")
+        if owner == host:
+            return await _revive(server, pane, argv)
+    words = ["-P", "-F", "#{pane_id}", "-n", host, *argv]
+    made = await server.run("new-session", "-d", "-s", session, "-x", str(WIDTH), "-y", str(HEIGHT), *words)
+    if made.exit_code != 0:
+        # It is there already, or another host's task made it a moment ago.
+        made = await server.run("new-window", "-d", "-t", f"={session}:", *words)
+    if made.exit_code != 0:
+        raise TransportError(f"tmux can't open a window for {host}: {text_of(made.stderr).strip()}", host=host)
+    pane = text_of(made.stdout).strip()
+    await server.ask("set-option", "-p", "-t", pane, _OWNER, host)
+    await server.ask("set-option", "-w", "-t", pane, "remain-on-exit", "on")  # so that why ssh failed can be read
+    await server.run("set-option", "-w", "-t", pane, "automatic-rename", "off")
+    return pane
+
+
+async def _revive(server: TmuxServer, pane: str, argv: Sequence[str]) -> str:
+    dead = (await server.ask("display-message", "-p", "-t", pane, "#{pane_dead}")).strip()
+    if dead == "1":
+        await server.ask("respawn-pane", "-k", "-t", pane, *argv)
+    return pane
+
+
+async def close_window(machine: Machine, pane: str) -> None:
+    """Close the window of a pane; nothing happens when it is gone. The last one takes its session with it."""
+    await TmuxServer(machine).run("kill-pane", "-t", pane)

@@ -1,0 +1,34 @@
+"""`sane mcp`: serve the verbs to AI agents."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option(
+    "--access",
+    type=click.Choice(["read", "write", "admin"]),
+    default="read",
+    show_default=True,
+    help="The tools that are offered: read only, those that change things, or all.",
+)
+@click.option("--http", "address", metavar="HOST:PORT", help="Serve streamable HTTP there in place of stdio.")
+@click.option("--inventory", type=click.Path(exists=True), help="Hosts whose names ssh:NAME resolves.")
+@click.option("--limit", "limit_chars", default=16_000, show_default=True, help="Longest output in one answer.")
+def mcp(access: str, address: str | None, inventory: str | None, limit_chars: int) -> None:
+    """Serve every verb as a tool over the Model Context Protocol, on stdio or HTTP.
+
+    \b
+    Example:
+      sane mcp --access write
+      sane mcp --http 127.0.0.1:8765      (elsewhere than loopback it needs SANE_MCP_TOKEN)
+    """
+    import asyncio
+
+    from sane.surfaces.mcp.serve import serve_http, serve_stdio
+
+    if address is None:
+        asyncio.run(serve_stdio(access, inventory, limit_chars))
+    else:
+        asyncio.run(serve_http(access, inventory, limit_chars, address))

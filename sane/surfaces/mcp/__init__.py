@@ -1,0 +1,1 @@
+"""Verbs as tools of AI agents, over the Model Context Protocol."""

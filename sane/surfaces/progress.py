@@ -1,0 +1,172 @@
+"""The live view of a deployment: a subscriber of its events, for a terminal or for a pipe.
+
+Everything shown is the fold of the events; the view keeps no state of its own beside which step a host is in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, TextIO
+
+from sane.core.events import Event
+from sane.core.rollout import RolloutState, apply
+from sane.surfaces.report import MARKS, WORDS, escape
+
+_BUSY = ("transferring", "activating", "checking", "reverting")
+_PARTS = {"transferring": "stage", "activating": "switch", "checking": "health", "reverting": "revert"}
+REFRESH_PER_S = 8  # 4% of a core at 40 rows (docs/benchmarks.md)
+
+
+class View(Protocol):
+    """Show a deployment as it goes."""
+
+    def update(self, event: Event, state: RolloutState) -> None:
+        """Take in one event and the state after it."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        ...
+
+
+def open_view(stream: TextIO) -> View:
+    """Return the live view for a terminal, and one line an event for anything else."""
+    live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return LiveView(stream) if live else LineView(stream)
+
+
+async def show_progress(events: AsyncIterator[Event], view: View) -> None:
+    """Show events until the deployment ends or the task is cancelled."""
+    state: RolloutState | None = None
+    async for event in events:
+        if event.durable:
+            state = apply(state, event)
+        if state is None:
+            continue
+        view.update(event, state)
+        if state.terminal:
+            return
+
+
+class LineView:
+    """Write one line for each thing worth knowing: what a log file or a CI job wants."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def update(self, event: Event, state: RolloutState) -> None:
+        """Write the line of an event, where it has one."""
+        line = line_of(event, state)
+        if line:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Do nothing: each line is complete."""
+
+
+def line_of(event: Event, state: RolloutState) -> str:
+    """Return what an event says in one line of plain text, "" where it is not worth one."""
+    data = event.data
+    if event.kind == "deployment_created":
+        return f"{state.key} {state.version}, revision {state.revision}, {state.total} hosts ({state.id})"
+    if event.kind == "deployment_transition" and data["to"] not in ("running", "pending"):
+        return f"{state.key} {data['to']}: {data['reason']}"
+    if event.kind == "step_finished":
+        word = "ok" if data["outcome"] == "ok" else f"{data['outcome']}, exit code {data.get('exit_code')}"
+        return (
+            f"[{event.host}] {data.get('part', '')}: {data['step']}: {word} ({data.get('duration_ms', 0) / 1000:.1f} s)"
+        )
+    if event.kind == "host_transition" and data["to"] in MARKS:
+        why = f": {data['reason']}" if data.get("reason") and data["to"] not in ("healthy", "unchanged") else ""
+        return f"{MARKS[data['to']][0]} [{event.host}] {WORDS.get(data['to'], data['to'])}{why}"
+    if event.kind == "operator_request":
+        return f"{data['request']} was asked for{': ' + data['reason'] if data.get('reason') else ''}"
+    return str(data["text"]) if event.kind == "message" else ""
+
+
+class LiveView:
+    """Redraw a table of the hosts at work, with the counts of all, as events come in."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream, highlight=False)
+        self._steps: dict[str, tuple[str, float]] = {}
+        self._state: RolloutState | None = None
+        self._live = Live(
+            console=self._console, refresh_per_second=REFRESH_PER_S, get_renderable=self._draw, transient=True
+        )
+        self._live.start()
+
+    def update(self, event: Event, state: RolloutState) -> None:
+        """Take in one event; the next redraw shows it."""
+        self._state = state
+        if event.kind == "step_started":
+            self._steps[event.host] = (str(event.data["step"]), time.monotonic())
+        elif event.kind == "host_transition" and event.data["to"] in MARKS:
+            self._steps.pop(event.host, None)
+        if event.kind in ("message", "operator_request"):
+            self._console.print(escape(line_of(event, state)))
+
+    def close(self) -> None:
+        """Stop redrawing and take the view away: the report follows."""
+        self._live.stop()
+
+    def _draw(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        state = self._state
+        if state is None:
+            return Text("…")
+        return Group(_headline(state), *self._rows(state))
+
+    def _rows(self, state: RolloutState) -> list[Any]:
+        from rich.text import Text
+
+        # Live can't scroll: hosts at work first, then those that went wrong, as many as there is room for.
+        room = max(3, self._console.height - 4)
+        busy = [host for host in state.hosts if host.status in _BUSY]
+        bad = [host for host in state.hosts if MARKS.get(host.status, ("",))[0] in ("✗", "?")]
+        rows = [self._row(host) for host in (busy + bad)[:room]]
+        if len(busy) + len(bad) > room:
+            rows.append(Text(f"  … and {len(busy) + len(bad) - room} more", style="dim"))
+        return rows
+
+    def _row(self, host: Any) -> Any:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        name = host.spec.name
+        if host.status not in _BUSY:
+            mark, colour = MARKS[host.status]
+            detail = f"{host.step}: {host.error}" if host.step else host.error
+            return Text.assemble((f"{mark} ", colour), f"{name:<20} ", (detail[:100], colour))
+        step, since = self._steps.get(name, ("", time.monotonic()))
+        elapsed = f"{time.monotonic() - since:.0f} s" if step else ""
+        text = Text.assemble(f"{name:<20} ", (f"{_PARTS[host.status]:<7}", "cyan"), f" {step}  ", (elapsed, "dim"))
+        return Spinner("dots", text)
+
+
+def _headline(state: RolloutState) -> Any:
+    from rich.text import Text
+
+    done = state.count("healthy", "unchanged")
+    width = 24
+    filled = done * width // max(1, state.total)
+    failed = state.count("failed", "unreachable", "unknown", "revert_failed")
+    parts: list[Any] = [
+        (f"{state.key} {state.version} ", "bold"),
+        ("━" * filled, "green"),
+        ("━" * (width - filled), "bright_black"),
+        f" {done}/{state.total} healthy",
+    ]
+    if failed:
+        parts.append((f", {failed} bad (budget {state.budget})", "red"))
+    if state.status != "running":
+        parts.append((f"  {state.status}", "yellow"))
+    return Text.assemble(*parts)

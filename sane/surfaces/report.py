@@ -1,0 +1,126 @@
+"""The report of a deployment for people: one line a host, what failed and what to do, then a table.
+
+It renders the JSON report of a deployment and computes nothing of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from sane.core.hostset import expand
+
+MARKS = {
+    "healthy": ("✓", "green"),
+    "unchanged": ("✓", "green"),
+    "reverted": ("↩", "yellow"),
+    "no_previous": ("✗", "red"),
+    "failed": ("✗", "red"),
+    "unreachable": ("✗", "red"),
+    "unknown": ("?", "red"),
+    "revert_failed": ("✗", "red"),
+    "not_attempted": ("·", "bright_black"),
+    "pending": ("·", "bright_black"),
+}
+WORDS = {"not_attempted": "not attempted", "revert_failed": "revert failed", "no_previous": "nothing to go back to"}
+_TAIL_LINES = 5
+
+
+def write_report(report: Mapping[str, Any], output: str, stream: TextIO) -> None:
+    """Write a report to `stream` as `table`, `json` or `ndjson` (one host a line, then the summary)."""
+    if output == "json":
+        stream.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    elif output == "ndjson":
+        for host in report["hosts"]:
+            stream.write(json.dumps({"kind": "host", **host}, ensure_ascii=False) + "\n")
+        summary = {k: v for k, v in report.items() if k != "hosts"}
+        stream.write(json.dumps({"kind": "deployment", **summary}, ensure_ascii=False) + "\n")
+    else:
+        _write_for_people(report, stream)
+    stream.flush()
+
+
+def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
+    from rich.console import Console
+
+    width = shutil.get_terminal_size((100, 40)).columns if stream.isatty() else 100
+    console = Console(file=stream, highlight=False, width=max(60, width), soft_wrap=True)
+    groups = [(f, set(expand(f["hosts"]))) for f in report.get("fingerprints", ()) if f["count"] > 1]
+    folded = {name for _, members in groups for name in members}
+    for host in report["hosts"]:
+        if host["name"] not in folded:
+            _print_host(console, host)
+    for fingerprint, members in groups:
+        example = next(h for h in report["hosts"] if h["name"] in members)
+        console.print(f"[red]✗[/] {escape(fingerprint['hosts'])}: {escape(fingerprint['message'])}")
+        _print_detail(console, example)
+    console.print()
+    console.print(_table(report))
+    console.print(_summary(report))
+
+
+def _print_host(console: Any, host: Mapping[str, Any]) -> None:
+    mark, colour = MARKS.get(host["status"], ("…", "cyan"))
+    word = WORDS.get(host["status"], host["status"])
+    place = f" in step '{escape(host['step'])}'" if host.get("step") and mark in "✗?" else ""
+    code = f", exit code {host['exit_code']}" if host.get("exit_code") not in (None, 0) and mark in "✗?" else ""
+    error = f": {escape(host['error'])}" if host.get("error") else ""
+    console.print(f"[{colour}]{mark}[/] \\[{escape(host['name'])}] {word}{place}{code}{error}")
+    _print_detail(console, host)
+
+
+def _print_detail(console: Any, host: Mapping[str, Any]) -> None:
+    if MARKS.get(host["status"], ("…",))[0] not in "✗?":
+        return
+    tail = str(host.get("output_tail") or "").rstrip("\n").splitlines()
+    for line in tail[-_TAIL_LINES:]:
+        console.print(f"    [dim]│[/] {escape(line)}")
+    if len(tail) > _TAIL_LINES and host.get("output_file"):
+        console.print(f"    [dim]│ all of it: {escape(host['output_file'])}[/]")
+    if host.get("hint"):
+        console.print(f"    [yellow]→[/] {escape(host['hint'])}")
+
+
+def _table(report: Mapping[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("host", "status", "version", "before", "health", "time"):
+        table.add_column(title, no_wrap=title != "health", justify="right" if title == "time" else "left")
+    for host in report["hosts"]:
+        health: dict[str, Any] = host.get("health") or {}
+        mark, colour = MARKS.get(host["status"], ("…", "cyan"))
+        duration_ms = host.get("duration_ms")
+        table.add_row(
+            escape(host["name"]),
+            f"[{colour}]{mark} {WORDS.get(host['status'], host['status'])}[/]",
+            escape(health.get("version") or ""),
+            escape(host.get("previous_version") or "–"),
+            escape(_health_words(health)),
+            f"{duration_ms / 1000:.1f} s" if duration_ms else "",
+        )
+    return table
+
+
+def _health_words(health: Mapping[str, Any]) -> str:
+    verdict, reason = health.get("verdict") or "", health.get("reason") or ""
+    return f"{verdict}: {reason}" if reason and verdict != "pass" else verdict
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    colour = {"successful": "green", "partial": "yellow", "reverted": "yellow"}.get(report["status"], "red")
+    counts = ", ".join(f"{n} {WORDS.get(word, word)}" for word, n in report["counts"].items() if n and word != "total")
+    name = f"{report['key']} {report['version']}, revision {report['revision']} ({report['deployment']})"
+    why = f"\n{escape(report['description'])}" if report.get("description") else ""
+    return f"[bold {colour}]{report['status']}[/]: {escape(name)}: {counts}{why}"
+
+
+def escape(text: object) -> str:
+    """Return text of a host such that it can neither style nor steer the terminal it is shown on."""
+    from rich.markup import escape as escape_markup
+
+    # Control characters of a host's output would move the cursor of whoever reads the report.
+    return escape_markup("".join(c if c.isprintable() or c == "\t" else "�" for c in str(text)))
