@@ -64,13 +64,13 @@ def _quoted(path: str) -> str:
 
 
 async def open_window(machine: Machine, session: str, host: str, argv: Sequence[str]) -> str:
-    listed = await server.run("list-panes", "-s", "-t", f"={session}", "-F", "#{pane_id} #{" + _OWNER + "}")
+    """Return the pane id of a host's window, opened with `argv` (empty: a login shell) unless it is there already.
 
     Raises TransportError with what tmux said when it can't be opened.
     """
     server = TmuxServer(machine)
     for line in (
-        await server.run("list-panes", "-s", "-t", f"={session}", "-F", f"#{{pane_id}} #{{{_OWNER}}}")
+        await server.run("list-panes", "-s", "-t", f"={session}", "-F", "#{pane_id} #{" + _OWNER + "}")
     ).stdout.splitlines():
         pane, _, owner = text_of(line).partition(" ")
         if owner == host:
