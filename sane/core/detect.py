@@ -11,9 +11,9 @@ result.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from sane.core.detect_trend import NO_TRENDS, Trends, leaking, observe_fields, restart_fields
+from sane.core.detect_trend import NO_TRENDS, Trends, is_settled, leaking, observe_fields, restart_fields
 from sane.core.episodes import FAMILIES, Finding
 from sane.core.hysteresis import count, fade, push
 from sane.core.samples import Sample, Signature, signature_of
@@ -29,8 +29,8 @@ class HostWatch:
     """Hold what is known of one host.
 
     `bits` is the window of bad samples, `good_run` and `bad_run` count samples in a row. `hold_ms`, `degraded_ms`
-    and `skew_ms` say since when it starts, is degraded and has a wrong version (0: is not). `acute`, `skewed`,
-    `leaked` are the faults found and not over.
+    and `skew_ms` say since when it starts, is degraded and has a wrong version (0: is not). `is_held`: maintenance
+    was announced, nothing counts. `acute`, `skewed`, `leaked` are the faults found and not over.
     """
 
     host: str
@@ -49,12 +49,14 @@ class HostWatch:
     acute: str = ""
     skewed: bool = False
     leaked: bool = False
-    trends: Trends = NO_TRENDS
+    is_held: bool = False
+    trends: Trends = field(default_factory=lambda: NO_TRENDS)
 
     @property
     def is_quiet(self) -> bool:
         """Return whether nothing is open, suspected or being counted."""
-        return not (self.bits or self.acute or self.hold_ms or self.degraded_ms or self.skew_ms or self.skewed)
+        is_counting = self.bits or self.hold_ms or self.degraded_ms or self.skew_ms
+        return not (is_counting or self.acute or self.skewed or self.is_held)
 
 
 def can_skip(watch: HostWatch, signature: Signature, at_ms: int) -> bool:
@@ -76,8 +78,9 @@ def observe_sample(
         return watch, NO_FINDINGS
     before, watch = watch, _follow_trend(watch, sample, signature, policy)
     if in_maintenance and not watch.acute:
-        watch = replace(watch, bits=0, good_run=0, bad_run=0, hold_ms=0, degraded_ms=0, skew_ms=0)
+        watch = replace(watch, is_held=True, bits=0, good_run=0, bad_run=0, hold_ms=0, degraded_ms=0, skew_ms=0)
     else:
+        watch = replace(watch, is_held=False) if watch.is_held else watch
         watch = _count(watch, sample.at_ms, signature, policy)
         watch = _decide(watch, sample.at_ms, judge(watch, signature, sample.at_ms, policy), policy)
         watch = _decide_skew(watch, sample.at_ms, signature, policy)
@@ -140,7 +143,8 @@ def _follow_trend(watch: HostWatch, sample: Sample, signature: Signature, policy
     if not sample.fields or not sample.reachable or signature.verdict != "pass":
         return replace(watch, tick_ms=following)
     trends = observe_fields(watch.trends, sample.fields, sample.at_ms, policy.trend)
-    return replace(watch, tick_ms=following, trends=trends, leaked=leaking(trends)[0] != "")
+    leaked = leaking(trends)[0] != "" or (watch.leaked and not is_settled(trends, policy.trend))
+    return replace(watch, tick_ms=following, trends=trends, leaked=leaked)
 
 
 def _count(watch: HostWatch, at_ms: int, signature: Signature, policy: WatchPolicy) -> HostWatch:

@@ -1,10 +1,14 @@
-"""Slow leaks: numeric fields that rise and keep rising, told from noise, daily rhythm, sawtooths and steps. O(1)
-memory a field."""
+"""Slow leaks: fields that rise and keep rising, told from noise, daily rhythm, sawtooths and steps.
+
+O(1) memory each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from types import MappingProxyType
 
 from sane.core.watch_policy import TrendPolicy
 
@@ -28,7 +32,7 @@ class FieldTrend:
 
 
 Trends = Mapping[str, FieldTrend]
-NO_TRENDS: Trends = {}
+NO_TRENDS: Trends = MappingProxyType({})
 
 
 def observe_fields(trends: Trends, values: Mapping[str, float], at_ms: int, policy: TrendPolicy) -> Trends:
@@ -65,12 +69,17 @@ def leaking(trends: Trends) -> tuple[str, str]:
     return "", ""
 
 
+def is_settled(trends: Trends, policy: TrendPolicy) -> bool:
+    """Return whether enough is known to say that no field leaks: a poller that has just started does not know it."""
+    return all(len(trend.rises) >= policy.least and not trend.is_leaking for trend in trends.values())
+
+
 def _close_bucket(trend: FieldTrend, name: str, policy: TrendPolicy) -> FieldTrend:
     is_young = len(trend.day) < policy.season
     reference = trend.low if not trend.day else min(trend.day) if is_young else trend.day[0]
     rise = (trend.low - reference) / (abs(reference) or 1.0)
     allowance = policy.young_allowance if is_young else policy.allowance
-    total = max(0.0, trend.sum + rise - allowance)
+    total = min(max(0.0, trend.sum + rise - allowance), 2 * policy.limit)
     rises = (*trend.rises, rise)[-policy.window :]
     day = (*trend.day, trend.low)[-policy.season :]
     closed = replace(trend, day=day, rises=rises, sum=total)
@@ -90,7 +99,7 @@ def _is_steady(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
         return False
     score = sum((b > a) - (b < a) for i, a in enumerate(rises) for b in rises[i + 1 :])
     total = rises[-1] - rises[0]
-    step = max(b - a for a, b in zip(rises, rises[1:], strict=False))
+    step = max(b - a for a, b in pairwise(rises))
     return score >= policy.concordance * size * (size - 1) / 2 and total > 0 and step <= policy.step_share * total
 
 
