@@ -29,6 +29,7 @@ F = TypeVar("F", bound=VerbFunction)  # a decorated verb keeps its own type
 # Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
 VERB_NAMES: tuple[str, ...] = (
     "checksum-file",
+    "context-database",
     "create-file",
     "detect-platform",
     "edit-file",
@@ -38,8 +39,11 @@ VERB_NAMES: tuple[str, ...] = (
     "log-operation",
     "read-file",
     "run-command",
+    "transfer-from-workstation",
+    "transfer-to-workstation",
     "validate-bash",
     "validate-json",
+    "validate-with-ai",
 )
 
 

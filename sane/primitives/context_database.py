@@ -1,0 +1,74 @@
+"""sane-context-database: remember what is known about a pane or a host."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from sane.errors import UsageError
+from sane.primitives._contexts import (
+    contexts_path,
+    delete_entry,
+    find_subject,
+    live_panes,
+    read_entry,
+    sweep,
+    write_entry,
+)
+from sane.transports.context import Context
+from sane.transports.tmux import TmuxServer
+from sane.verbs.registry import verb
+
+Operation = Literal["create", "read", "update", "delete", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextAnswer:
+    """Answer an operation; `status` is created, found, updated, deleted, listed or not_found."""
+
+    status: str
+    pane: str | None = None
+    context: dict[str, Any] | None = None
+    contexts: list[dict[str, Any]] | None = None
+
+
+@verb(access="write", example="sane-context-database create work:0.1 --platform Linux --mode bash")
+async def context_database(
+    context: Context,
+    operation: Annotated[Operation, "what to do"],
+    target: Annotated[str | None, "the pane or host; not for list"] = None,
+    *,
+    platform: Annotated[str | None, "its platform, as `uname -s` has it"] = None,
+    mode: Annotated[str | None, "bash or raw"] = None,
+    current_dir: Annotated[str | None, "where its shell is"] = None,
+    label: Annotated[str | None, "a name people gave it"] = None,
+) -> ContextAnswer:
+    """Create, read, update, delete or list what is known about panes; safe under concurrent callers.
+
+    Entries of dead panes are dropped, and stale ones (5 minutes) take their directory from tmux again.
+    Raises NotFoundError for a pane that does not exist.
+    """
+    path, now_s = contexts_path(context.state_dir, os.environ), time.time()
+    if operation == "list":
+        live = await live_panes(TmuxServer(await context.machine(None)))
+        return ContextAnswer("listed", contexts=list(sweep(path, live, now_s).values()))
+    if not target:
+        raise UsageError(f"{operation} needs a target")
+    subject = await find_subject(context, target)
+    given = {"platform": platform, "mode": mode, "current_dir": current_dir, "label": label}
+    fields: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if subject.live is not None:
+        server = TmuxServer(await context.machine(subject.target.host))
+        sweep(path, await live_panes(server), now_s, subject.target.host)
+    if operation == "create":
+        return ContextAnswer("created", target, write_entry(path, subject, fields, now_s, fresh=True))
+    entry = read_entry(path, subject)
+    if entry is None:
+        return ContextAnswer("not_found", target)
+    if operation == "update":
+        return ContextAnswer("updated", target, write_entry(path, subject, fields, now_s))
+    if operation == "delete":
+        return ContextAnswer("deleted", target, delete_entry(path, subject))
+    return ContextAnswer("found", target, entry)
