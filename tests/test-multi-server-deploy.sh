@@ -43,7 +43,7 @@ tmux new-window -d -t fleet: -n server3 bash --norc
     echo 'hosts:'
     for server in server1 server2 server3; do
         mkdir -p "$work/$server"
-        echo "  $server: {target: 'fleet:$server', vars: {root: '$work/$server', SANE_HOST_DIR: '$work/$server/.sane'}}"
+        echo "  $server: {target: 'fleet:$server', vars: {root: '$work/$server', host_dir: '$work/$server/.sane'}}"
     done
 } >"$work/inventory.yaml"
 sane-list-panes fleet >"$work/panes.json"
