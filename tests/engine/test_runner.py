@@ -52,6 +52,7 @@ class ScriptedPerformer:
         self._at_once += 0 if isinstance(action, Preflight) else 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
+            await asyncio.sleep(0)
             part = "probe" if isinstance(action, ProbeHealth) else action.part  # type: ignore[attr-defined]
             gate = self.hold.get((action.host, part))
             if gate is not None and not resumed:
