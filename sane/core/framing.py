@@ -1,0 +1,217 @@
+r"""What is typed into a pane to run a command, and how its answer is marked.
+
+1. A short line is typed at the prompt. It turns echo off and prints a READY mark, then reads one line. It means the same in bash, dash,
+   zsh, ash and fish (3.4 or later). `\\41` is `\41` to the POSIX shells and `\41`, which printf makes `!`, to fish, which
+   halves backslashes in single quotes too: so the mark tells the dialect.
+2. The payload is sent only behind the READY mark, so nothing of it is ever echoed. It turns echo on, erases the typed line, prints the
+   real command in its place and a START mark, evaluates the command in the current shell, and prints an END mark.
+
+A mark is `ESC ] 7791 ; TOKEN ; KIND [; ARGUMENT]… BEL`: a private OSC, which terminals swallow, with a token of this call.
+It is printed by printf, so its ESC byte exists nowhere in what was typed and no echo can be taken for it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from sane.errors import UsageError
+
+Dialect = Literal["posix", "fish"]
+
+OSC_NUMBER = "7791"
+# A canonical-mode terminal keeps 4,096 bytes of a line on Linux and drops the rest.
+LINE_LIMIT_BYTES = 3000
+CHUNK_BYTES = 900  # macOS keeps 1,024
+SHOWN_LIMIT_CHARACTERS = 400
+SHOWN_LIMIT_LINES = 12
+
+# tmux drops what it has not yet passed on when a pane's program ends, so the shell stays for a moment behind its last mark.
+EXIT_PAUSE = ";sleep 0.05"
+
+READY, START, END, EXIT, CORRUPT = "R", "S", "E", "X", "C"
+
+
+class Place(NamedTuple):
+    """Say where a line was typed: the cursor's column (0-based) and the pane's width, in cells."""
+
+    column: int
+    width: int
+
+
+def typed_line(token: str, place: Place, *, nested: bool = False) -> str:
+    r"""Return the line to type, without its terminator.
+
+    It begins with a space, which keeps it out of histories that ignore such lines; a second one where the line would end
+    exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux inside the
+    pane, which swallows the mark unless it is told to pass it through.
+    """
+    if nested:
+        line = (
+            " stty -echo&&{ tmux set -p allow-passthrough on 2>/dev/null;printf '\\33Ptmux;\\33\\33]"
+            f"{OSC_NUMBER};{token};R\\\\41;'$(tmux display -pt $TMUX_PANE '#{{pane_width}}.#{{pane_left}}')'\\7\\33\\\\\\\\'"
+            ';eval "$(head -n1)";}'
+        )
+    else:
+        line = f" stty -echo&&printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(head -n1)\""
+    if place.width and (place.column + len(line)) % place.width == 0:
+        line = " " + line
+    return line
+
+
+def rows_taken(line: str, place: Place) -> int:
+    """Return how many rows a typed line took, the prompt's row included."""
+    return (place.column + len(line)) // max(1, place.width) + 1
+
+
+def dialect_of(argument: str) -> Dialect:
+    r"""Return the dialect that a READY mark's kind tells (`R\41` or `R!`)."""
+    return "fish" if argument.endswith("!") else "posix"
+
+
+def printf_mark(token: str, kind: str, *values: str) -> str:
+    """Return a printf command that prints a mark; `values` are shell words, one for each argument."""
+    holes = "".join(";%s" for _ in values)
+    words = "".join(f" {value}" for value in values)
+    return f"printf '\\033]{OSC_NUMBER};{token};{kind}{holes}\\007'{words}"
+
+
+def quote(text: str, dialect: Dialect) -> str:
+    """Return text as one word of the shell."""
+    if dialect == "fish":
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def escape_for_b(data: bytes) -> str:
+    r"""Return bytes for `printf %b` inside single quotes of any dialect: only `\0ooo` escapes, no quote, ASCII only."""
+    return "".join(chr(b) if 32 <= b < 127 and b not in (39, 92) else f"\\0{b:03o}" for b in data)
+
+
+def shown_text(text: str) -> str:
+    """Return a command as a watcher should see it: whole lines, cut where it is long, nothing a terminal would obey."""
+    lines = text.rstrip("\n").split("\n")
+    cut = len(lines) > SHOWN_LIMIT_LINES
+    kept = "\n".join(lines[:SHOWN_LIMIT_LINES])
+    if len(kept) > SHOWN_LIMIT_CHARACTERS:
+        kept, cut = kept[:SHOWN_LIMIT_CHARACTERS], True
+    clean = "".join(c if c in "\n\t" or (c >= " " and c != "\x7f" and not "\x80" <= c < "\xa0") else "·" for c in kept)
+    return clean + (f" … ({len(text)} characters)" if cut else "")
+
+
+def erase_sequence(place: Place, rows: int) -> str:
+    """Return what puts the cursor back to where the line was typed and erases from there to the end of the screen."""
+    right = f"\x1b[{place.column}C" if place.column else ""
+    return f"\x1b[{rows}A\r{right}\x1b[J"
+
+
+class Run(NamedTuple):
+    """Describe one run to the payload: the command's text, what a watcher sees, and where the line was typed."""
+
+    token: str
+    script: str
+    shown: str
+    place: Place
+    rows: int
+
+
+def payload(run: Run, dialect: Dialect) -> bytes:
+    """Return what to send behind the READY mark, ending with a newline.
+
+    Raises UsageError when the script holds a NUL, which no shell can take.
+    """
+    if "\0" in run.script:
+        raise UsageError("a command can't hold a NUL character")
+    text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
+    prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
+    build = _fish_body if dialect == "fish" else _posix_body
+    return in_lines(build(run, escape_for_b(prologue)), run.token, dialect)
+
+
+def in_lines(body: str, token: str, dialect: Dialect) -> bytes:
+    """Return a body as lines that a terminal in canonical mode takes unharmed.
+
+    One line when it is short and plain; else escaped for `printf %b`, in lines of 900 bytes whose total length the first
+    line checks before anything runs: a key that a person pressed meanwhile would change it.
+    """
+    data = body.encode("utf-8", "surrogateescape")
+    if len(data) <= LINE_LIMIT_BYTES and not any(b < 32 or b == 127 for b in data):
+        return data + b"\n"
+    escaped = _escape_lines(data)
+    chunks = [escaped[i : i + CHUNK_BYTES] for i in range(0, len(escaped), CHUNK_BYTES)]
+    corrupt = f"stty echo;{printf_mark(token, CORRUPT)}"
+    count = f"head -n{len(chunks)}|tr -d '\\n'"
+    if dialect == "fish":
+        first = (
+            f"begin;set -g __sane_p ({count}|string collect);if test (string length -- $__sane_p) = {len(escaped)};"
+            f'eval "$(printf %b $__sane_p)";else;{corrupt};end;end'
+        )
+    else:
+        first = (
+            f"{{ __sane_p=$({count});if [ ${{#__sane_p}} = {len(escaped)} ];then "
+            f'eval "$(printf %b "$__sane_p")";else {corrupt};fi;}}'
+        )
+    return ("\n".join([first, *chunks]) + "\n").encode("ascii")
+
+
+def _escape_lines(data: bytes) -> str:
+    short = {10: "\\n", 9: "\\t", 92: "\\\\"}
+    table = [short.get(b) or (chr(b) if 32 <= b < 127 else f"\\0{b:03o}") for b in range(256)]
+    return "".join([table[b] for b in data])
+
+
+def _posix_body(run: Run, prologue: str) -> str:
+    token = run.token
+    mark_exit = printf_mark(token, EXIT, '"$?"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
+    mark_end = printf_mark(token, END, '"$__sane_s"', '"${!-}"')
+    # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
+    chain = mark_exit + ';trap(){ eval "$2";};eval "$__sane_t"'
+    keep_history = (
+        'case ":${HISTCONTROL-}:" in *:ignorespace:*|*:ignoreboth:*);;*)__sane_h=$(HISTTIMEFORMAT= history 1);'
+        f"case $__sane_h in *{OSC_NUMBER}*)history -d ${{__sane_h%%[!0-9 ]*}};;esac;;esac"
+    )
+    zsh_exit = printf_mark(token, EXIT, "$1", "zsh") + EXIT_PAUSE
+    zsh_hook = f"__sane_x(){{ set -- $?;case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
+    return (
+        f"{{ stty echo;printf %b '{prologue}';"
+        f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};__sane_t=$(trap -p EXIT);trap {quote(chain, "posix")} EXIT;'
+        f'elif [ -n "${{ZSH_VERSION-}}" ];then eval {quote(zsh_hook, "posix")};'
+        f"else trap {quote(mark_exit, 'posix')} EXIT;fi;"
+        # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
+        "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
+        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;"
+        f"{mark_end};{POSIX_CLEANUP}"
+        'case "$__sane_e$__sane_s" in 0)unset __sane_e __sane_s;;1*)unset __sane_s __sane_e;set -e;;'
+        '*)eval "unset __sane_e __sane_s;(exit $__sane_s)";;esac;}'
+    )
+
+
+POSIX_CLEANUP = (
+    "if [ -n \"${ZSH_VERSION-}\" ];then eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
+    'unset -f __sane_x 2>/dev/null;else trap - EXIT;eval "${__sane_t-}";fi;unset __sane_t __sane_p __sane_h;'
+)
+
+
+def _fish_body(run: Run, prologue: str) -> str:
+    token = run.token
+    mark_end = printf_mark(token, END, "$__sane_s", '"$last_pid"')
+    return (
+        f"begin;stty echo;printf %b '{prologue}';"
+        f"function __sane_x --on-event fish_exit;{printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
+        f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
+        f"{mark_end};{FISH_CLEANUP}"
+        "function __sane_r;set -l s $__sane_s;set -e __sane_s;return $s;end;__sane_r;end"
+    )
+
+
+FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
+
+
+def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> bytes:
+    """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
+    prologue = escape_for_b(erase_sequence(place, rows).encode())
+    if dialect == "fish":
+        body = f"begin;stty echo;printf %b '{prologue}';{FISH_CLEANUP}{printf_mark(token, END, '0')};end"
+    else:
+        again = 'case "${__sane_e-}" in 1)set -e;;esac;unset __sane_e __sane_s;'
+        body = f"{{ stty echo;printf %b '{prologue}';{POSIX_CLEANUP}{again}{printf_mark(token, END, '0')};}}"
+    return in_lines(body, token, dialect)

@@ -1,0 +1,57 @@
+"""Make one shell text of a command for a pane, and clean what the shell itself added to its output."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sane.core.framing import Dialect, escape_for_b, quote
+from sane.errors import UsageError
+
+if TYPE_CHECKING:
+    from sane.core.command import Command
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def compose(command: Command, dialect: Dialect) -> str:
+    """Return a command's text for the pane's own shell.
+
+    With `cwd`, `env` or `stdin` it runs in a subshell (in fish: a shell of its own), so that they don't stay.
+    Raises UsageError for a name that can't be a variable.
+    """
+    for name in command.env:
+        if not NAME.match(name):
+            raise UsageError(f"'{name}' can't be the name of an environment variable")
+    if command.cwd is None and not command.env and command.stdin is None:
+        return command.script
+    steps = [f"{name}={quote(value, dialect)}" for name, value in command.env.items()]
+    if dialect == "fish":
+        inner = (f"cd {quote(command.cwd, 'fish')}; or exit; " if command.cwd is not None else "") + command.script
+        text = " ".join(["env", *steps, "fish", "-c", quote(inner, "fish")])
+    else:
+        change = f"cd -- {quote(command.cwd, 'posix')} || exit; " if command.cwd is not None else ""
+        export = f"export {' '.join(steps)}; " if steps else ""
+        text = f"({change}{export}{command.script}\n)"
+    if command.stdin is not None:
+        text = f"printf %b '{escape_for_b(command.stdin)}' | {text}"
+    return text
+
+
+def strip_job_notices(output: bytes, last_job: str) -> bytes:
+    """Return output without the line that an interactive shell prints when it starts a background job (`[1] 4711`).
+
+    Only the line that names the very process of the last job is taken out.
+    """
+    if not last_job.isdigit() or b"] " + last_job.encode() not in output:
+        return output
+    return re.sub(rb"(?m)^\[\d+\] " + last_job.encode() + rb"\n", b"", output, count=1)
+
+
+def strip_exit_notice(output: bytes, shell: str) -> bytes:
+    """Return output without what an interactive shell itself writes when it exits: bash its word, fish its editor's reset."""
+    if shell == "bash":
+        return re.sub(rb"(\A|(?<=\n))(exit|logout)\n\Z", b"", output)
+    if shell == "fish":
+        return re.sub(rb"(\x1b\[[0-9;?]*[hlm]|\x0f)+\Z", b"", output)
+    return output

@@ -1,0 +1,94 @@
+"""Tell from a pane's cursor line whether a shell waits there with nothing typed yet."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+LineKind = Literal["prompt", "empty", "continuation", "repl", "unknown"]
+
+PROMPT_ENDS = frozenset("$#%>❯➜λ»›✗→⟩▶⮞")
+# What bash, zsh and ksh show while a quote, a here-document or a block is still open.
+CONTINUATION_WORDS = frozenset(
+    "quote dquote bquote heredoc heredocd cmdsubst cmdand cmdor pipe for while until if then else elif function subsh "
+    "braceparam mathsubst select case repeat cursh foreach".split()
+)
+REPL_PROMPTS = {
+    ">>>": "python",
+    "...": "python",
+    "In": "python",
+    "mysql>": "mysql",
+    "MariaDB": "mysql",
+    "sqlite>": "sqlite",
+    "irb(main)": "irb",
+    "ftp>": "ftp",
+    "(gdb)": "gdb",
+    "(Pdb)": "python",
+}
+SHELLS = frozenset("bash zsh sh dash ash fish ksh mksh oksh yash busybox rbash".split())
+REPLS = {
+    "python": "python",
+    "ipython": "python",
+    "node": "node",
+    "psql": "psql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite3": "sqlite",
+    "irb": "irb",
+    "ghci": "ghci",
+    "redis-cli": "redis",
+    "gdb": "gdb",
+    "bc": "bc",
+    "ftp": "ftp",
+    "telnet": "telnet",
+}
+# Programs behind which a shell prompt may well be: the screen decides.
+CARRIERS = frozenset(
+    "ssh mosh mosh-client tmux tmux:client screen docker podman kubectl su sudo doas machinectl nsenter chroot lxc "
+    "incus login telnet et slogin autossh script expect sshpass env unshare systemd-run runuser".split()
+)
+
+
+def split_at(line: str, column: int) -> tuple[str, str]:
+    """Return the text of a screen line before and behind a cursor column (in cells); trailing blanks are made up for."""
+    if line.isascii():
+        return line[:column].ljust(column), line[column:].rstrip()
+    import unicodedata
+
+    cells = 0
+    for index, char in enumerate(line):
+        if cells >= column:
+            return line[:index], line[index:].rstrip()
+        if not unicodedata.combining(char):
+            cells += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return line + " " * max(0, column - cells), ""
+
+
+def classify_line(before: str, behind: str) -> LineKind:
+    """Return what the cursor line looks like: `before` and `behind` are its text on each side of the cursor."""
+    text = before.rstrip()
+    if not text:
+        return "empty"
+    if text.split(" ")[0] in REPL_PROMPTS or _is_sql_prompt(text):
+        return "repl"
+    if text == ">" or (text.endswith(">") and set(text[:-1].split(" ")) <= CONTINUATION_WORDS):
+        return "continuation"
+    # Text behind the cursor: a right prompt stands apart from it, half a line of somebody's does not.
+    if text[-1] in PROMPT_ENDS and len(before) - len(text) <= 2 and (not behind or behind.startswith("  ")):
+        return "prompt"
+    return "unknown"
+
+
+def _is_sql_prompt(text: str) -> bool:
+    name = text[:-2]
+    return text.endswith(("=#", "=>", "-#", "->")) and len(name) > 0 and name.replace("_", "").isalnum()
+
+
+def repl_name(command: str, before: str) -> str | None:
+    """Return which interactive interpreter a pane shows, by its foreground program, else by its prompt; None for none."""
+    program = command.rstrip("0123456789.") if command.startswith("python") else command
+    if program in REPLS:
+        return REPLS[program]
+    word = before.strip().split(" ")[0]
+    if word in REPL_PROMPTS:
+        return REPL_PROMPTS[word]
+    return "psql" if _is_sql_prompt(before.rstrip()) else None

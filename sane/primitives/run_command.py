@@ -1,0 +1,132 @@
+"""sane-run-command: run one command on a target and answer what it printed and its exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from sane.core.command import Command, CommandResult
+from sane.core.target import parse_target
+from sane.transports.context import Context
+from sane.verbs.registry import verb
+
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 8.0
+TRANSIENT_EXIT_CODES = frozenset(
+    {75, 255}
+)  # EX_TEMPFAIL of sysexits(3); what ssh itself exits with when it can't connect
+TRANSIENT_TEXTS = (
+    b"connection refused",
+    b"connection reset",
+    b"connection timed out",
+    b"temporarily unavailable",
+    b"temporary failure",
+    b"could not resolve",
+    b"no route to host",
+    b"network is unreachable",
+    b"try again",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RanCommand:
+    """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost bytes."""
+
+    output: str
+    exit_code: int | None
+    duration_ms: float
+    attempts: int = 1
+    retried: bool = False
+    timed_out: bool = False
+    total_duration_ms: float | None = None
+    error: str | None = None
+    stderr: str | None = None
+    pane_gone: bool | None = None
+    pane_ready: bool | None = None
+    truncated: bool | None = None
+    output_base64: str | None = None
+
+
+@verb(access="write", destructive=True, idempotent=False, example="sane-run-command work:0.1 'uname -a'")
+async def run_command(
+    ctx: Context,
+    target: Annotated[str, "SESSION[:WINDOW[.PANE]], %ID, local:, ssh:HOST or ssh:HOST/SESSION[:W[.P]]"],
+    command: Annotated[str, "shell text for the target's own shell"],
+    timeout_s: Annotated[float, "seconds until it is interrupted"] = 30.0,
+    max_retries: Annotated[int, "how often to try again after a transient failure"] = 0,
+) -> RanCommand:
+    """Run a command on a target and answer its output and exit code.
+
+    A command that the target's shell can't parse is not sent: the answer has `error`. A timeout interrupts it and
+    answers 124. Raises NotFoundError, PaneError, TransportError.
+    """
+    transport = await ctx.transport(parse_target(target))
+    said = await _check_syntax(ctx, transport, command)
+    if said is not None:
+        return RanCommand("", None, 0.0, attempts=0, error=f"syntax error, nothing was sent: {said}")
+    total_ms, attempt = 0.0, 0
+    while True:
+        attempt += 1
+        result = await transport.run(Command(command, timeout_s=timeout_s))
+        total_ms += result.duration_ms
+        if attempt > max_retries or not is_transient(result):
+            return answer_of(result, attempt, total_ms)
+        pause_s = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), LAST_BACKOFF_S)
+        ctx.report(f"attempt {attempt} failed, trying again in {pause_s:g} s")
+        await (await ctx.machine(None)).sleep(pause_s)
+
+
+async def _check_syntax(ctx: Context, transport: object, command: str) -> str | None:
+    shell = getattr(transport, "shell", "")
+    if not shell:
+        return None
+    from sane.transports.shell_syntax import syntax_error
+
+    return await syntax_error(await ctx.machine(None), shell, command)
+
+
+def is_transient(result: CommandResult) -> bool:
+    """Return whether trying again may help: a timeout, an exit code that says so, or a network's complaint."""
+    if result.exit_code == 0 or result.pane_gone or not result.pane_ready:
+        return False
+    if result.timed_out or result.exit_code in TRANSIENT_EXIT_CODES:
+        return True
+    tail = (result.output + result.stderr)[-4096:].lower()
+    return any(text in tail for text in TRANSIENT_TEXTS)
+
+
+def answer_of(result: CommandResult, attempts: int, total_ms: float) -> RanCommand:
+    """Return a result as the answer; fields that say nothing new are left out."""
+    lossless = True
+    try:
+        result.output.decode("utf-8")
+    except UnicodeDecodeError:
+        lossless = False
+    return RanCommand(
+        output=result.text,
+        exit_code=result.exit_code,
+        duration_ms=round(result.duration_ms, 3),
+        attempts=attempts,
+        retried=attempts > 1,
+        timed_out=result.timed_out,
+        total_duration_ms=round(total_ms, 3) if attempts > 1 else None,
+        error=_error_of(result),
+        stderr=result.stderr.decode("utf-8", "replace") if result.stderr else None,
+        pane_gone=result.pane_gone or None,
+        pane_ready=False if not result.pane_ready else None,
+        truncated=result.truncated or None,
+        output_base64=None if lossless else _base64(result.output),
+    )
+
+
+def _error_of(result: CommandResult) -> str | None:
+    if result.timed_out and not result.pane_ready:
+        return "it timed out, and Ctrl-C did not bring the prompt back: the pane is still busy"
+    if result.exit_code is None:
+        return "the pane or its shell went away before it said how the command ended"
+    return None
+
+
+def _base64(data: bytes) -> str:
+    import binascii
+
+    return binascii.b2a_base64(data, newline=False).decode()

@@ -1,0 +1,96 @@
+"""This machine under asyncio: the twin of `local_machine_blocking`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+
+from sane.errors import LostError, TransportError
+from sane.transports.base import Completed
+from sane.transports.local_machine_blocking import CLOSE_GRACE_S, READ_BYTES, WRITE_TIMEOUT_S, resolve_program
+
+
+class LocalMachine:
+    """Start processes on this machine without holding up the event loop."""
+
+    name = "local"
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+
+    async def execute(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0) -> Completed:
+        """Run a program to its end. Raises TransportError when it can't be run, TimeoutError when it outlasts."""
+        process = await self._start(argv, asyncio.subprocess.PIPE)
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, err = await process.communicate(stdin)
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        code = process.returncode or 0
+        return Completed(128 - code if code < 0 else code, out, err)
+
+    async def spawn(self, argv: Sequence[str]) -> AsyncChannel:
+        """Start a program and return the channel to it. Raises TransportError when it can't be started."""
+        return AsyncChannel(await self._start(argv, asyncio.subprocess.DEVNULL))
+
+    async def _start(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
+        program = resolve_program(argv[0], self.environ)
+        pipe = asyncio.subprocess.PIPE
+        try:
+            return await asyncio.create_subprocess_exec(
+                program, *argv[1:], stdin=pipe, stdout=pipe, stderr=stderr, env=self.environ, start_new_session=True
+            )
+        except OSError as error:
+            raise TransportError(f"{program} can't be started: {error.strerror}", phase="command") from error
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, while other tasks run."""
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class AsyncChannel:
+    """Talk to one process over its standard input and output."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes to its standard input. Raises LostError when it has gone or takes nothing for 30 s."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(data)
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await stdin.drain()
+        except (OSError, TimeoutError) as error:
+            raise LostError("the process has gone, or takes no input", phase="command") from error
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return what it wrote next, b"" at its end. Raises TimeoutError after `timeout_s`."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        async with asyncio.timeout(max(0.0, timeout_s)):
+            return await stdout.read(READ_BYTES)
+
+    async def close(self) -> None:
+        """Close its input, which ends it; kill it when that does not."""
+        process = self._process
+        if process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(CLOSE_GRACE_S):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

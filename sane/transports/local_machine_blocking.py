@@ -1,0 +1,119 @@
+"""This machine without asyncio: every coroutine here does its work in its own step and never suspends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+
+from sane.errors import LostError, TransportError
+from sane.transports.base import Completed
+from sane.transports.local import find_program
+from sane.transports.process import run_process
+
+READ_BYTES = 1 << 18
+WRITE_TIMEOUT_S = 30.0
+CLOSE_GRACE_S = 0.5
+
+
+class BlockingMachine:
+    """Start processes on this machine, blocking."""
+
+    name = "local"
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+
+    async def execute(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0) -> Completed:
+        """Run a program to its end. Raises TransportError when it can't be run, TimeoutError when it outlasts."""
+        finished = run_process(
+            [resolve_program(argv[0], self.environ), *argv[1:]], env=self.environ, stdin=stdin, timeout_s=timeout_s
+        )
+        if finished.timed_out:
+            raise TimeoutError(f"{argv[0]} did not end within {timeout_s:g} s")
+        return Completed(finished.exit_code, finished.stdout, finished.stderr)
+
+    async def spawn(self, argv: Sequence[str]) -> BlockingChannel:
+        """Start a program and return the channel to it. Raises TransportError when it can't be started."""
+        return BlockingChannel([resolve_program(argv[0], self.environ), *argv[1:]], self.environ)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)  # noqa: ASYNC251  (this machine is the blocking one)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class BlockingChannel:
+    """Talk to one process over its standard input and output."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        child_in, self._in = os.pipe()
+        self._out, child_out = os.pipe()
+        null = os.open(os.devnull, os.O_WRONLY)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, child_in, 0),
+            (os.POSIX_SPAWN_DUP2, child_out, 1),
+            (os.POSIX_SPAWN_DUP2, null, 2),
+        ]
+        try:
+            # A session of its own: Ctrl-C at the terminal must not end it before it was told to.
+            self._pid = os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsid=True)
+        except OSError as error:
+            os.close(self._in)
+            os.close(self._out)
+            raise TransportError(f"{argv[0]} can't be started: {error.strerror}", phase="command") from error
+        finally:
+            for fd in (child_in, child_out, null):
+                os.close(fd)
+        os.set_blocking(self._in, False)
+        self._readable = select.poll()
+        self._readable.register(self._out, select.POLLIN)
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes to its standard input. Raises LostError when it has gone or takes nothing for 30 s."""
+        rest = memoryview(data)
+        writable = select.poll()
+        writable.register(self._in, select.POLLOUT)
+        while rest:
+            try:
+                rest = rest[os.write(self._in, rest) :]
+            except BlockingIOError:
+                if not writable.poll(WRITE_TIMEOUT_S * 1000):
+                    raise LostError("the process takes no input", phase="command") from None
+            except OSError as error:
+                raise LostError(f"the process has gone: {error.strerror}", phase="command") from error
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return what it wrote next, b"" at its end. Raises TimeoutError after `timeout_s`."""
+        if not self._readable.poll(max(0.0, timeout_s) * 1000):
+            raise TimeoutError
+        return os.read(self._out, READ_BYTES)
+
+    async def close(self) -> None:
+        """Close its input, which ends it; kill it when that does not."""
+        if not self._pid:
+            return
+        pid, self._pid = self._pid, 0
+        os.close(self._in)
+        os.close(self._out)
+        until = time.monotonic() + CLOSE_GRACE_S
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() >= until:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return
+            time.sleep(0.0005)  # noqa: ASYNC251
+
+
+def resolve_program(name: str, environ: Mapping[str, str]) -> str:
+    """Return the full path of a program. Raises TransportError when it is not installed."""
+    path = name if "/" in name else find_program(name, environ.get("PATH"))
+    if path is None:
+        raise TransportError(f"{name} is not installed", phase="command", hint=f"Install {name}, or add it to PATH.")
+    return path

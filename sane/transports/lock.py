@@ -1,0 +1,99 @@
+"""A fair lock between processes, in order of arrival: released by the kernel when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from sane.errors import PaneError
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
+
+
+class QueueLock:
+    """Hold a place in a queue, as a locked ticket file with a number: whoever's predecessors have all gone, holds the lock.
+
+    `folder` belongs to the lock alone. `sleep` waits in the caller's way.
+    """
+
+    def __init__(self, folder: Path, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._folder = folder
+        self._sleep = sleep
+        self._fd = -1
+        self._number = 0
+
+    async def acquire(self, timeout_s: float, name: str) -> None:
+        """Wait for our turn. Raises PaneError naming `name` when it does not come within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._draw_ticket()
+        pause_s = FIRST_PAUSE_S
+        try:
+            while self._has_predecessor():
+                if time.monotonic() >= deadline:
+                    raise PaneError(
+                        f"{name} is in use by another caller since more than {timeout_s:g} s",
+                        hint="Wait for that command to end, or give this one a longer timeout.",
+                    )
+                await self._sleep(pause_s)
+                pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let the next one in; safe to call twice."""
+        if self._fd >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._folder / str(self._number))
+            os.close(self._fd)
+            self._fd = -1
+
+    async def _draw_ticket(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        counter = os.open(self._folder / "next", flags, 0o600)
+        try:
+            while not _try_lock(counter):  # held for microseconds, by someone drawing a ticket
+                await self._sleep(FIRST_PAUSE_S)
+            self._number = int(os.read(counter, 20) or b"0") + 1
+            os.pwrite(counter, b"%d" % self._number, 0)
+            self._fd = os.open(self._folder / str(self._number), flags, 0o600)
+            _try_lock(self._fd)
+        finally:
+            os.close(counter)
+
+    def _has_predecessor(self) -> bool:
+        for name in os.listdir(self._folder):
+            if name.isdigit() and int(name) < self._number and self._is_held(self._folder / name):
+                return True
+        return False
+
+    def _is_held(self, ticket: Path) -> bool:
+        """Return whether a ticket's holder lives; remove the ticket of a dead one."""
+        try:
+            fd = os.open(ticket, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if not _try_lock(fd):
+                return True
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(ticket)
+            return False
+        finally:
+            os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True

@@ -1,0 +1,268 @@
+"""Run commands in a tmux pane, on this machine or through a remote machine's tmux, exactly and in sight of a watcher."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.control_stream import Mark, OutputReader
+from sane.core.framing import (
+    CORRUPT,
+    END,
+    EXIT,
+    READY,
+    START,
+    Dialect,
+    Run,
+    dialect_of,
+    payload,
+    recovery_payload,
+    rows_taken,
+    typed_line,
+)
+from sane.core.pane_script import compose, strip_exit_notice, strip_job_notices
+from sane.core.paths import runtime_dir
+from sane.core.prompt_line import SHELLS
+from sane.errors import LostError, NotFoundError, PaneError, TransportError
+from sane.transports.base import Machine, OnOutput
+from sane.transports.control_mode import ControlClient, paste_commands
+from sane.transports.lock import QueueLock
+from sane.transports.pane_state import IDLE_WAIT_S, Screen, look, wait_idle
+from sane.transports.tmux import PaneInfo, TmuxServer
+
+READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
+RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
+GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
+LIVENESS_S = 1.0  # how often to ask whether the pane still lives
+LOCK_WAIT_S = 60.0
+
+
+async def open_pane(machine: Machine, pane_spec: str, options: Sequence[str] = ()) -> PaneTransport:
+    """Return the transport to a pane of a machine's tmux; `options` are tmux's own `-L NAME` or `-S PATH`.
+
+    Raises NotFoundError or UsageError when no such pane exists.
+    """
+    server = TmuxServer(machine, options)
+    return PaneTransport(server, await server.find_pane(pane_spec), pane_spec)
+
+
+class PaneTransport:
+    """Type commands into one pane, one at a time, and read what they print from its raw output."""
+
+    def __init__(self, server: TmuxServer, pane: PaneInfo, name: str) -> None:
+        self.server = server
+        self.pane = pane
+        self.name = name
+        self._client: ControlClient | None = None
+        self._local = server.machine.name == "local"
+
+    @property
+    def shell(self) -> str:
+        """Return the name of the shell in the foreground when the pane was opened; "" where it can't be known (ssh)."""
+        return self.pane.program.lstrip("-") if self.pane.program.lstrip("-") in SHELLS else ""
+
+    async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
+        """Run a command in the pane's shell and return its result; `cd` and variables stay.
+
+        Waits its turn where others use the pane too. Raises PaneError when the pane can't take a command (then nothing was typed),
+        NotFoundError when it is gone, LostError when the way to it is lost.
+        """
+        lock = self._lock()
+        await lock.acquire(max(LOCK_WAIT_S, command.timeout_s or 0.0), f"pane {self.name}")
+        try:
+            return await _Exchange(self, await self.client(), command, on_output).run()
+        finally:
+            lock.release()
+
+    async def client(self) -> ControlClient:
+        """Return the control client, attached now where it is not yet."""
+        if self._client is None or self._client.closed:
+            self._client = await ControlClient.attach(self.server, self.pane.session_id, self.pane.pane_id)
+        return self._client
+
+    def _lock(self) -> QueueLock:
+        environ: Mapping[str, str] = getattr(self.server.machine, "environ", os.environ)
+        tmux_dir = environ.get("TMUX_TMPDIR", "/tmp")
+        parts = [self.server.machine.name, *self.server.options, environ.get("TMUX", "").split(",")[0] or tmux_dir]
+        where = "".join(c if c.isalnum() else "_" for c in "-".join(parts))[-150:]
+        folder = Path(runtime_dir(environ, os.getuid())) / "panes" / where / self.pane.pane_id[1:]
+        return QueueLock(folder, self.server.machine.sleep)
+
+    async def close(self) -> None:
+        """Detach; safe to call twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
+class _Exchange:
+    """One command: the line, the handshake, the payload, the answer."""
+
+    def __init__(
+        self, pane: PaneTransport, client: ControlClient, command: Command, on_output: OnOutput | None
+    ) -> None:
+        self._pane = pane
+        self._pane_id = pane.pane.pane_id
+        self._client = client
+        self._command = command
+        self._on_output = on_output
+        self._token = os.urandom(4).hex()
+        self._reader = OutputReader(self._token, command.output_limit_bytes)
+        self._local = pane.server.machine.name == "local"
+        self._started = time.monotonic()
+        self._dialect: Dialect = "posix"
+        self._next_check = 0.0
+
+    async def run(self) -> CommandResult:
+        """Carry the command out."""
+        wait_s = min(IDLE_WAIT_S, self._command.timeout_s or IDLE_WAIT_S)
+        screen, _ = await wait_idle(self._client, self._pane_id, self._pane.name, local=self._local, wait_s=wait_s)
+        await self._handshake(screen)
+        timeout_s = self._command.timeout_s
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        mark = await self._wait_for(deadline, END, EXIT, CORRUPT)
+        if mark is None and not self._client.closed and time.monotonic() >= deadline:
+            return await self._end_late()
+        if mark is not None and mark.kind == CORRUPT:
+            raise PaneError(
+                f"keys pressed in pane {self._pane.name} mixed with the command; it was not run", hint="Try again."
+            )
+        return await self._result(mark)
+
+    async def _handshake(self, screen: Screen) -> None:
+        """Type the line, wait for READY, send the payload and wait for START."""
+        line = typed_line(self._token, screen.place)
+        await self._paste(line + "\r")
+        ready = await self._wait_for(time.monotonic() + READY_WAIT_S, READY)
+        if ready is None:
+            await self._give_up(screen)
+        assert ready is not None
+        self._dialect = dialect_of(ready.kind)
+        script = compose(self._command, self._dialect)
+        shown = self._command.display or self._command.script
+        run = Run(self._token, script, shown, screen.place, rows_taken(line, screen.place))
+        await self._paste(payload(run, self._dialect).decode("utf-8", "surrogateescape"))
+
+    async def _give_up(self, screen: Screen) -> None:
+        if self._client.closed or not await self._alive():
+            raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
+        await self._paste("\x03")
+        raise PaneError(
+            f"pane {self._pane.name} did not answer as a shell does; nothing was run",
+            hint=f"{screen.program or 'Its program'} is in the foreground there. Is it a shell at an empty prompt?",
+        )
+
+    async def _paste(self, text: str) -> None:
+        await self._client.send(*paste_commands(f"sane-{self._token}", self._pane_id, text))
+
+    async def _wait_for(self, deadline: float, *kinds: str) -> Mark | None:
+        """Return the first mark of these kinds; None at the deadline or when the pane has gone."""
+        self._next_check = time.monotonic() + LIVENESS_S
+        while True:
+            fresh = self._reader.feed(self._client.take_output())
+            if fresh and self._on_output is not None:
+                self._on_output(fresh)
+            mark = self._reader.find(*kinds)
+            now = time.monotonic()
+            if mark is not None or now >= deadline or self._client.closed:
+                return mark
+            if self._client.maybe_gone or now >= self._next_check:
+                self._client.maybe_gone = False
+                self._next_check = now + LIVENESS_S
+                if not await self._alive() and not self._client.closed:
+                    self._reader.feed(self._client.take_output())
+                    return self._reader.find(*kinds)
+                continue
+            await self._client.pump(min(deadline, self._next_check))
+
+    async def _alive(self) -> bool:
+        try:
+            return not (await look(self._client, self._pane_id)).dead
+        except (NotFoundError, LostError):
+            return False
+
+    async def _result(self, mark: Mark | None) -> CommandResult:
+        """Return the result; without a mark the pane, its shell or the server has gone, and the code is unknown."""
+        gone = mark is None
+        if mark is None:
+            self._flush()
+        code = None
+        if mark is not None:
+            first = mark.arguments[0] if mark.arguments else ""
+            code = int(first) & 0xFF if first.isdigit() else None
+            if mark.kind == EXIT:
+                gone = await self._goes()
+        if mark is None and not self._reader.find(START) and not self._client.closed and await self._alive():
+            raise TransportError(f"pane {self._pane.name} took the line but not the command", phase="command")
+        return self._answer(code, mark, pane_gone=gone)
+
+    async def _goes(self) -> bool:
+        until = time.monotonic() + GONE_WAIT_S
+        while time.monotonic() < until and not self._client.closed:
+            if not await self._alive():
+                return True
+            await self._client.pump(min(until, time.monotonic() + 0.02))
+        return self._client.closed
+
+    def _answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:
+        output = self._reader.output
+        if mark is not None and len(mark.arguments) > 1:
+            strip = strip_exit_notice if mark.kind == EXIT else strip_job_notices
+            output = strip(output, mark.arguments[1])
+        return CommandResult(
+            target=self._pane.name,
+            command=self._command.display or self._command.script,
+            output=output,
+            exit_code=code,
+            duration_ms=(time.monotonic() - self._started) * 1000,
+            truncated=self._reader.truncated,
+            timed_out=facts.get("timed_out", False),
+            pane_gone=facts.get("pane_gone", False),
+            pane_ready=facts.get("pane_ready", True) and not facts.get("pane_gone", False),
+        )
+
+    async def _end_late(self) -> CommandResult:
+        """Interrupt the command, and find out whether the prompt came back.
+
+        The output ends where the interrupt was sent: behind it stand the terminal's `^C` and the next prompt.
+        """
+        self._flush()
+        output, self._reader = self._reader, OutputReader(self._token, 0)
+        mark: Mark | None = None
+        for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
+            await self._paste(key)
+            mark = await self._wait_for(time.monotonic() + 0.05, END, EXIT)
+            if mark is None and await self._prompt_is_back(wait_s):
+                self._reader = output
+                return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True)
+            if mark is not None or self._client.closed:
+                break
+        gone = self._client.closed or (mark is not None and mark.kind == EXIT and await self._goes())
+        ready = mark is not None and mark.kind == END
+        self._reader = output
+        return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True, pane_gone=gone, pane_ready=ready)
+
+    async def _prompt_is_back(self, wait_s: float) -> bool:
+        """Return whether a shell answers at a prompt again; undo what the interrupted run left there."""
+        try:
+            screen, _ = await wait_idle(self._client, self._pane_id, self._pane.name, local=self._local, wait_s=wait_s)
+        except (PaneError, NotFoundError):
+            return False
+        token = os.urandom(4).hex()
+        self._reader = OutputReader(token, 0)
+        line = typed_line(token, screen.place)
+        await self._paste(line + "\r")
+        if await self._wait_for(time.monotonic() + wait_s, READY) is None:
+            return False
+        rows = rows_taken(line, screen.place)
+        await self._paste(recovery_payload(token, screen.place, rows, self._dialect).decode())
+        return await self._wait_for(time.monotonic() + wait_s, END) is not None
+
+    def _flush(self) -> None:
+        """Take what was held back because a mark could have begun there."""
+        tail = self._reader.flush()
+        if tail and self._on_output is not None:
+            self._on_output(tail)

@@ -1,0 +1,176 @@
+"""Whether a shell waits in a pane with nothing typed, so that a command can be typed there and mixes with nobody's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Literal, NamedTuple
+
+from sane.core.framing import Place
+from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, repl_name, split_at
+from sane.errors import NotFoundError, PaneError
+from sane.transports.control_mode import ControlClient
+
+IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for somebody to finish a short command
+LOOK_PAUSE_S = 0.01
+EMPTY_PROMPT_S = 0.2
+NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
+
+STATE_FORMAT = (
+    "#{pane_dead} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{alternate_on} #{pane_pid} #{pane_tty} "
+    "#{pane_input_off} #{history_size} #{pane_current_command}"
+)
+
+Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "continuation", "dead"]
+
+
+class Screen(NamedTuple):
+    """Hold what tmux knows of a pane at one moment; `before` and `behind` are the cursor line's text around the cursor."""
+
+    place: Place
+    before: str
+    behind: str
+    alternate: bool
+    pid: int
+    tty: str
+    input_off: bool
+    program: str
+    fresh: bool
+    lines: tuple[str, ...]
+    remembered: str
+    dead: bool
+
+
+async def look(client: ControlClient, pane_id: str) -> Screen:
+    """Return the pane's state now. Raises NotFoundError when it is gone."""
+    state, text, option = await client.ask(
+        f"display-message -p -t {pane_id} '{STATE_FORMAT}'",
+        f"capture-pane -p -t {pane_id}",
+        f"show-options -pqv -t {pane_id} @sane-prompt",
+    )
+    if not state.ok or not state.lines or not text.ok:
+        raise NotFoundError(f"Pane '{pane_id}' does not exist")
+    fields = state.lines[0].split(" ", 10)
+    dead, x, y, width, _, alternate, pid, tty, input_off, history, program = fields
+    row = int(y)
+    line = text.lines[row] if row < len(text.lines) else ""
+    before, behind = split_at(line, int(x))
+    others = tuple(line for i, line in enumerate(text.lines) if i != row and line.strip())
+    return Screen(
+        place=Place(int(x), int(width)),
+        before=before,
+        behind=behind,
+        alternate=alternate == "1",
+        pid=int(pid or 0),
+        tty=tty,
+        input_off=input_off == "1",
+        program=program.lstrip("-"),
+        fresh=history == "0" and not others,
+        lines=others,
+        remembered=option.lines[0] if option.ok and option.lines else "",
+        dead=dead == "1",
+    )
+
+
+def judge(screen: Screen, *, local: bool) -> Verdict:
+    """Return whether a command can be typed now. `local`: the pane's terminal is one of this machine."""
+    if screen.dead:
+        return "dead"
+    editing = local and line_editor_waits(screen)
+    if repl_name(screen.program, "") and not editing:
+        return "repl"
+    is_shell = screen.program in SHELLS
+    if not is_shell and not editing and screen.program not in CARRIERS and screen.program not in NESTED_PROGRAMS:
+        return "busy"
+    kind = classify_line(screen.before, screen.behind)
+    if kind == "repl" and not is_shell:
+        return "repl"
+    known = bool(screen.remembered) and screen.before.rstrip() == screen.remembered and not screen.behind
+    if screen.alternate and not is_shell:
+        return "nested" if kind == "prompt" or known else "busy"
+    if kind == "prompt" or known:
+        return "idle"
+    if kind == "continuation":
+        return "continuation"
+    if kind == "empty":
+        return "idle" if editing and not screen.before and screen.fresh is False else "starting"
+    return "idle" if editing and _seen_before(screen) else "typing"
+
+
+def _seen_before(screen: Screen) -> bool:
+    """Return whether an unusual line is a prompt: alone on a new screen, or the beginning of an earlier line."""
+    text = screen.before.rstrip()
+    return not screen.behind and (screen.fresh or any(line.startswith(text) for line in screen.lines))
+
+
+def line_editor_waits(screen: Screen) -> bool:
+    """Return whether the pane's own shell reads a line right now: it is in the foreground, and the terminal is raw."""
+    import termios
+
+    with contextlib.suppress(OSError, ValueError, IndexError, termios.error):
+        with open(f"/proc/{screen.pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        if int(fields[5]) != int(fields[2]):  # tpgid, pgrp
+            return False
+        fd = os.open(screen.tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return not termios.tcgetattr(fd)[3] & termios.ICANON
+        finally:
+            os.close(fd)
+    return False
+
+
+async def wait_idle(
+    client: ControlClient, pane_id: str, name: str, *, local: bool, wait_s: float
+) -> tuple[Screen, Verdict]:
+    """Wait until a command can be typed; return the screen then, and `idle` or `nested`.
+
+    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL or a dead pane; NotFoundError when the
+    pane is gone.
+    """
+    deadline = time.monotonic() + wait_s
+    pause_s = LOOK_PAUSE_S
+    empty_since = 0.0
+    while True:
+        seen = client.output_count
+        screen = await look(client, pane_id)
+        verdict = judge(screen, local=local)
+        # A line editor takes the terminal just before it draws its prompt: an empty prompt must last to be believed.
+        empty = verdict == "idle" and not screen.before
+        empty_since = (empty_since or time.monotonic()) if empty else 0.0
+        if verdict in ("idle", "nested") and not (empty and time.monotonic() - empty_since < EMPTY_PROMPT_S):
+            return screen, verdict
+        if client.output_count != seen and time.monotonic() < deadline:
+            continue  # it changed while we looked
+        if verdict in ("dead", "repl") or time.monotonic() >= deadline:
+            raise refusal(name, screen, verdict, wait_s)
+        await client.pump(min(deadline, time.monotonic() + pause_s))
+        pause_s = min(pause_s * 1.5, 0.1)
+
+
+def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneError:
+    """Return the error that says why nothing was typed."""
+    line = screen.before.strip()
+    if screen.behind:
+        line = f"{line}{screen.behind}"
+    if verdict == "dead":
+        return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
+    if verdict == "repl":
+        repl = repl_name(screen.program, screen.before) or screen.program
+        return PaneError(
+            f"pane {name} is in raw mode: {repl} waits there, not a shell",
+            hint="Leave it first, or send it text with sane-send-keys.",
+        )
+    if verdict == "continuation":
+        why = f"an unfinished command is open there ('{line}')"
+    elif verdict == "typing":
+        why = f"somebody seems to be typing there ('{line[-60:]}')"
+    elif verdict == "starting":
+        why = "no prompt is shown"
+    else:
+        why = f"{screen.program or 'a program'} is running there"
+    return PaneError(
+        f"pane {name} can't take a command: {why}; nothing was typed (waited {wait_s:g} s)",
+        hint="Finish what is there, or use another pane. An unusual prompt is learnt by sane-setup-prompt.",
+    )

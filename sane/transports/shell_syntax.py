@@ -1,0 +1,26 @@
+"""Ask a shell of this machine whether it can parse a command, running nothing."""
+
+from __future__ import annotations
+
+from sane.core.syntax_risk import worth_checking
+from sane.errors import TransportError
+from sane.transports.base import Machine
+
+CHECKERS = frozenset({"bash", "zsh", "dash", "fish", "sh", "ksh"})
+CHECK_TIMEOUT_S = 5.0
+
+
+async def syntax_error(machine: Machine, shell: str, script: str) -> str | None:
+    """Return what the shell says is wrong with a command; None when it parses, or when there is no such shell to ask."""
+    if shell not in CHECKERS or not worth_checking(script):
+        return None
+    try:
+        done = await machine.execute(
+            [shell, "-n"], stdin=script.encode("utf-8", "surrogateescape") + b"\n", timeout_s=CHECK_TIMEOUT_S
+        )
+    except (TransportError, TimeoutError):
+        return None
+    said = done.stderr.decode("utf-8", "replace").strip()
+    # An open here-document is a warning to bash, and exit 0; its text would be whatever comes next.
+    unfinished = "here-document" in said and "delimited by end-of-file" in said
+    return said or f"{shell} can't parse it" if done.exit_code != 0 or unfinished else None

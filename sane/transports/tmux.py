@@ -1,0 +1,136 @@
+"""One tmux server, here or on a remote machine: its panes, and which of them a person means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sane.errors import NotFoundError, TransportError, UnreachableError, UsageError
+from sane.transports.base import Completed, Machine
+
+TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
+
+# Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one.
+LIST_FORMAT = "\t".join(
+    "#{session_id} #{window_id} #{pane_id} #{window_index} #{pane_index} #{window_active}#{pane_active} #{pane_dead} "
+    "#{session_name} #{window_name} #{pane_current_command} #{@sane-label} #{pane_current_path}".split(" ")
+)
+FIELD_COUNT = 12
+
+
+class PaneInfo(NamedTuple):
+    """Describe one pane as tmux lists it; `active` has one digit each for its window and for itself, 1 where active."""
+
+    session_id: str
+    window_id: str
+    pane_id: str
+    window_index: str
+    pane_index: str
+    active: str
+    dead: bool
+    session: str
+    window: str
+    program: str
+    label: str
+    path: str
+
+
+class TmuxServer:
+    """Ask one tmux server; `options` are its `-L NAME` or `-S PATH` (none: as $TMUX and TMUX_TMPDIR say)."""
+
+    def __init__(self, machine: Machine, options: Sequence[str] = ()) -> None:
+        self.machine = machine
+        self.options = tuple(options)
+
+    def argv(self, *words: str) -> list[str]:
+        """Return the command line of one tmux call; -u keeps UTF-8 in its answers whatever the locale."""
+        return ["tmux", "-u", *self.options, *words]
+
+    async def run(self, *words: str, stdin: bytes = b"") -> Completed:
+        """Run one tmux command. Raises UnreachableError when the server does not answer within 10 s."""
+        try:
+            return await self.machine.execute(self.argv(*words), stdin=stdin, timeout_s=TMUX_TIMEOUT_S)
+        except TimeoutError:
+            raise UnreachableError(
+                f"the tmux server of {self.machine.name} does not answer",
+                phase="command",
+                host=self.machine.name,
+                hint="It may be stopped: look for its process with `ps -ef | grep tmux`.",
+            ) from None
+
+    async def ask(self, *words: str) -> str:
+        """Return the output of one tmux command. Raises TransportError with what tmux said when it failed."""
+        done = await self.run(*words)
+        if done.exit_code != 0:
+            raise TransportError(f"tmux {words[0]}: {text_of(done.stderr).strip()}", phase="command")
+        return text_of(done.stdout)
+
+    async def list_panes(self) -> list[PaneInfo]:
+        """Return every pane of the server, in tmux's order; an empty list when there is no server."""
+        done = await self.run("list-panes", "-a", "-F", LIST_FORMAT)
+        return parse_panes(text_of(done.stdout)) if done.exit_code == 0 else []
+
+    async def find_pane(self, spec: str) -> PaneInfo:
+        """Return the pane that SESSION[:WINDOW[.PANE]] or %ID names.
+
+        Raises NotFoundError or UsageError with the sentences that scripts match.
+        """
+        return choose_pane(await self.list_panes(), spec)
+
+
+def text_of(data: bytes) -> str:
+    """Return bytes from tmux as text, no byte lost."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def parse_panes(text: str) -> list[PaneInfo]:
+    """Return the panes in the output of list-panes with LIST_FORMAT."""
+    panes: list[PaneInfo] = []
+    for line in text.splitlines():
+        parts = line.split("\t", FIELD_COUNT - 1)
+        if len(parts) == FIELD_COUNT:
+            panes.append(PaneInfo(*parts[:6], parts[6] == "1", *parts[7:]))
+    return panes
+
+
+def choose_pane(panes: Sequence[PaneInfo], spec: str) -> PaneInfo:
+    """Return the pane a specification names, by exact names only: tmux's own prefix matching could take another one.
+
+    Raises NotFoundError (no such session or pane), UsageError (not WINDOW or WINDOW.PANE).
+    """
+    if spec.startswith(("%", "@", "$")) and spec[1:].isdigit():
+        field = {"%": "pane_id", "@": "window_id", "$": "session_id"}[spec[0]]
+        found = [pane for pane in panes if getattr(pane, field) == spec]
+        return _active(found, spec, panes)
+    session, colon, place = spec.partition(":")
+    session = session.removeprefix("=")
+    in_session = [pane for pane in panes if session in (pane.session, pane.session_id)]
+    if not in_session:
+        names = sorted({pane.session for pane in panes})
+        raise NotFoundError(
+            f"Session '{session}' does not exist",
+            hint=f"Sessions: {', '.join(names[:20])}." if names else "No tmux server runs, or it has no session.",
+        )
+    if not colon:
+        return _active(in_session, spec, panes)
+    if place.startswith("%"):
+        return _active([pane for pane in in_session if pane.pane_id == place], spec, panes)
+    by_window = [pane for pane in in_session if place in (pane.window_index, pane.window_id, pane.window)]
+    if by_window and place:
+        return _active(by_window, spec, panes)
+    window, dot, index = place.partition(".")
+    if not window or (dot and not index.isdigit() and not index.startswith("%")) or window.startswith("-"):
+        raise UsageError(f"Invalid pane specification '{place}'. Use format WINDOW or WINDOW.PANE")
+    in_window = [pane for pane in in_session if window in (pane.window_index, pane.window_id, pane.window)]
+    return _active([pane for pane in in_window if not dot or index in (pane.pane_index, pane.pane_id)], spec, panes)
+
+
+def _active(found: Sequence[PaneInfo], spec: str, panes: Sequence[PaneInfo]) -> PaneInfo:
+    if not found:
+        known = ", ".join(f"{pane.session}:{pane.window_index}.{pane.pane_index}" for pane in panes[:20])
+        raise NotFoundError(f"Pane '{spec}' does not exist", hint=f"Panes: {known}." if known else "")
+    for wanted in ("11", "01"):
+        for pane in found:
+            if pane.active == wanted:
+                return pane
+    return found[0]
