@@ -101,10 +101,10 @@ class Store(Protocol):
     def follow(
         self, after: int | None = None, *, key: str = "", deployment: str = "", kinds: Collection[str] = ()
     ) -> AsyncGenerator[Event, None]:
-        """Yield every stored event above `after` (None: from now on) once, in order, from all processes, without end.
+        """Yield every stored event above `after` (None: from the first step on) once, in order, from all processes.
 
         Events published by this process are mixed in at their place. A reader too slow for those loses the
-        oldest, and gets a `dropped` event with their count; stored ones are never lost. Ends when the store is closed.
+        oldest, and gets a `dropped` event with their count; stored ones are never lost. Ends only when the store is closed.
         """
         ...
 

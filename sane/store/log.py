@@ -145,6 +145,12 @@ def read(after: int, key: str, deployment: str, kinds: Collection[str], limit: i
     return [event_of(row) for row in rows]
 
 
+def find_end() -> Script[int]:
+    """Return the number of the last event, 0 when there is none."""
+    rows = yield from fetch("SELECT last_seq FROM log_counter")
+    return int(rows[0][0])
+
+
 def read_page(
     after: int, key: str, deployment: str, kinds: Collection[str], limit: int
 ) -> Script[tuple[list[Event], int]]:
@@ -152,7 +158,7 @@ def read_page(
 
     The end of the log is asked for first: what is committed after that may be on the page or not, and is read then.
     """
-    rows = yield from fetch("SELECT last_seq FROM log_counter")
+    end = yield from find_end()
     events = yield from read(after, key, deployment, kinds, limit)
     last = events[-1].seq if events else after
-    return events, last if len(events) == limit else max(last, int(rows[0][0]), after)
+    return events, last if len(events) == limit else max(last, end)

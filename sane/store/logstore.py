@@ -92,7 +92,7 @@ class LogStore(ABC):
         try:
             self._watch()
             if after is None:
-                _, after = await self._read(lambda: log.read_page(0, "", "", (), 0))
+                after = await self._read(log.find_end)
             while not self._followers.closed:
                 follower.wakened.clear()
                 page = functools.partial(log.read_page, after, key, deployment, kinds, PAGE_EVENTS)

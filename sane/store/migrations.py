@@ -1,7 +1,7 @@
 """The tables, as numbered steps that are applied once, in order, under the lock of the transaction that runs them.
 
 Plain SQL and a version number: a migration tool would have to be imported by every start of sane to find that
-there is nothing to do. Each step is written in the SQL that both databases share, and never edited once it was released.
+there is nothing to do. Each step is written in the SQL that both databases share, and never edited once released.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_by_key ON events (key, seq)",
         """CREATE TABLE deployments (id TEXT PRIMARY KEY, key TEXT NOT NULL, revision BIGINT NOT NULL,
            version TEXT NOT NULL, digest TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-           stable BIGINT NOT NULL, created_at_ms BIGINT NOT NULL, updated_at_ms BIGINT NOT NULL, created_seq BIGINT NOT NULL,
-           idempotency_key TEXT NOT NULL, request_digest TEXT NOT NULL, UNIQUE (key, revision))""",
+           stable BIGINT NOT NULL, created_at_ms BIGINT NOT NULL, updated_at_ms BIGINT NOT NULL,
+           created_seq BIGINT NOT NULL, idempotency_key TEXT NOT NULL, request_digest TEXT NOT NULL,
+           UNIQUE (key, revision))""",
         "CREATE INDEX deployments_by_age ON deployments (created_seq)",
         """CREATE UNIQUE INDEX deployments_by_idempotency ON deployments (key, idempotency_key)
            WHERE idempotency_key <> ''""",

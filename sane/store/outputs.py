@@ -28,7 +28,7 @@ class Pruned(NamedTuple):
 
 
 def file_name(name: str) -> str:
-    """Return a name as one path component, another one for each name: other characters as %XX, long ones with a hash."""
+    """Return a name as one path component, a different one for each: other characters as %XX, long ones with a hash."""
     coded = "".join(c if c in PLAIN else "".join(f"%{b:02X}" for b in c.encode(errors="surrogatepass")) for c in name)
     if coded.startswith("."):
         coded = "%2E" + coded[1:]

@@ -148,7 +148,7 @@ class PostgresStore(LogStore):
 
 async def connect(url: str) -> Connection:
     """Return one connection of its own."""
-    opened: Any = asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)  # pyright: ignore[reportUnknownMemberType]
+    opened: Any = asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return await opened
 
 

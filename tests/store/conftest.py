@@ -1,0 +1,117 @@
+"""A real PostgreSQL for the session, and stores of both kinds for the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sane.store import open_store
+from sane.store.base import Store
+
+OpenAnother = Callable[[], Awaitable[Store]]
+
+
+def postgres_bin() -> Path:
+    """Return the directory of the newest installed server's programs (Debian keeps them off PATH)."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
+    on_path = shutil.which("postgres")
+    if not found and not on_path:
+        raise FileNotFoundError("no PostgreSQL server; run `bash .ci/setup dev`")
+    return found[-1].parent if found else Path(str(on_path)).parent
+
+
+def as_server_user(argv: list[str]) -> list[str]:
+    """Return the command line as a user that the server accepts: it refuses to be run by root."""
+    if os.geteuid() != 0:
+        return argv
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Start a server of its own on a Unix socket, without TCP, and yield its URL."""
+    programs, directory = postgres_bin(), Path(tempfile.mkdtemp(prefix="sanepg", dir="/tmp"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(directory, "postgres", "postgres")
+        initdb = [str(programs / "initdb"), "-D", f"{directory}/data", "-U", "sane", "-A", "trust", "-E", "UTF8"]
+        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        subprocess.run(
+            as_server_user([*initdb, "--no-sync", "--no-locale"]),
+            check=True, capture_output=True, timeout=50, env=environ, cwd="/",
+        )  # fmt: skip
+        settings = {"listen_addresses": "", "unix_socket_directories": str(directory), "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (directory / "log").open("wb") as log:
+            server = subprocess.Popen(
+                as_server_user([str(programs / "postgres"), "-D", f"{directory}/data", *options]),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd="/",
+            )  # fmt: skip
+        try:
+            wait_for_server(programs, directory, server)
+            yield f"postgresql://sane@/postgres?host={directory}"
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait(5)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def wait_for_server(programs: Path, directory: Path, server: subprocess.Popen[bytes]) -> None:
+    """Return once the server takes connections."""
+    deadline = time.monotonic() + 30
+    while subprocess.run([str(programs / "pg_isready"), "-q", "-h", str(directory)], timeout=10).returncode:
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((directory / "log").read_text(errors="replace"))
+        time.sleep(0.05)
+
+
+@pytest.fixture
+async def postgres_schema_url(postgres_url: str) -> str:
+    """Return a URL of an empty schema of its own in that server."""
+    import asyncpg
+
+    name = f"s{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(f"CREATE SCHEMA {name}")
+    await connection.close()
+    return f"{postgres_url}&search_path={name}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str | None:
+    """Yield the URL of an empty store of each kind; None is SQLite."""
+    return request.getfixturevalue("postgres_schema_url") if request.param == "postgres" else None
+
+
+@pytest.fixture
+async def open_another(store_url: str | None, tmp_path: Path) -> AsyncIterator[OpenAnother]:
+    """Yield a function that opens the test's store once more, as another process would."""
+    opened: list[Store] = []
+
+    async def another() -> Store:
+        opened.append(await open_store(store_url, tmp_path / "state"))
+        return opened[-1]
+
+    yield another
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def store(open_another: OpenAnother) -> Store:
+    """Return an empty store."""
+    return await open_another()
