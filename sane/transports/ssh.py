@@ -1,0 +1,141 @@
+"""The transport `ssh:HOST`: commands and files of a host over its one SSH connection. Nothing is installed there.
+
+Commands run in the user's login shell, as ssh(1) runs them. Files go through `sh` and `cat`, so a host without an sftp
+subsystem will do.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.file_scripts import ABSENT, read_script, write_script
+from sane.core.shell_text import with_surroundings
+from sane.core.ssh_settings import HostSettings
+from sane.errors import NotFoundError, RemoteError, TransportError, UnreachableError
+from sane.transports.base import OnOutput
+from sane.transports.ssh_pool import SshPool
+from sane.transports.ssh_session import Finished, RemoteCommand
+
+SCRIPT_LIMIT_BYTES = 100_000  # sshd hands the command to a shell as one argument, of which Linux takes 131,072 bytes
+TRANSFER_TIMEOUT_S = 30.0
+TRANSFER_FLOOR_BYTES_PER_S = 64 * 1024  # slower than this is taken for a host that has stopped
+
+
+class SshTransport:
+    """Run commands and move files on one host; the connection belongs to the pool, and is shared."""
+
+    def __init__(self, pool: SshPool, settings: HostSettings) -> None:
+        self._pool = pool
+        self.settings = settings
+
+    @property
+    def name(self) -> str:
+        """Return the target as a person writes it."""
+        return f"ssh:{self.settings.name}"
+
+    async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
+        """Run a command in the login shell; cancelling ends it and its process group.
+
+        `output` is its stdout and `stderr` the other stream; `on_output` gets both as they come. Raises TransportError
+        with its phase; LostError means that what became of the command is unknown.
+        """
+        started = time.monotonic()
+        script = with_surroundings(command.script, command.cwd, command.env)
+        if len(script.encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
+            script = await self._spool(script)
+        finished = await self._execute(
+            script,
+            command.timeout_s,
+            stdin=command.stdin,
+            limit_bytes=command.output_limit_bytes,
+            on_output=on_output,
+        )
+        return CommandResult(
+            target=self.name,
+            command=command.display or command.script,
+            output=finished.stdout,
+            exit_code=TIMEOUT_EXIT_CODE if finished.timed_out else finished.exit_code,
+            duration_ms=(time.monotonic() - started) * 1000,
+            stderr=finished.stderr,
+            timed_out=finished.timed_out,
+            truncated=finished.truncated,
+        )
+
+    async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
+        """Replace a file atomically; mode and owner of the one that was there are kept unless `mode` is given.
+
+        Raises RemoteError naming the path and the reason (full disk, permission), TransportError with phase transfer.
+        """
+        script = write_script(path, len(content), mode, secrets.token_hex(6))
+        finished = await self._transfer(script, path, len(content), stdin=content)
+        if finished.exit_code != 0:
+            raise RemoteError(
+                f"{path} can't be written on {self.settings.name}: {_reason(finished)}",
+                hint="Nothing of it was left there; the file that was there before is untouched.",
+            )
+
+    async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        """Return a file's first `limit_bytes`; no more than that is read or sent.
+
+        Raises NotFoundError when absent, RemoteError when it can't be read, TransportError with phase transfer.
+        """
+        finished = await self._transfer(read_script(path, limit_bytes), path, limit_bytes, limit_bytes=limit_bytes)
+        if finished.exit_code == ABSENT:
+            raise NotFoundError(f"{path} does not exist on {self.settings.name}")
+        if finished.exit_code != 0:
+            raise RemoteError(f"{path} can't be read on {self.settings.name}: {_reason(finished)}")
+        return finished.stdout
+
+    async def close(self) -> None:
+        """Do nothing: the connection is the pool's."""
+
+    async def _transfer(
+        self, script: str, path: str, size_bytes: int, *, stdin: bytes | None = None, limit_bytes: int = 1 << 16
+    ) -> Finished:
+        timeout_s = TRANSFER_TIMEOUT_S + size_bytes / TRANSFER_FLOOR_BYTES_PER_S
+        finished = await self._execute(script, timeout_s, phase="transfer", stdin=stdin, limit_bytes=limit_bytes)
+        if finished.timed_out:
+            name = self.settings.name
+            raise TransportError(f"{path} on {name}: no end within {timeout_s:.0f} s", phase="transfer", host=name)
+        return finished
+
+    async def _execute(
+        self,
+        script: str,
+        timeout_s: float | None,
+        *,
+        phase: str = "command",
+        stdin: bytes | None = None,
+        limit_bytes: int,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Finished:
+        for again in (True, False):
+            async with self._pool.session(self.settings) as connection:
+                command = RemoteCommand(
+                    connection,
+                    script,
+                    self.settings.name,
+                    phase=phase,
+                    stdin=stdin,
+                    limit_bytes=limit_bytes,
+                    on_output=on_output,
+                )
+                try:
+                    return await command.run(timeout_s)
+                except UnreachableError:  # an old connection had gone; nothing was started on it
+                    if not again:
+                        raise
+        raise AssertionError("unreachable")
+
+    async def _spool(self, script: str) -> str:
+        path = f"/tmp/.sane-script-{secrets.token_hex(8)}"
+        await self.put(path, script.encode("utf-8", "surrogateescape"), mode=0o600)
+        return f'eval "$(cat {path}; rm -f {path})"'
+
+
+def _reason(finished: Finished) -> str:
+    lines = finished.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:300] if lines else f"exit code {finished.exit_code}"

@@ -1,0 +1,299 @@
+"""Run one command on an open SSH connection, and end it for certain when its time is over.
+
+A signal sent over the channel reaches the process group only as long as its leader lives; old servers ignore it,
+and so does OpenSSH 9.2 where root logs in. So the command first says its process group on stderr, in a line with a random
+word that is taken out again, and is ended by a second command on the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import signal
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import asyncssh
+
+from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+
+KILL_GRACE_S = 1.0  # between TERM and KILL
+KILL_TIMEOUT_S = 5.0  # for the host to confirm the end
+LINGER_S = 0.1  # how long output may still come once the command has ended and something else holds its pipe
+LINGER_ROUNDS = 20
+STDIN_BLOCK_BYTES = 1 << 18
+STDERR = 1  # the data type of RFC 4254, section 5.2
+MARK_LIMIT_BYTES = 1 << 16  # what a login shell's start-up files may write before the mark
+
+
+class Finished(NamedTuple):
+    """Hold what a command left; `exit_code` None: the host did not say, 128 + N: ended by signal N."""
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool
+    truncated: bool
+
+
+class CommandSession(asyncssh.SSHClientSession[bytes]):
+    """Gather what one command writes, up to a limit for each stream."""
+
+    def __init__(self, mark: bytes, limit_bytes: int, on_output: Callable[[bytes], None] | None) -> None:
+        self._mark = mark
+        self._limit_bytes = limit_bytes
+        self._on_output = on_output
+        self._held = bytearray()  # stderr until the mark is seen
+        self._kept: tuple[list[bytes], list[bytes]] = ([], [])
+        self._room = [limit_bytes, limit_bytes]
+        self.channel: Any = None
+        self.group: int | None = None
+        self.exit_code: int | None = None
+        self.truncated = False
+        self.failure: BaseException | None = None
+        self.activity = 0
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def connection_made(self, chan: Any) -> None:
+        self.channel = chan
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self.activity += 1
+        if datatype != STDERR:
+            self._keep(0, data)
+        elif not self._mark:
+            self._keep(1, data)
+        else:
+            self._held += data
+            self._look_for_mark()
+
+    def _look_for_mark(self) -> None:
+        found = re.search(re.escape(self._mark) + rb" (\d+)\n", self._held)
+        if found is None and len(self._held) < MARK_LIMIT_BYTES:
+            return
+        if found is not None:
+            self.group = int(found[1])
+            del self._held[found.start() : found.end()]
+        self._release_held()
+
+    def _release_held(self) -> None:
+        self._mark, held = b"", bytes(self._held)
+        self._held.clear()
+        if held:
+            self._keep(1, held)
+
+    def _keep(self, stream: int, data: bytes) -> None:
+        kept = data[: self._room[stream]]
+        self.truncated |= len(kept) < len(data)
+        self._room[stream] -= len(kept)
+        if not kept:
+            return
+        self._kept[stream].append(kept)
+        if self._on_output is not None and self.failure is None:
+            try:
+                self._on_output(kept)
+            except Exception as error:  # must not tear down a connection that others share
+                self.failure = error
+
+    def eof_received(self) -> bool:
+        return True  # it may still read
+
+    def exit_status_received(self, status: int) -> None:
+        self.exit_code = status
+        self.exited.set()
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        self.exit_code = 128 + _signal_number(signal)
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._held:
+            self._release_held()
+        if exc is not None and not self.exited.is_set():
+            self.failure = self.failure or exc
+        self.exited.set()
+        self.closed.set()
+        self.writable.set()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def output(self, stream: int) -> bytes:
+        """Return what was kept of stdout (0) or stderr (1)."""
+        return b"".join(self._kept[stream])
+
+
+def _signal_number(name: str) -> int:
+    with contextlib.suppress(KeyError):
+        return int(signal.Signals[f"SIG{name.partition('@')[0]}"])
+    return 0
+
+
+class RemoteCommand:
+    """Run one command; `host` is the name for messages, `phase` what its failures are called."""
+
+    def __init__(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        script: str,
+        host: str,
+        *,
+        phase: str = "command",
+        stdin: bytes | None = None,
+        limit_bytes: int = 64 << 20,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> None:
+        mark = secrets.token_hex(8)
+        self._connection = connection
+        self._script = f"sh -c 'echo {mark} $PPID >&2'; {script}"
+        self._stdin = stdin or b""
+        self._host = host
+        self._phase = phase
+        self._session = CommandSession(mark.encode(), limit_bytes, on_output)
+
+    async def run(self, timeout_s: float | None) -> Finished:
+        """Return what the command left once it has ended, or was ended after `timeout_s`.
+
+        A cancellation ends it too. Raises UnreachableError when it was never started, LostError when what became of it
+        is unknown.
+        """
+        timed_out = False
+        opening = asyncio.create_task(self._open())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(opening)
+                await self._see_through()
+        except TimeoutError:
+            timed_out = True
+            await self._end(opening)
+        except BaseException:
+            await asyncio.shield(self._end(opening))
+            raise
+        session = self._session
+        if session.failure is not None:
+            raise self._lost(session.failure) from session.failure
+        if session.exit_code is None and not timed_out and self._connection.is_closed():
+            raise self._lost(ConnectionError("it was closed"))
+        return Finished(session.exit_code, session.output(0), session.output(1), timed_out, session.truncated)
+
+    async def _open(self) -> None:
+        try:
+            await cast("Any", self._connection).create_session(
+                lambda: self._session,
+                self._script.encode("utf-8", "surrogateescape"),
+                encoding=None,
+            )
+        except asyncssh.ChannelOpenError as error:
+            if self._connection.is_closed():
+                raise self._never_started() from error
+            raise UnavailableError(
+                f"{self._host} opened no further session: {error.reason}",
+                hint="Its sshd allows a few at once on one connection (MaxSessions).",
+            ) from error
+        except (OSError, asyncssh.Error) as error:
+            raise (self._never_started() if self._session.channel is None else self._lost(error)) from error
+
+    async def _see_through(self) -> None:
+        session = self._session
+        await self._feed()
+        await session.exited.wait()
+        # The end of the streams comes with the exit, unless something left behind holds them.
+        for _ in range(LINGER_ROUNDS):
+            seen = session.activity
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await session.closed.wait()
+                return
+            await self._barrier()
+            if session.activity == seen:
+                break
+        session.channel.close()
+
+    async def _barrier(self) -> None:
+        """Wait for one more answer: what the host sent before it has come by then, however slow the way."""
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await self._connection.run(":", stdin=asyncssh.DEVNULL)
+
+    async def _feed(self) -> None:
+        session, rest = self._session, memoryview(self._stdin)
+        with contextlib.suppress(OSError, asyncssh.Error):  # it closed its input, which is its right
+            while rest and not session.closed.is_set() and not session.exited.is_set():
+                session.channel.write(bytes(rest[:STDIN_BLOCK_BYTES]))
+                rest = rest[STDIN_BLOCK_BYTES:]
+                await self._until_writable()
+            session.channel.write_eof()
+
+    async def _until_writable(self) -> None:
+        session = self._session
+        if session.writable.is_set():
+            return
+        waits = [asyncio.ensure_future(event.wait()) for event in (session.writable, session.exited)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _end(self, opening: asyncio.Task[None]) -> None:
+        """End the command and what it started. Raises LostError where the host does not confirm it."""
+        try:
+            async with asyncio.timeout(KILL_TIMEOUT_S):
+                await opening
+                if not self._session.closed.is_set():
+                    await self._terminate()
+        except TimeoutError:
+            if not self._session.exited.is_set():
+                raise LostError(
+                    f"{self._host} did not confirm the end of a command whose time was over",
+                    phase=self._phase,
+                    host=self._host,
+                    hint="Whether it still runs there is unknown: look before you run it again.",
+                ) from None
+        except (TransportError, UnavailableError):
+            if self._session.channel is not None:
+                raise
+        finally:
+            if self._session.channel is not None:
+                self._session.channel.close()
+
+    async def _terminate(self) -> None:
+        session = self._session
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_GRACE_S):
+                await self._signal("TERM")
+                await session.closed.wait()
+        await self._signal("KILL")
+        await session.exited.wait()
+
+    async def _signal(self, name: str) -> None:
+        with contextlib.suppress(OSError, asyncssh.Error):  # it has just ended
+            if self._session.group is None:
+                self._session.channel.send_signal(name)
+            else:
+                await self._connection.run(f"kill -{name} -- -{self._session.group}", stdin=asyncssh.DEVNULL)
+
+    def _never_started(self) -> UnreachableError:
+        return UnreachableError(
+            f"the connection to {self._host} went away before the command was started",
+            phase="connect",
+            host=self._host,
+            hint="Nothing ran there; try again.",
+        )
+
+    def _lost(self, error: BaseException) -> BaseException:
+        if not isinstance(error, OSError | asyncssh.Error):
+            return error
+        return LostError(
+            f"the connection to {self._host} went away inside a step: {error}",
+            phase=self._phase,
+            host=self._host,
+            hint="What happened there is unknown: look before you run it again.",
+        )
