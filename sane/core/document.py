@@ -24,8 +24,8 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}")
 class Node:
     """Hold one value of a file and its place (`line`, `column` 1-based; 0 when it came from no file).
 
-    A scalar has `text` as written; `plain` says that it was not quoted. `source_column` is where its text starts
-    when it stands on one line with no escape, else 0.
+    A scalar has `text` as written; `plain` says that it was not quoted. `source` is the line and column where its
+    text starts, when it stands there letter by letter; (0, 0) otherwise.
     """
 
     kind: Literal["scalar", "list", "map"]
@@ -36,12 +36,20 @@ class Node:
     file: str = ""
     line: int = 0
     column: int = 0
-    source_column: int = 0
+    source: tuple[int, int] = (0, 0)
 
     @property
     def is_null(self) -> bool:
         """Return whether nothing was written."""
         return self.kind == "scalar" and self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+    def place_of(self, offset: int) -> tuple[int, int]:
+        """Return the line and column of an offset in the text; the node's own where that is not known."""
+        line, column = self.source
+        if not line:
+            return self.line, self.column
+        before = self.text[:offset]
+        return line + before.count("\n"), column + offset - (before.rfind("\n") + 1)
 
     def value(self) -> Any:
         """Return the node as JSON: a plain number becomes one only where it prints back as written."""
@@ -81,10 +89,11 @@ class Problems:
     def __init__(self) -> None:
         self.found: list[Problem] = []
 
-    def add(self, node: Node, message: str, hint: str = "", *, column: int = 0) -> None:
-        """Record a mistake at a node, or at a column of its line."""
+    def add(self, node: Node, message: str, hint: str = "", *, offset: int = -1) -> None:
+        """Record a mistake at a node, or at an offset in its text."""
+        line, column = (node.line, node.column) if offset < 0 else node.place_of(offset)
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(Problem(message, node.file, node.line, column or node.column, hint))
+            self.found.append(Problem(message, node.file, line, column, hint))
 
     def check(self) -> None:
         """Raise ConfigError with all the mistakes, in the order of the lines, if there are any."""
@@ -92,9 +101,15 @@ class Problems:
             raise ConfigError.of(sorted(self.found, key=lambda p: (p.file, p.line, p.column)))
 
     def attempt(self, node: Node, read: Callable[[], T], default: T) -> T:
-        """Return what `read` returns, or record its UsageError at the node and return the default."""
+        """Return what `read` returns, or record its UsageError at the node and return the default.
+
+        The column of a ConfigError without a file is one of the node's text.
+        """
         try:
             return read()
+        except ConfigError as error:
+            self.add(node, error.message, error.hint, offset=error.problems[0].column - 1)
+            return default
         except UsageError as error:
             self.add(node, error.message, error.hint)
             return default

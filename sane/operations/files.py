@@ -15,7 +15,9 @@ from typing import Any
 
 from sane.core.document import Node, Problems
 from sane.core.inventory import Host, Inventory, read_inventory
+from sane.core.workflow import Workflow, read_workflow
 from sane.errors import ConfigError, NotFoundError, UsageError
+from sane.verbs.registry import VERB_NAMES, Parameter, convert, load_verb
 
 MAX_FILE_BYTES = 2 << 20  # 6 µs a byte to read: 12 s; 40,000 hosts one by one, and patterns need far less
 MAX_VALUES = 500_000
@@ -153,8 +155,8 @@ class _Conversion:
             )
         if isinstance(source.value, str):
             plain = source.style is None and tag != _TAG + "str"
-            written = self._source_column(source, line, column)
-            return replace(place, text=source.value, plain=plain, source_column=written), 1
+            written = self._source(source, line, column)
+            return replace(place, text=source.value, plain=plain, source=written), 1
         kind = "map" if type(source).__name__ == "MappingNode" else "list"
         if kind == "list":
             items = [self._convert(item, depth + 1) for item in source.value]
@@ -163,11 +165,18 @@ class _Conversion:
         entries = self._entries([(key, value) for key, value, _ in pairs])
         return replace(place, kind="map", entries=entries), 1 + sum(size for _, _, size in pairs)
 
-    def _source_column(self, source: Any, line: int, column: int) -> int:
-        """Return where the scalar's text starts on its line, 0 when it is not written there letter by letter."""
+    def _source(self, source: Any, line: int, column: int) -> tuple[int, int]:
+        """Return the line and column where the text starts, (0, 0) when it is not written there letter by letter."""
+        if source.style == "|":
+            lines = source.value.split("\n")
+            first = next((at for at, text in enumerate(lines) if text), 0)
+            shown = self._line(line + 1 + first)
+            return (line + 1, shown.index(lines[first]) + 1) if lines[first] in shown else (0, 0)
         start = column + (source.style in ("'", '"'))
-        shown = self.lines[line - 1] if line <= len(self.lines) else ""
-        return start if shown.startswith(source.value, start - 1) else 0
+        return (line, start) if self._line(line).startswith(source.value, start - 1) else (0, 0)
+
+    def _line(self, number: int) -> str:
+        return self.lines[number - 1] if number <= len(self.lines) else ""
 
     def _entries(self, pairs: Sequence[tuple[Node, Node]]) -> tuple[tuple[Node, Node], ...]:
         own: dict[str, tuple[Node, Node]] = {}
@@ -184,3 +193,26 @@ class _Conversion:
             else:
                 own[key.text] = (key, value)
         return (*own.values(), *(entry for name, entry in merged.items() if name not in own))
+
+
+class RegisteredVerbs:
+    """Show the registry to the reader of workflows; a verb is imported when a step names it."""
+
+    names: Sequence[str] = VERB_NAMES
+
+    def parameters(self, name: str) -> Sequence[Parameter]:
+        """Return the parameters of a verb."""
+        return load_verb(name).parameters
+
+    def convert(self, parameter: Parameter, value: object) -> object:
+        """Return a value as the parameter's type. Raises UsageError."""
+        return convert(parameter, value)
+
+
+def load_workflow(path: str | Path) -> Workflow:
+    """Return the workflow in a YAML file. Raises ConfigError with every mistake in it, NotFoundError, UsageError."""
+    problems = Problems()
+    root = parse_yaml(read_bytes(Path(path)), str(path), problems)
+    workflow = read_workflow(root, problems, RegisteredVerbs())
+    problems.check()
+    return workflow

@@ -1,0 +1,164 @@
+"""`sane validate`: explain the mistakes in inventories and workflows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from sane.errors import ConfigError, Problem, SaneError, UsageError
+
+BASH_TIMEOUT_S = 10.0
+
+
+class Verdict(NamedTuple):
+    """Hold what came of one file."""
+
+    file: str
+    kind: str
+    summary: str
+    problems: tuple[Problem, ...]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Choice(["table", "json", "ndjson"]), default="table", help="For people, or as JSON."
+)
+@click.pass_context
+def validate(ctx: click.Context, files: tuple[Path, ...], output: str) -> None:
+    """Explain the mistakes in inventories, workflows (YAML) and bash workflows.
+
+    Exit status: 0 when every file is right, 2 when one is not. Nothing is run and no host is touched.
+
+    \b
+    Example:
+      sane validate inventory.yaml workflows/multi-server-deploy.yaml
+    """
+    verdicts = [check_file(file) for file in files]
+    if output == "table":
+        for verdict in verdicts:
+            _show(verdict)
+    else:
+        documents = [_as_json(verdict) for verdict in verdicts]
+        lines = [json.dumps(document) for document in documents] if output == "ndjson" else [json.dumps(documents)]
+        click.echo("\n".join(lines))
+    if any(verdict.problems for verdict in verdicts):
+        ctx.exit(2)
+
+
+def check_file(file: Path) -> Verdict:
+    """Return the verdict on a file; told apart by content: a bash script, a workflow, or an inventory."""
+    from sane.core.document import Problems
+    from sane.operations.files import parse_yaml, read_bytes
+
+    try:
+        content = read_bytes(file)
+        if content.startswith(b"#!") or file.suffix in (".sh", ".bash"):
+            return _check_bash(file, content)
+        problems = Problems()
+        root = parse_yaml(content, str(file), problems)
+        keys = {key.text for key, _ in root.entries}
+        if root.kind != "map" or not keys & {"hosts", "groups", "stage", "switch", "revert", "hooks"}:
+            hint = "An inventory has hosts:, a workflow has stage: or switch:."
+            problems.add(root, "this is neither an inventory nor a workflow", hint)
+            return Verdict(str(file), "unknown", "", tuple(problems.found))
+        return _check_inventory(file) if keys & {"hosts", "groups"} else _check_workflow(file)
+    except ConfigError as error:
+        return Verdict(str(file), "unknown", "", error.problems)
+    except UsageError as error:
+        return Verdict(str(file), "unknown", "", (Problem(error.message, str(file), hint=error.hint),))
+
+
+def _check_inventory(file: Path) -> Verdict:
+    from sane.operations.files import load_inventory
+
+    try:
+        inventory = load_inventory(file)
+    except ConfigError as error:
+        return Verdict(str(file), "inventory", "", error.problems)
+    hosts, groups = _count(len(inventory.hosts), "host"), _count(len(inventory.groups), "group")
+    return Verdict(str(file), "inventory", f"{hosts} in {groups}", ())
+
+
+def _check_workflow(file: Path) -> Verdict:
+    from sane.operations.files import load_workflow
+
+    try:
+        workflow = load_workflow(file)
+    except ConfigError as error:
+        return Verdict(str(file), "workflow", "", error.problems)
+    parts = [f"{part} {len(workflow.part(part))}" for part in ("stage", "switch", "revert") if workflow.part(part)]
+    summary = f"'{workflow.name}', steps: {', '.join(parts)}; {workflow.policy.strategy}"
+    return Verdict(str(file), "workflow", f"{summary}, {workflow.policy.max_parallel} at once", ())
+
+
+def _check_bash(file: Path, content: bytes) -> Verdict:
+    try:
+        done = subprocess.run(["bash", "-n"], input=content, capture_output=True, timeout=BASH_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"bash can't check {file}: {error}", hint="Install bash.") from None
+    found = [_bash_problem(line, file) for line in done.stderr.decode("utf-8", "replace").splitlines()]
+    if done.returncode and not found:
+        found = [Problem(f"bash refuses it with status {done.returncode}", str(file))]
+    return Verdict(str(file), "bash", "its syntax is right", tuple(found if done.returncode else ()))
+
+
+def _bash_problem(text: str, file: Path) -> Problem:
+    """Return bash's own complaint, `bash: line 3: syntax error…`, with its line apart."""
+    head, _, rest = text.partition(": line ")
+    number, _, message = rest.partition(":")
+    if head and number.isdigit() and message:
+        return Problem(message.strip(), str(file), int(number))
+    return Problem(text, str(file))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _as_json(verdict: Verdict) -> dict[str, object]:
+    problems = [problem._asdict() for problem in verdict.problems]
+    return {
+        "file": verdict.file,
+        "kind": verdict.kind,
+        "valid": not problems,
+        "summary": verdict.summary,
+        "problems": problems,
+    }
+
+
+def _show(verdict: Verdict) -> None:
+    if not verdict.problems:
+        click.echo(f"{verdict.file}: {verdict.kind}: {verdict.summary}")
+        return
+    lines = _lines_of(verdict.file)
+    for problem in verdict.problems:
+        click.echo(problem.text, err=True)
+        if 0 < problem.line <= len(lines):
+            _show_line(lines[problem.line - 1], problem)
+        if problem.hint:
+            click.echo(f"  {problem.hint}", err=True)
+    click.echo(f"{verdict.file}: {_count(len(verdict.problems), 'mistake')}", err=True)
+
+
+def _show_line(line: str, problem: Problem) -> None:
+    """Write the line with a caret below its column, cut to what fits around the caret."""
+    start = max(0, problem.column - 60)
+    shown = "".join(c if c.isprintable() else " " for c in line[start : start + 100])
+    number = f"{problem.line:>5} | "
+    click.echo(f"{number}{shown}", err=True)
+    if problem.column:
+        click.echo(f"{' ' * (len(number) + problem.column - 1 - start)}^", err=True)
+
+
+def _lines_of(file: str) -> list[str]:
+    from sane.operations.files import read_bytes
+
+    try:
+        return read_bytes(Path(file)).decode("utf-8-sig", "replace").split("\n")
+    except SaneError:
+        return []
