@@ -59,9 +59,9 @@ temporary=
 trap '[ -z "$temporary" ] || rm -f "$temporary"' EXIT
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 make_temporary() {
+    case $path in */) fail 'Is a directory' ;; esac
     [ ! -d "$path" ] || fail 'Is a directory'
     [ -d "$folder" ] || fail "No such directory: $folder"
-    case $path in */) fail 'Is a directory' ;; esac
     [ ! -e "$path" ] || [ -f "$path" ] || fail 'Not a regular file'
     [ ! -e "$path" ] || [ -w "$path" ] || fail 'Permission denied'
     temporary=$(mktemp "$folder/.sane-XXXXXXXX" 2>&1; printf x); temporary=${temporary%??}

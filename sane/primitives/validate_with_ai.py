@@ -39,11 +39,11 @@ class AiVerdict:
     cached: bool | None = None
 
 
-@verb(
-    access="read",
-    example="sane-validate-with-ai tool-flag 'grep -P x'",
-    ok=lambda answer: answer.get("method") != "error",
-)
+def _is_answered(answer: Mapping[str, object]) -> bool:
+    return answer.get("method") != "error"
+
+
+@verb(access="read", example="sane-validate-with-ai tool-flag 'grep -P x'", ok=_is_answered)
 async def validate_with_ai(
     context: Context,
     kind: Annotated[Kind, "what the text is"],

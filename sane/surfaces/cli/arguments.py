@@ -76,7 +76,7 @@ class _Parser:
                 self._positionals.append(word)
 
     def _option(self, name: str, equals: str, value: str) -> None:
-        common = self.arguments
+        common, name = self.arguments, name.replace("_", "-")
         parameter = self._by_option.get(name) or self._by_option.get(name.removeprefix("no-"))
         if parameter is not None:
             self._parameter(parameter, name, equals, value)
@@ -94,7 +94,7 @@ class _Parser:
             self._from_stdin = True
         else:
             known = [*self._by_option, *COMMON_OPTIONS, *(["stdin"] if self._stdin else [])]
-            hint = nearest_hint(name, known).replace("'?", "'? ").strip()
+            hint = nearest_hint(name, known)
             raise UsageError(
                 f"unknown option '--{name}'", hint=f"{hint} A value that begins with -- goes behind a bare --."
             )

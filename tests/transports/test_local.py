@@ -1,0 +1,246 @@
+"""The transport `local:`, called both ways: without an event loop, and inside one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from sane.core.command import Command, CommandResult
+from sane.errors import NotFoundError, RemoteError, TransportError
+from sane.transports.blocking import run_blocking
+from sane.transports.local import LocalTransport, find_program
+from sane.transports.process import KILL_GRACE_S
+
+T = TypeVar("T")
+
+
+class Caller:
+    """Call the transport's coroutines one of the two ways."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+        self.transport = LocalTransport()
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run(coroutine) if self.way == "asyncio" else run_blocking(coroutine)
+
+    def run(self, script: str, **fields: Any) -> CommandResult:
+        return self(self.transport.run(Command(script, **fields)))
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def local(request: pytest.FixtureRequest) -> Caller:
+    return Caller(request.param)
+
+
+def process_is_gone(pid: int, within_s: float = 2.0) -> bool:
+    """Say whether a process ends (or is only a zombie) within a bounded time."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_keeps_both_streams_and_the_code(local: Caller) -> None:
+    result = local.run("printf 'out\\n\\n'; printf err >&2; exit 3")
+    assert (result.output, result.stderr, result.exit_code) == (b"out\n\n", b"err", 3)
+    assert result.target == "local:"
+    assert not result.timed_out
+
+
+def test_runs_bash_where_there_is_one(local: Caller) -> None:
+    assert local.run("[[ ab == a* ]] && echo $0").output.strip().endswith(b"bash")
+
+
+def test_falls_back_to_sh(tmp_path: Path) -> None:
+    transport = LocalTransport(environ={"PATH": str(tmp_path)})
+    assert run_blocking(transport.run(Command('echo "${BASH_VERSION:-none}"'))).output == b"none\n"
+
+
+@pytest.mark.parametrize("value", ["", "plain", "it's \"quoted\" $HOME `id` \\", "two\nlines", "ünï ☃", "-n", "caf\udce9"])
+def test_passes_environment_as_data(local: Caller, value: str) -> None:
+    assert local.run('printf %s "$VALUE"', env={"VALUE": value}).output == os.fsencode(value)
+
+
+def test_feeds_standard_input_and_ends_it(local: Caller) -> None:
+    data = bytes(range(256)) * 5000
+    assert local.run("cat", stdin=data).output == data
+
+
+def test_gives_no_standard_input_where_none_was_given(local: Caller) -> None:
+    assert local.run("cat; echo end").output == b"end\n"
+
+
+def test_survives_a_command_that_closes_its_input(local: Caller) -> None:
+    assert local.run("exec <&-; echo done", stdin=b"x" * 1_000_000).output == b"done\n"
+
+
+def test_runs_in_the_working_directory(local: Caller, tmp_path: Path) -> None:
+    folder = tmp_path / "it's a -dir"
+    folder.mkdir()
+    assert local.run("pwd", cwd=str(folder)).text.strip() == str(folder)
+    missing = local.run("echo ran", cwd=str(tmp_path / "none"))
+    assert missing.exit_code != 0
+    assert b"ran" not in missing.output
+
+
+def test_takes_a_script_longer_than_one_argument(local: Caller) -> None:
+    script = f"value='{'x' * 300_000}'; echo ${{#value}}; exit 5"
+    result = local.run(script)
+    assert (result.output, result.exit_code) == (b"300000\n", 5)
+
+
+def test_reports_a_signal_as_shells_do(local: Caller) -> None:
+    assert local.run("kill -KILL $$").exit_code == 137
+
+
+def test_a_timeout_ends_the_whole_group_and_keeps_the_output(local: Caller, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    result = local.run(f"echo before; sleep 600 & echo $! > {pids}; wait", timeout_s=0.3)
+    assert time.monotonic() - started < 0.3 + KILL_GRACE_S + 1
+    assert (result.exit_code, result.timed_out, result.output) == (124, True, b"before\n")
+    assert process_is_gone(int(pids.read_text()))
+
+
+def test_a_command_that_ignores_the_first_signal_is_killed(local: Caller, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    result = local.run(f"trap '' TERM; echo $$ > {pids}; while :; do sleep 0.05; done", timeout_s=0.3)
+    assert time.monotonic() - started < 0.3 + KILL_GRACE_S + 1
+    assert result.timed_out
+    assert process_is_gone(int(pids.read_text()))
+
+
+def test_a_background_job_that_holds_the_output_does_not_hold_up_the_call(local: Caller, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    result = local.run(f"sleep 30 & echo $! > {pids}; echo done")
+    try:
+        assert time.monotonic() - started < 2
+        assert (result.output, result.exit_code) == (b"done\n", 0)
+        assert not process_is_gone(int(pids.read_text()), within_s=0.05)  # it was asked to stay
+    finally:
+        os.kill(int(pids.read_text()), 9)
+
+
+def test_bounds_each_stream_and_says_so(local: Caller) -> None:
+    result = local.run("head -c 3000000 /dev/zero; echo err >&2", output_limit_bytes=1000)
+    assert (len(result.output), result.stderr, result.truncated, result.exit_code) == (1000, b"err\n", True, 0)
+    assert not local.run("printf 1234", output_limit_bytes=4).truncated
+
+
+def test_gives_every_chunk_as_it_comes(local: Caller) -> None:
+    chunks: list[bytes] = []
+    result = local(local.transport.run(Command("echo a; sleep 0.05; echo b"), chunks.append))
+    assert b"".join(chunks) == result.output == b"a\nb\n"
+    assert len(chunks) == 2
+
+
+def test_lets_a_closed_pipe_end_a_writer(local: Caller) -> None:
+    assert local.run("yes | head -n 1; echo ${PIPESTATUS[0]}").output == b"y\n141\n"
+
+
+def test_leaves_no_descriptor_open(local: Caller) -> None:
+    local.run("true")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        local.run("echo x; echo y >&2", stdin=b"data")
+        local.run("sleep 5", timeout_s=0.02)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_shell_that_can_not_be_started_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bash").write_text("#!/nonexistent\n")
+    (tmp_path / "bash").chmod(0o755)
+    with pytest.raises(TransportError, match="can't be started"):
+        run_blocking(LocalTransport(environ={"PATH": str(tmp_path)}).run(Command("true")))
+
+
+async def test_cancelling_ends_the_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    task = asyncio.create_task(LocalTransport().run(Command(f"sleep 600 & echo $! > {pids}.new; mv {pids}.new {pids}; wait")))
+    async with asyncio.timeout(5):
+        while not pids.exists():
+            await asyncio.sleep(0.005)
+    started = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - started < KILL_GRACE_S + 1
+    assert process_is_gone(int(pids.read_text()))
+
+
+async def test_many_commands_run_at_once() -> None:
+    transport = LocalTransport()
+    started = time.monotonic()
+    results = await asyncio.gather(*(transport.run(Command(f"sleep 0.5; echo {n}")) for n in range(20)))
+    assert time.monotonic() - started < 5  # one after the other they would take 10
+    assert [result.text for result in results] == [f"{n}\n" for n in range(20)]
+
+
+def test_puts_and_gets_a_file(local: Caller, tmp_path: Path) -> None:
+    path, data = tmp_path / "a 'b'", bytes(range(256))
+    local(local.transport.put(str(path), data, mode=0o640))
+    assert path.read_bytes() == data
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert local(local.transport.get(str(path))) == data
+    assert local(local.transport.get(str(path), limit_bytes=3)) == data[:3]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_put_keeps_the_mode_and_writes_through_a_link(local: Caller, tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o604)
+    link.symlink_to("file")
+    local(local.transport.put(str(link), b"new"))
+    assert link.is_symlink()
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
+def test_put_gives_a_new_file_what_the_umask_leaves(local: Caller, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        local(local.transport.put(str(tmp_path / "file"), b""))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_expands_the_home(local: Caller) -> None:
+    local(local.transport.put("~/file", b"x"))
+    assert (Path(os.environ["HOME"]) / "file").read_bytes() == b"x"
+    assert local(local.transport.get("~/file")) == b"x"
+
+
+def test_put_and_get_say_what_is_wrong(local: Caller, tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match="No such file or directory"):
+        local(local.transport.put(str(tmp_path / "none" / "file"), b""))
+    with pytest.raises(RemoteError, match="Is a directory"):
+        local(local.transport.put(str(tmp_path), b""))
+    with pytest.raises(NotFoundError, match="does not exist"):
+        local(local.transport.get(str(tmp_path / "none")))
+    with pytest.raises(RemoteError, match="Is a directory"):
+        local(local.transport.get(str(tmp_path)))
+    assert os.listdir(tmp_path) == []
+
+
+def test_finds_a_program_on_the_path(tmp_path: Path) -> None:
+    assert find_program("sh", "/nonexistent:/bin") == "/bin/sh"
+    assert find_program("none-such", os.environ["PATH"]) is None
+    (tmp_path / "tool").mkdir()
+    assert find_program("tool", str(tmp_path)) is None
