@@ -40,7 +40,6 @@ class HostWatch:
     bits: int = 0
     good_run: int = 0
     bad_run: int = 0
-    bad_ms: int = 0
     hold_ms: int = 0
     degraded_ms: int = 0
     skew_ms: int = 0
@@ -165,7 +164,7 @@ def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> Hos
     flap = policy.flap
     run = watch.bad_run + 1
     weight = flap.short_weight if run == 1 else flap.long_weight - flap.short_weight if run == 2 else 0.0
-    score = fade(watch.flap_score, at_ms - watch.flap_ms, flap.fade_ms) + weight
+    score = min(fade(watch.flap_score, at_ms - watch.flap_ms, flap.fade_ms) + weight, 2 * flap.threshold)
     bits = push(watch.bits, True, policy.window)
     needed = policy.stale_samples if seen == "stale" else policy.bad_samples
     acute = watch.acute
@@ -178,7 +177,6 @@ def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> Hos
         bits=bits,
         bad_run=run,
         good_run=0,
-        bad_ms=at_ms,
         flap_score=score,
         flap_ms=at_ms,
         acute=acute,
@@ -189,9 +187,8 @@ def _recover(watch: HostWatch, at_ms: int, policy: WatchPolicy) -> HostWatch:
     if not watch.bits and not watch.acute:
         return watch if watch.bad_run == 0 else replace(watch, bad_run=0)
     good_run = watch.good_run + 1
-    is_over = good_run >= policy.good_samples
-    if watch.acute == "flapping":
-        is_over = is_over and at_ms - watch.bad_ms >= policy.flap.calm_ms
+    score = fade(watch.flap_score, at_ms - watch.flap_ms, policy.flap.fade_ms)
+    is_over = good_run >= policy.good_samples and score < policy.flap.calm
     return replace(
         watch,
         bits=push(watch.bits, False, policy.window),

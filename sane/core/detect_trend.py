@@ -26,7 +26,6 @@ class FieldTrend:
     day: tuple[float, ...] = ()
     rises: tuple[float, ...] = ()
     sum: float = 0.0
-    full: int = 0
     is_leaking: bool = False
     rule: str = ""
 
@@ -42,14 +41,13 @@ def observe_fields(trends: Trends, values: Mapping[str, float], at_ms: int, poli
     for name, value in values.items():
         trend = known.get(name)
         if trend is None:
-            if len(known) < policy.field_limit and not _is_total(name):
+            if len(known) < policy.field_limit and "_total" not in name:
                 known[name] = FieldTrend(bucket, value)
             continue
         if trend.bucket == bucket:
-            trend = trend if value >= trend.low else replace(trend, low=value)
+            known[name] = trend if value >= trend.low else replace(trend, low=value)
         else:
-            trend = replace(_close_bucket(trend, name, policy), bucket=bucket, low=value)
-        known[name] = _check_full(trend, name, values, policy)
+            known[name] = replace(_close_bucket(trend, name, _total_of(name, values), policy), bucket=bucket, low=value)
     return known
 
 
@@ -74,46 +72,40 @@ def is_settled(trends: Trends, policy: TrendPolicy) -> bool:
     return all(len(trend.rises) >= policy.least and not trend.is_leaking for trend in trends.values())
 
 
-def _close_bucket(trend: FieldTrend, name: str, policy: TrendPolicy) -> FieldTrend:
+def _close_bucket(trend: FieldTrend, name: str, total: float, policy: TrendPolicy) -> FieldTrend:
     is_young = len(trend.day) < policy.season
     reference = trend.low if not trend.day else min(trend.day) if is_young else trend.day[0]
     rise = (trend.low - reference) / (abs(reference) or 1.0)
-    allowance = policy.young_allowance if is_young else policy.allowance
-    total = min(max(0.0, trend.sum + rise - allowance), 2 * policy.limit)
-    rises = (*trend.rises, rise)[-policy.window :]
-    day = (*trend.day, trend.low)[-policy.season :]
-    closed = replace(trend, day=day, rises=rises, sum=total)
+    excess = rise - (policy.young_allowance if is_young else policy.allowance)
+    closed = replace(
+        trend,
+        day=(*trend.day, trend.low)[-policy.season :],
+        rises=(*trend.rises, rise)[-policy.window :],
+        sum=min(max(0.0, trend.sum + excess), 2 * policy.limit),
+    )
+    share = trend.low / total if total > 0 else 0.0
     if trend.is_leaking:
-        is_over = total == 0.0 and trend.full < 2
+        is_over = closed.sum == 0.0 and share < policy.relief_share
         return replace(closed, is_leaking=not is_over, rule="" if is_over else trend.rule)
-    if total > policy.limit and _is_steady(rises, policy):
+    if share >= policy.full_share:
+        return replace(closed, is_leaking=True, rule=f"{name} is at {share:.0%} of its total")
+    if closed.sum > policy.limit and _is_steady(closed.rises, policy):
         rule = f"{name} rises: {trend.low:.4g}, {rise:+.0%} against {'its least' if is_young else 'a day ago'}"
         return replace(closed, is_leaking=True, rule=rule)
     return closed
 
 
 def _is_steady(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
-    """Return whether the rises rise together, and not in one step."""
+    """Return whether the rises rise together, far enough, and not in one step."""
     size = len(rises)
     if size < policy.least:
         return False
     score = sum((b > a) - (b < a) for i, a in enumerate(rises) for b in rises[i + 1 :])
-    total = rises[-1] - rises[0]
+    total = sum(rises[-4:]) / 4 - sum(rises[:4]) / 4
     step = max(b - a for a, b in pairwise(rises))
-    return score >= policy.concordance * size * (size - 1) / 2 and total > 0 and step <= policy.step_share * total
+    is_rising = score >= policy.concordance * size * (size - 1) / 2 and total >= policy.window_rise
+    return is_rising and step <= policy.step_share * (rises[-1] - rises[0])
 
 
-def _is_total(name: str) -> bool:
-    return "_total" in name
-
-
-def _check_full(trend: FieldTrend, name: str, values: Mapping[str, float], policy: TrendPolicy) -> FieldTrend:
-    if "_used" not in name:
-        return trend
-    total = values.get(name.replace("_used", "_total"), 0.0)
-    is_full = total > 0 and values[name] >= policy.full_share * total
-    full = min(trend.full + 1, 2) if is_full else 0
-    if full == 2 and not trend.is_leaking:
-        rule = f"{name} is at {values[name] / total:.0%} of its total"
-        return replace(trend, full=full, is_leaking=True, rule=rule)
-    return trend if full == trend.full else replace(trend, full=full)
+def _total_of(name: str, values: Mapping[str, float]) -> float:
+    return values.get(name.replace("_used", "_total"), 0.0) if "_used" in name else 0.0

@@ -24,34 +24,36 @@ class FlapPolicy:
 
     short_weight: float = 1.0
     long_weight: float = 2.5
-    threshold: float = 3.5
+    threshold: float = 4.0
+    calm: float = 1.5
     fade_ms: int = 30 * MINUTE_MS
-    calm_ms: int = 30 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
 class TrendPolicy:
-    """Say what a slow leak is. One reading is taken in each `tick_ms`; the least of each `bucket_ms` counts, so
-    sawtooths vanish.
+    """Say what a slow leak is.
 
-    Each bucket is compared with the one a day before (`season` buckets), as a share of it; before there is a day,
-    with the least so far. What is above `allowance` adds up (CUSUM); a leak is a sum above `limit`, in which at
-    least `concordance` of all pairs of the last `window` buckets rise (Kendall), and no single step is more than
-    `step_share` of the rise. `full_share`: a field NAME_used_UNIT at that share of its NAME_total_UNIT, two
-    readings in a row, needs no trend.
+    One reading is taken in each `tick_ms`; the least of each `bucket_ms` counts, so sawtooths vanish. Each bucket is
+    compared with the one a day before (`season` buckets), as a share of it; before there is a day, with the least so far.
+    What is above `allowance` adds up (CUSUM). A leak is a sum above `limit`, in which at least `concordance` of all pairs
+    of the last `window` buckets rise (Kendall), by at least `window_rise` in all, and no single step is more than
+    `step_share` of that. A field NAME_used_UNIT whose bucket is at `full_share` of NAME_total_UNIT needs no trend; it
+    is over below `relief_share`.
     """
 
     tick_ms: int = 15 * MINUTE_MS
     bucket_ms: int = HOUR_MS
     season: int = 24
     window: int = 12
-    least: int = 6
+    least: int = 8
     allowance: float = 0.03
     limit: float = 0.6
-    young_allowance: float = 0.3
-    concordance: float = 0.7
-    step_share: float = 0.45
+    young_allowance: float = 1.5
+    concordance: float = 0.75
+    window_rise: float = 0.12
+    step_share: float = 0.35
     full_share: float = 0.9
+    relief_share: float = 0.8
     field_limit: int = 16
 
 
