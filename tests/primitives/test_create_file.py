@@ -1,4 +1,7 @@
-"""sane-create-file, sane-read-file and sane-checksum-file on `local:`. (Test files begin with `t-`: their backups are removed.)"""
+"""sane-create-file, sane-read-file and sane-checksum-file on `local:`.
+
+Test files begin with `t-`: their backups are removed.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,18 @@ def test_exact_adds_no_newline(call: Call, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["t-a b", "t-'q'\"d\"", "t-$HOME`id`", "t-new\nline", "t-ünï☃", "t-back\\slash", "t-*", "t-;rm", "t-caf\udce9", "t-\n"],
+    [
+        "t-a b",
+        "t-'q'\"d\"",
+        "t-$HOME`id`",
+        "t-new\nline",
+        "t-ünï☃",
+        "t-back\\slash",
+        "t-*",
+        "t-;rm",
+        "t-caf\udce9",
+        "t-\n",
+    ],
 )
 def test_takes_any_name(call: Call, tmp_path: Path, name: str) -> None:
     path = f"{tmp_path}/{name}"

@@ -69,7 +69,9 @@ def test_falls_back_to_sh(tmp_path: Path) -> None:
     assert run_blocking(transport.run(Command('echo "${BASH_VERSION:-none}"'))).output == b"none\n"
 
 
-@pytest.mark.parametrize("value", ["", "plain", "it's \"quoted\" $HOME `id` \\", "two\nlines", "ünï ☃", "-n", "caf\udce9"])
+@pytest.mark.parametrize(
+    "value", ["", "plain", 'it\'s "quoted" $HOME `id` \\', "two\nlines", "ünï ☃", "-n", "caf\udce9"]
+)
 def test_passes_environment_as_data(local: Caller, value: str) -> None:
     assert local.run('printf %s "$VALUE"', env={"VALUE": value}).output == os.fsencode(value)
 
@@ -171,10 +173,11 @@ def test_a_shell_that_can_not_be_started_is_an_error(tmp_path: Path) -> None:
 
 async def test_cancelling_ends_the_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    task = asyncio.create_task(LocalTransport().run(Command(f"sleep 600 & echo $! > {pids}.new; mv {pids}.new {pids}; wait")))
+    begun = asyncio.Event()
+    script = f"sleep 600 & echo $! > {pids}; echo begun; wait"
+    task = asyncio.create_task(LocalTransport().run(Command(script), lambda _: begun.set()))
     async with asyncio.timeout(5):
-        while not pids.exists():
-            await asyncio.sleep(0.005)
+        await begun.wait()
     started = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

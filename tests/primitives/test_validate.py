@@ -1,0 +1,210 @@
+"""sane-validate-bash, sane-validate-json and sane-validate-with-ai."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sane.errors import RemoteError
+from sane.primitives._tool_flags import ToolFlags, lists_flag, tools_in
+from sane.primitives.validate_json import check_json
+
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    "text", ["true", "", "for f in *; do echo $f; done", "cat <<X\n'\nX", "f() { :; }\n[[ a =~ ^b$ ]]", "echo \udcff"]
+)
+def test_takes_what_bash_takes(call: Call, text: str) -> None:
+    assert call("validate-bash", text) == {"valid": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("echo a\n  fi", 2, 3),
+        ("echo )", 1, 6),
+        ('echo "abc\nfi', 1, 6),
+        ("if true; then", 1, 14),
+        ("a\nb\nfor x; do", 3, 10),
+        ("echo '", 1, 6),
+    ],
+)
+def test_says_where_bash_stops(call: Call, text: str, line: int, column: int) -> None:
+    answer = call("validate-bash", text)
+    assert (answer["valid"], answer["line"], answer["column"]) == (False, line, column)
+    assert "unexpected" in answer["error"]
+
+
+def test_never_runs_the_text(call: Call, tmp_path: Path) -> None:
+    call("validate-bash", f"touch {tmp_path}/ran; exit 3")
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_bash_nobody_can_tell(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RemoteError, match="bash did not answer"):
+        call("validate-bash", "true")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
+def test_takes_every_json_value(value: object) -> None:
+    assert check_json(json.dumps(value)).valid
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("", 1, 1),
+        ("[1,2,]", 1, 6),
+        ('{"a": NaN}', 1, 7),
+        ('{\n "a": 1\n "b"}', 3, 2),
+        ("[" * 100_000, 1, 1),
+        ("1 2", 1, 3),
+    ],
+)
+def test_says_where_json_stops(call: Call, text: str, line: int, column: int) -> None:
+    answer = call("validate-json", text)
+    assert (answer["valid"], answer["line"], answer["column"]) == (False, line, column)
+
+
+def test_finds_tools_and_flags() -> None:
+    assert tools_in("LANG=C grep -P x | sort -zn -k 2 --unique=yes && tail -5 -- -x") == [
+        ToolFlags("grep", ("-P",)),
+        ToolFlags("sort", ("-zn", "-k", "--unique")),
+        ToolFlags("tail", ()),
+    ]
+    assert tools_in("") == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "listed"), [("-a", True), ("--all", True), ("--al", False), ("-ab", True), ("-az", False), ("-q", True)]
+)
+def test_reads_a_help_text(flag: str, listed: bool) -> None:
+    assert lists_flag("usage: x [-qr] ...\n  -a, --all   all\n  -b  both", flag) is listed
+
+
+class Model(HTTPServer):
+    """Speak the OpenAI-compatible protocol on loopback, answering what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ModelHandler)
+        self.requests: list[tuple[str, str | None, dict[str, Any]]] = []
+        self.status = 200
+        self.content = '{"valid": true, "reason": "fine"}'
+        self.raw: bytes | None = None
+
+
+class _ModelHandler(BaseHTTPRequestHandler):
+    server: Model
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, self.headers["Authorization"], body))
+        answer = {"id": "1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant"}}]}
+        answer["choices"][0]["message"]["content"] = self.server.content
+        data = self.server.raw if self.server.raw is not None else json.dumps(answer).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    server = Model()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("SANE_AI_URL", f"http://127.0.0.1:{server.server_port}/v1/")
+    monkeypatch.setenv("SANE_AI_MODEL", "cheap")
+    monkeypatch.setenv("SANE_AI_KEY", "s3cret")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_the_machine_can_tell_is_not_asked(call: Call, model: Model) -> None:
+    assert call("validate-with-ai", "bash", "echo hi") == {"valid": True, "method": "local"}
+    assert call("validate-with-ai", "bash", "echo (")["valid"] is False
+    assert call("validate-with-ai", "jq", ".a | map(.b)") == {"valid": True, "method": "local"}
+    assert call("validate-with-ai", "jq", "1) | (2")["valid"] is False
+    assert call("validate-with-ai", "tool-flag", "grep -P x | sort -u")["valid"] is True
+    assert model.requests == []
+
+
+def test_without_a_model_the_tools_own_help_decides(call: Call) -> None:
+    answer = call("validate-with-ai", "tool-flag", "grep --none x")
+    assert (answer["valid"], answer["method"]) == (False, "local")
+    unknown = call("validate-with-ai", "tool-flag", "frobnicate --fast")
+    assert "valid" not in unknown
+    assert unknown["method"] == "error"
+    assert "SANE_AI_URL" in unknown["error"]
+
+
+def test_asks_the_model_once_for_a_platform_a_tool_and_its_flags(call: Call, model: Model) -> None:
+    first = call("validate-with-ai", "tool-flag", "frobnicate --fast one")
+    assert (first["valid"], first["method"], first["cached"]) == (True, "ai", False)
+    again = call("validate-with-ai", "bash-or-tool-flag", "frobnicate --fast two")
+    assert (again["valid"], again["cached"]) == (True, True)
+    call("validate-with-ai", "tool-flag", "frobnicate --fast", "Darwin")
+    assert len(model.requests) == 2
+    path, credential, body = model.requests[0]
+    assert (path, credential, body["model"]) == ("/v1/chat/completions", "Bearer s3cret", "cheap")
+    assert "frobnicate" in body["messages"][1]["content"]
+
+
+def test_a_model_can_say_no(call: Call, model: Model) -> None:
+    model.content = 'Sure:\n```json\n{"valid": false, "reason": "no such flag"}\n```'
+    answer = call("validate-with-ai", "tool-flag", "frobnicate --fast")
+    assert (answer["valid"], answer["method"], answer["error"]) == (False, "ai", "no such flag")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "raw"),
+    [
+        (500, "", None),
+        (302, "", None),
+        (200, "maybe", None),
+        (200, '{"valid": "yes"}', None),
+        (200, "", b"{"),
+        (200, "", b"[]"),
+    ],
+)
+def test_a_broken_model_is_an_error_and_is_not_remembered(
+    call: Call, model: Model, status: int, content: str, raw: bytes | None
+) -> None:
+    model.status, model.content, model.raw = status, content, raw
+    answer = call("validate-with-ai", "tool-flag", "frobnicate --fast")
+    assert answer["method"] == "error"
+    assert "s3cret" not in json.dumps(answer)
+    assert len(model.requests) == 1
+    model.status, model.content, model.raw = 200, '{"valid": true}', None
+    assert call("validate-with-ai", "tool-flag", "frobnicate --fast")["method"] == "ai"
+
+
+def test_a_model_that_is_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANE_AI_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("SANE_AI_MODEL", "cheap")
+    assert call("validate-with-ai", "tool-flag", "frobnicate --fast")["method"] == "error"
+    monkeypatch.setenv("SANE_AI_URL", "file:///etc/passwd")
+    assert "no http address" in call("validate-with-ai", "tool-flag", "frobnicate --fast")["error"]
