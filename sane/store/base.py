@@ -103,8 +103,8 @@ class Store(Protocol):
     ) -> AsyncGenerator[Event, None]:
         """Yield every stored event above `after` (None: from the first step on) once, in order, from all processes.
 
-        Events published by this process are mixed in at their place. A reader too slow for those loses the
-        oldest, and gets a `dropped` event with their count; stored ones are never lost. Ends only when the store is closed.
+        Events published by this process are mixed in at their place. A reader too slow for those loses the oldest, and
+        gets a `dropped` event with their count; stored ones are never lost. Ends only when the store is closed.
         """
         ...
 

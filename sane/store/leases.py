@@ -5,8 +5,6 @@ A lease's row outlives it, so that its token only ever grows. Taking and releasi
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sane.core.events import Event
 from sane.errors import ConflictError, UsageError
 from sane.store.base import Lease
@@ -26,6 +24,8 @@ def _read_row(key: str) -> Script[Lease | None]:
 
 def describe(lease: Lease) -> str:
     """Return who holds a lease and until when, for people."""
+    from datetime import UTC, datetime  # 2 ms that only an error needs
+
     until = datetime.fromtimestamp(lease.until_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return f"'{lease.key}' is held by {lease.owner} until {until}"
 

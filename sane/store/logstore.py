@@ -96,7 +96,12 @@ class LogStore(ABC):
             while not self._followers.closed:
                 follower.wakened.clear()
                 page = functools.partial(log.read_page, after, key, deployment, kinds, PAGE_EVENTS)
-                events, complete = await self._read(page)
+                try:
+                    events, complete = await self._read(page)
+                except StoreError:
+                    if self._followers.closed:  # it was closed while this waited
+                        return
+                    raise
                 for event in events:
                     for published in follower.take_until(event.seq - 1):
                         yield published

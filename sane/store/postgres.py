@@ -7,6 +7,7 @@ The tables live in the schema that the connection's search_path names first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import re
@@ -29,7 +30,8 @@ CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 30
 CLOSE_TIMEOUT_S = 5
 MAX_CONNECTIONS = 4
-RELISTEN_S = 1.0
+RELISTEN_S = 0.5
+READ_AGAIN_S = (0.0, 0.1, 0.5, 2.0)
 CHECK_S = 5.0  # a lost notification (a pooler, a failover) costs a follower no more than this
 CHANNEL = "sane_events"
 MIGRATION_LOCK = 0x73616E65  # "sane"; any number that all sane processes agree on
@@ -55,6 +57,12 @@ async def run_script(connection: Connection, script: Script[T]) -> T:
         script.close()
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """Return whether an error says that the connection went away, or could not be made."""
+    lost = asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError | asyncpg.InterfaceError | OSError
+    return isinstance(error, lost) and not isinstance(error, TimeoutError)
+
+
 def explain(error: BaseException, name: str) -> SaneError:
     """Return what a database error means and what to do about it."""
     if isinstance(error, asyncpg.InsufficientResourcesError):
@@ -67,9 +75,7 @@ def explain(error: BaseException, name: str) -> SaneError:
             f"the event log {name} refused the connection: {error}",
             hint="Check user, password and database in SANE_DATABASE_URL.",
         )
-    if isinstance(error, asyncpg.PostgresError) and not isinstance(
-        error, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError
-    ):
+    if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
         return StoreError(f"the event log {name} failed: {error}")
     return StoreError(
         f"the event log {name} can't be reached: {str(error) or type(error).__name__};"
@@ -95,6 +101,14 @@ class PostgresStore(LogStore):
         return await self._run(make, True)
 
     async def _read(self, make: MakeScript[T]) -> T:
+        """Run a script that only reads; after a lost connection again on new ones, until a restart may be over."""
+        for pause_s in READ_AGAIN_S:
+            try:
+                return await self._run(make, False)
+            except StoreError as error:
+                if self._followers.closed or not is_lost(error.__cause__):
+                    raise
+                await asyncio.sleep(pause_s)
         return await self._run(make, False)
 
     async def _run(self, make: MakeScript[T], writes: bool) -> T:
@@ -120,12 +134,7 @@ class PostgresStore(LogStore):
             connection: Connection = None
             try:
                 connection = await connect(self._url)
-                await connection.add_listener(CHANNEL, self._heard)
-                self._followers.wake()  # what came before the listener was there
-                while len(self._followers) and not connection.is_closed():
-                    await asyncio.sleep(CHECK_S)
-                    await connection.execute("SELECT 1")
-                    self._followers.wake()
+                await self._wake_by(connection)
             except FAILURES:
                 self._followers.wake()  # whoever follows reads the log and is told what is wrong
                 await asyncio.sleep(RELISTEN_S)
@@ -133,8 +142,15 @@ class PostgresStore(LogStore):
                 if connection is not None:
                     connection.terminate()
 
-    def _heard(self, *_: object) -> None:
-        self._followers.wake()
+    async def _wake_by(self, connection: Connection) -> None:
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda *_: lost.set())  # pyright: ignore[reportUnknownLambdaType]
+        await connection.add_listener(CHANNEL, lambda *_: self._followers.wake())  # pyright: ignore[reportUnknownLambdaType]
+        while len(self._followers) and not lost.is_set():
+            self._followers.wake()  # first for what came before the listener, then for what it may have missed
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(lost.wait(), CHECK_S)
+            await connection.execute("SELECT 1")
 
     async def _release(self) -> None:
         if self._watcher is not None:

@@ -137,13 +137,14 @@ async def test_closing_the_store_ends_every_follower(store: Store) -> None:
 
 
 async def test_a_follower_that_is_cancelled_leaves_nothing_behind(store: Any) -> None:
-    waiting = asyncio.create_task(take(store.follow(0), 1))
-    while not len(store._followers):
-        await asyncio.sleep(0)
+    events = store.follow(0)
+    await store.append([message()])
+    await take(events, 1)
+    waiting = asyncio.create_task(take(events, 1))
+    await asyncio.sleep(0)
+    assert len(store._followers) == 1
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    async with asyncio.timeout(BOUND_S):
-        while len(store._followers):
-            await asyncio.sleep(0)
+    assert len(store._followers) == 0
     await store.append([message()])
-    assert [event.seq for event in await take(store.follow(0), 1)] == [1]
+    assert [event.seq for event in await take(store.follow(1), 1)] == [2]
