@@ -15,7 +15,7 @@ from sane.core.target import Target
 from sane.transports.base import Machine, Transport
 
 if TYPE_CHECKING:
-    from sane.transports.ssh import SshPool
+    from sane.transports.ssh_pool import SshPool
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -56,7 +56,9 @@ class AsyncContext:
 
             return await open_pane(await self.machine(target.host), target.pane)
         if target.host is not None:
-            return self.pool.transport(target.host)
+            from sane.transports.ssh import SshTransport
+
+            return SshTransport(self.pool, self.settings(target.host))
         from sane.transports.local import LocalTransport
 
         return LocalTransport()
@@ -69,7 +71,9 @@ class AsyncContext:
 
     def _machine(self, host: str | None) -> Machine:
         if host is not None:
-            return self.pool.machine(host)
+            from sane.transports.ssh_machine import SshMachine
+
+            return SshMachine(self.pool, self.settings(host))
         from sane.transports.local_machine import LocalMachine
 
         return LocalMachine()
@@ -78,14 +82,15 @@ class AsyncContext:
     def pool(self) -> SshPool:
         """Return the pool of SSH connections, made on first use."""
         if self._pool is None:
-            from sane.transports.ssh import SshPool
+            from sane.transports.ssh_config import SshConfig
+            from sane.transports.ssh_pool import SshPool
 
-            self._pool = SshPool(overrides_of=self._overrides)
+            self._pool = SshPool(SshConfig(overrides_of=self._overrides))
         return self._pool
 
     def settings(self, host: str) -> HostSettings:
-        """Return how a host is reached over SSH."""
-        return self.pool.settings(host)
+        """Return how a host is reached over SSH. Raises UsageError, ConfigError."""
+        return self.pool.config.resolve(host)
 
     def _overrides(self, name: str) -> HostOverrides | None:
         host = self._inventory.find(name) if self._inventory else None

@@ -1,0 +1,36 @@
+"""What to do next about a step that failed, from its exit code and its last lines."""
+
+from __future__ import annotations
+
+import re
+
+# The first that is found decides; the texts are those of strerror(3) and of shells.
+_BY_OUTPUT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"No space left on device", re.I), "Free space on the host, then retry."),
+    (re.compile(r"Disk quota exceeded", re.I), "Raise the user's quota on the host, then retry."),
+    (re.compile(r"Read-only file system", re.I), "The host's file system is read-only: look at its disk, then retry."),
+    (
+        re.compile(r"Permission denied|Operation not permitted", re.I),
+        "The user of the connection may not do that there.",
+    ),
+    (re.compile(r"command not found|: not found\b"), "A program that the step calls is not on the host's PATH."),
+    (re.compile(r"No such file or directory|Not a directory", re.I), "A path the step names is not there: look at it."),
+    (re.compile(r"Address already in use", re.I), "Another process has the port: `ss -ltnp` on the host shows it."),
+    (re.compile(r"Connection refused", re.I), "What the step connects to does not listen."),
+    (re.compile(r"Cannot allocate memory|Out of memory|Killed$", re.I | re.M), "The host is short of memory."),
+)
+_BY_CODE = {
+    124: "It took longer than its timeout: raise the step's timeout, or find out what it waits for.",
+    126: "What the step calls can't be executed: look at its mode.",
+    127: "A program that the step calls is not on the host's PATH.",
+    137: "It was killed (SIGKILL): often the host was short of memory.",
+    143: "It was ended from outside (SIGTERM).",
+}
+
+
+def hint_for(exit_code: int | None, output: str) -> str:
+    """Return one sentence on what to do next; "" where nothing particular can be said."""
+    for pattern, hint in _BY_OUTPUT:
+        if pattern.search(output):
+            return hint
+    return _BY_CODE.get(exit_code if exit_code is not None else -1, "")

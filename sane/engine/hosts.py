@@ -1,0 +1,65 @@
+"""Where each host's steps run: straight over SSH, or in a tmux window, here or on the host, that people can watch."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sane.core.inventory import Host
+from sane.core.target import Target, parse_target
+from sane.engine.context import AsyncContext
+from sane.engine.steps import Place
+from sane.engine.windows import close_window, open_window, session_name, ssh_argv
+
+VIAS = ("ssh", "tmux", "host-tmux")
+
+
+class HostPlaces:
+    """Open one place a host, on first use; a place that is a window is closed again where its host ended well."""
+
+    def __init__(self, context: AsyncContext, key: str, via: str) -> None:
+        self._context = context
+        self._session = session_name(key)
+        self._via = via
+        self._opening: dict[str, asyncio.Task[Place]] = {}
+        self._windows: dict[str, Target] = {}
+
+    @property
+    def session(self) -> str:
+        """Return the name of the tmux session that holds the windows."""
+        return self._session
+
+    async def place(self, host: Host) -> Place:
+        """Return where a host's steps run. Raises TransportError, NotFoundError."""
+        task = self._opening.get(host.name)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._opening[host.name] = asyncio.create_task(self._open(host))
+        return await asyncio.shield(task)
+
+    async def _open(self, host: Host) -> Place:
+        directory = host.vars.get("host_dir")
+        env = {"SANE_HOST_DIR": str(directory)} if directory else {}
+        target = parse_target(host.target) if host.target else await self._target(host)
+        return Place(target, target.pane is not None, env)
+
+    async def _target(self, host: Host) -> Target:
+        via = host.via or self._via
+        if via == "ssh":
+            return Target(host.name, None)
+        where = host.name if via == "host-tmux" else None
+        machine = await self._context.machine(where)
+        argv = ssh_argv(self._context.settings(host.name)) if where is None else []
+        pane = await open_window(machine, self._session, host.name, argv)
+        self._windows[host.name] = Target(where, pane)
+        return self._windows[host.name]
+
+    def windows(self) -> dict[str, Target]:
+        """Return the windows that are open, by host."""
+        return dict(self._windows)
+
+    async def close_windows(self, hosts: set[str]) -> None:
+        """Close the windows of these hosts; what goes wrong with one does not keep the others open."""
+        closing = [self._close(target) for name, target in self._windows.items() if name in hosts]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    async def _close(self, target: Target) -> None:
+        await close_window(await self._context.machine(target.host), target.pane or "")

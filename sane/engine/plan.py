@@ -1,0 +1,87 @@
+"""What a deployment works with: the workflow, the hosts, and the values of who deploys, as the log holds them.
+
+A deployment's files are kept in its `deployment_created` event, so that another terminal or another controller goes on with
+exactly what was deployed, whatever has become of the files since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sane.core.binding import Binding
+from sane.core.events import Event
+from sane.core.inventory import Host, Inventory
+from sane.core.rollout import RolloutState
+from sane.core.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Keep a file as it was read: its path for people, its text for whoever goes on."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlan:
+    """Hold the inputs of a deployment; `via` is how hosts are reached, `given` the variables of who deploys."""
+
+    workflow: Workflow
+    inventory: Inventory
+    workflow_source: Source
+    inventory_source: Source
+    via: str = "ssh"
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def host(self, name: str) -> Host:
+        """Return a host of the inventory."""
+        found = self.inventory.find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def binding(self, state: RolloutState, host: str, version: str, nonce: str) -> Binding:
+        """Return what fills the workflow in for a host."""
+        return Binding(
+            workflow=self.workflow,
+            host=self.host(host),
+            version=version,
+            key=state.key,
+            previous_version=state.hosts[state.index[host]].previous_version,
+            revision=state.revision,
+            deployment=state.id,
+            nonce=nonce,
+            given=self.given,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the event keeps of the plan."""
+        return {
+            "workflow": {"path": self.workflow_source.path, "text": self.workflow_source.text},
+            "inventory": {"path": self.inventory_source.path, "text": self.inventory_source.text},
+            "via": self.via,
+            "given": dict(self.given),
+        }
+
+
+def digest_of(plan: DeploymentPlan, host: Host, version: str) -> str:
+    """Return the digest of what a version means on a host: SHA-256 over workflow, version and variables."""
+    parts = [plan.workflow_source.text, version, dict(host.vars), dict(plan.given), host.health_path]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def nonce_of(state: RolloutState, host: str, part: str) -> str:
+    """Return the nonce of one activation: the same for a controller that resumes, another for every other one."""
+    back = "revert" if part == "revert" else "forward"
+    return hashlib.sha256(f"{state.id}|{state.created_ms}|{host}|{back}".encode()).hexdigest()[:24]
+
+
+def source_of(event: Event, name: str) -> Source:
+    """Return a file that a `deployment_created` event keeps."""
+    kept = event.data["source"][name]
+    return Source(str(kept["path"]), str(kept["text"]))

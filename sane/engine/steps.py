@@ -1,0 +1,221 @@
+"""One step on one host: render it, run it so that it outlives us, and say what came of it.
+
+A command runs under an operation id (`sane.core.detached`): begun once, attached or adopted afterwards. Every other
+verb says of itself whether it may be called again (`idempotent`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from sane.core.binding import Binding, environment, fill_arguments
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.detached import (
+    ALREADY_STARTED,
+    FENCED,
+    NOT_STARTED,
+    Operation,
+    attach,
+    inspect,
+    launch,
+    launch_in_pane,
+    parse_inspection,
+    stop,
+)
+from sane.core.gates import evaluate
+from sane.core.hints import hint_for
+from sane.core.target import Target
+from sane.core.workflow_steps import Step
+from sane.errors import AuthError, LostError, SaneError, TransportError, UnreachableError
+from sane.transports.base import Transport
+from sane.transports.context import Context
+from sane.verbs.registry import as_json, bind, load_verb
+
+Outcome = Literal["ok", "skipped", "failed", "unreachable", "lost"]
+STEP_TIMEOUT_S = 300.0  # of a step that names none: as long as a healthy host may take (healthy_deadline)
+RECONTACT_S = 20.0  # a host whose connection broke inside a step is asked again for so long
+TAIL_CHARS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Hold what came of one step; `output` is all it wrote, `answer` what `expect` and later steps see."""
+
+    outcome: Outcome
+    exit_code: int | None = None
+    output: bytes = b""
+    error: str = ""
+    hint: str = ""
+    answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Say where a host's steps run: the target, whether it is a pane, and where the host keeps its receipts."""
+
+    target: Target
+    in_pane: bool
+    env: Mapping[str, str]
+    lease: str = ""
+    token: int = 0
+
+
+async def run_step(
+    context: Context, place: Place, step: Step, binding: Binding, operation: str, *, resumed: bool
+) -> StepResult:
+    """Run a step with its retries. Never raises for what the host did or is.
+
+    `operation` is the id of this step of this effect; `resumed`: an earlier controller may have begun it.
+    """
+    if step.when is not None:
+        decided = evaluate(step.when, binding.document())
+        if not decided.passed:
+            return StepResult("skipped", error=decided.detail)
+    result = StepResult("failed")
+    for attempt in range(1, step.retries + 2):
+        result = await _attempt(context, place, step, binding, f"{operation}.{attempt}", resumed=resumed)
+        if result.outcome != "failed" or attempt > step.retries:
+            break
+        await asyncio.sleep(step.retry_delay_ms / 1000)
+    return result
+
+
+async def _attempt(
+    context: Context, place: Place, step: Step, binding: Binding, operation: str, *, resumed: bool
+) -> StepResult:
+    try:
+        if step.verb == "run-command":
+            result = await _run_command(context, place, step, binding, operation, resumed=resumed)
+        else:
+            result = await _call_verb(context, place, step, binding, resumed=resumed)
+    except (UnreachableError, AuthError) as error:
+        return StepResult("unreachable", error=error.message, hint=error.hint)
+    except TransportError as error:
+        return StepResult("lost", error=error.message, hint=error.hint)
+    except SaneError as error:
+        return StepResult("failed", error=error.message, hint=error.hint or hint_for(None, error.message))
+    return _judge(step, result)
+
+
+def _judge(step: Step, result: StepResult) -> StepResult:
+    if step.expect is None or result.outcome not in ("ok", "failed"):
+        return result
+    judged = evaluate(step.expect, dict(result.answer))
+    if judged.passed:
+        return replace(result, outcome="ok", error="", hint="")
+    error = result.error or f"expect was not met: {judged.detail or step.expect.expression}"
+    return replace(result, outcome="failed", error=error)
+
+
+async def _call_verb(context: Context, place: Place, step: Step, binding: Binding, *, resumed: bool) -> StepResult:
+    verb = load_verb(step.verb)
+    if resumed and not verb.idempotent:
+        return StepResult("lost", error=f"{step.verb} may have been done already, and can't be done twice")
+    arguments: dict[str, object] = fill_arguments(step, binding)
+    if any(p.name == "target" for p in verb.parameters):
+        arguments.setdefault("target", str(place.target))
+    timeout_s = step.timeout_ms / 1000 if step.timeout_ms else STEP_TIMEOUT_S
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = as_json(await verb.function(context, **bind(verb, arguments)))
+    except TimeoutError:
+        return StepResult("failed", TIMEOUT_EXIT_CODE, error=f"no answer within {timeout_s:g} s")
+    output = json.dumps(answer, ensure_ascii=False).encode()
+    if verb.ok(answer):
+        return StepResult("ok", 0, output, answer=answer)
+    error = str(answer.get("error") or answer.get("message") or f"{step.verb} failed")
+    return StepResult("failed", 1, output, error=error, hint=hint_for(1, error), answer=answer)
+
+
+async def _run_command(
+    context: Context, place: Place, step: Step, binding: Binding, operation_id: str, *, resumed: bool
+) -> StepResult:
+    arguments = fill_arguments(step, binding)
+    timeout_s = _timeout_s(step, arguments)
+    operation = Operation(operation_id, str(arguments["command"]), lease=place.lease, token=place.token)
+    env = {**environment(binding, step), **place.env}
+    transport = await context.transport(place.target)
+    make = launch_in_pane if place.in_pane else launch
+    command = make(operation, env=env, cwd=None, timeout_s=timeout_s)
+    try:
+        if resumed:
+            result = await _take_over(transport, command, operation_id, place, timeout_s)
+        else:
+            result = await transport.run(command)
+            if result.exit_code == ALREADY_STARTED:
+                result = await _take_over(transport, command, operation_id, place, timeout_s)
+    except LostError as error:
+        result = await _contact_again(transport, operation_id, place, timeout_s, error)
+    if result is None:
+        return StepResult("lost", error="the host does not know what became of the step")
+    return await _settle(transport, operation_id, place, result, timeout_s)
+
+
+def _timeout_s(step: Step, arguments: Mapping[str, object]) -> float:
+    if step.timeout_ms:
+        return step.timeout_ms / 1000
+    given = arguments.get("timeout_s")
+    return float(given) if isinstance(given, int | float) else STEP_TIMEOUT_S
+
+
+async def _take_over(
+    transport: Transport, command: Command, operation_id: str, place: Place, timeout_s: float
+) -> CommandResult | None:
+    """Adopt what has ended, attach to what runs, start what left no trace; None where nobody can know."""
+    inspected = await transport.run(_quietly(inspect(operation_id), place))
+    state, _ = parse_inspection(inspected.output)
+    if state == "absent":
+        return await transport.run(command)
+    if state == "ambiguous":
+        return None
+    return await transport.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
+
+
+async def _contact_again(
+    transport: Transport, operation_id: str, place: Place, timeout_s: float, lost: LostError
+) -> CommandResult | None:
+    """Attach again to a step whose connection broke. Raises the loss where the host can't be reached in time."""
+    delay_s = 0.2
+    deadline = asyncio.get_running_loop().time() + RECONTACT_S
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            async with asyncio.timeout(max(0.1, deadline - asyncio.get_running_loop().time())):
+                inspected = await transport.run(_quietly(inspect(operation_id), place))
+            state, _ = parse_inspection(inspected.output)
+            if state in ("absent", "ambiguous"):
+                return None
+            return await transport.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
+        except (TransportError, TimeoutError):
+            await asyncio.sleep(delay_s)
+            delay_s = min(2.0, delay_s * 2)
+    raise lost
+
+
+async def _settle(
+    transport: Transport, operation_id: str, place: Place, result: CommandResult, timeout_s: float
+) -> StepResult:
+    output = result.output + result.stderr
+    if result.timed_out:
+        # The wait ended; the step itself runs on until it is told to stop.
+        if not place.in_pane:
+            await transport.run(_quietly(stop(operation_id), place))
+        return StepResult("failed", TIMEOUT_EXIT_CODE, output, f"no end within {timeout_s:g} s", hint_for(124, ""))
+    code = result.exit_code
+    text = output[-TAIL_CHARS:].decode("utf-8", "replace")
+    if code in (FENCED, NOT_STARTED):
+        last = text.strip().splitlines()[-1:] or ["the step could not be started"]
+        return StepResult("failed", code, output, last[0], hint_for(code, text))
+    if code is None or (code == 255 and "without a receipt" in text):
+        return StepResult("lost", None, output, "the step was ended from outside, without a receipt")
+    answer = {"output": text, "exit_code": code, "duration_ms": result.duration_ms, "timed_out": False}
+    if code == 0:
+        return StepResult("ok", 0, output, answer=answer)
+    return StepResult("failed", code, output, "", hint_for(code, text), answer)
+
+
+def _quietly(command: Command, place: Place) -> Command:
+    return replace(command, env={**command.env, **place.env}, display="# sane: look what became of the step")
