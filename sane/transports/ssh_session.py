@@ -1,8 +1,8 @@
 """Run one command on an open SSH connection, and end it for certain when its time is over.
 
-A signal sent over the channel reaches the process group only as long as its leader lives; old servers ignore it,
-and so does OpenSSH 9.2 where root logs in. So the command first says its process group on stderr, in a line with a random
-word that is taken out again, and is ended by a second command on the same connection.
+A signal sent over the channel reaches the process group only as long as its leader lives; old servers ignore it, and so
+does OpenSSH 9.2 where root logs in. So the command first says its process group on stderr, in a line with a random word
+that is taken out again, and is ended by a second command on the same connection.
 """
 
 from __future__ import annotations

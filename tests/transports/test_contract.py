@@ -1,0 +1,204 @@
+"""The one contract of every transport; a failure here names the transport in its test id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from sane.core.command import Command
+from sane.errors import NotFoundError, RemoteError
+from tests.transports.contract import (
+    BINARY,
+    ECHO_STDIN,
+    EXIT_7,
+    HANG,
+    KILLED,
+    LINES,
+    NO_STDIN,
+    SHOW_CWD,
+    SHOW_ENV,
+    Place,
+)
+
+EVERY_BYTE = bytes(range(256)) * 20
+NASTY = [
+    "",
+    'it\'s "quoted"',
+    "$(touch /tmp/no) `id` $HOME ${x}",
+    "two\nlines\n",
+    "back\\slash\\",
+    "ünïcode ☃ \U0001f600",
+    "tab\there ! # ; & | < > * ? [a] {b,c} ~",
+    "-n",
+    "caf\udce9",
+]
+ENDS_WITHIN_S = 4.0  # a time-out or a cancellation of something that ignores TERM
+
+
+async def until(condition: object, within_s: float = 5.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+async def test_output_is_exact_to_the_byte(place: Place) -> None:
+    path = str(place.root / "bytes")
+    await place.transport.put(path, EVERY_BYTE)
+    result = await place.transport.run(Command(BINARY, env={"FILE": path}))
+    assert result.output == EVERY_BYTE
+    assert (result.exit_code, result.timed_out, result.truncated) == (0, False, False)
+
+
+async def test_exit_code_and_both_streams(place: Place) -> None:
+    result = await place.transport.run(Command(EXIT_7))
+    assert result.exit_code == 7
+    if place.separate_stderr:
+        assert (result.output, result.stderr) == (b"out", b"err")
+    else:
+        assert result.output == b"outerr"
+    assert result.command == EXIT_7
+    assert result.duration_ms > 0
+
+
+async def test_end_by_a_signal(place: Place) -> None:
+    if place.knows_signals:
+        assert (await place.transport.run(Command(KILLED))).exit_code == 137
+
+
+@pytest.mark.parametrize("value", NASTY)
+async def test_environment_is_data(place: Place, value: str) -> None:
+    result = await place.transport.run(Command(SHOW_ENV, env={"VALUE": value}))
+    assert result.output == os.fsencode(value)
+
+
+@pytest.mark.parametrize("name", ["plain", "it's a $(dir)", "ünï\nline", "back\\slash", "-dash"])
+async def test_working_directory_is_data(place: Place, name: str) -> None:
+    path = place.root / name
+    path.mkdir()
+    result = await place.transport.run(Command(SHOW_CWD, cwd=str(path)))
+    assert result.output == os.fsencode(path)
+
+
+async def test_standard_input(place: Place) -> None:
+    data = EVERY_BYTE * 40
+    assert (await place.transport.run(Command(ECHO_STDIN, stdin=data))).output == data
+    assert (await place.transport.run(Command(NO_STDIN))).output == b"done"
+
+
+async def test_output_comes_in_pieces_and_whole(place: Place) -> None:
+    pieces: list[bytes] = []
+    result = await place.transport.run(Command(LINES), pieces.append)
+    assert b"".join(pieces) == result.output
+    assert result.output.splitlines()[-1] == b"line1999"
+
+
+async def test_output_limit(place: Place) -> None:
+    result = await place.transport.run(Command(LINES, output_limit_bytes=100))
+    assert (len(result.output), result.truncated, result.exit_code) == (100, True, 0)
+
+
+async def test_timeout_leaves_nothing_running(place: Place) -> None:
+    pids = place.root / "pids"
+    started = time.monotonic()
+    result = await place.transport.run(Command(HANG, env={"PIDS": str(pids)}, timeout_s=0.5))
+    assert time.monotonic() - started < 0.5 + ENDS_WITHIN_S
+    assert (result.exit_code, result.timed_out) == (124, True)
+    await until(lambda: place.still_running(pids) == [])
+    assert (await place.transport.run(Command(LINES))).exit_code == 0
+
+
+async def test_cancellation_leaves_nothing_running(place: Place) -> None:
+    pids = place.root / "pids"
+    task = asyncio.create_task(place.transport.run(Command(HANG, env={"PIDS": str(pids)}, timeout_s=None)))
+    await until(lambda: place.started(pids))
+    started = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - started < ENDS_WITHIN_S
+    await until(lambda: place.still_running(pids) == [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain", b"text\n"),
+        ("empty", b""),
+        ("binary", EVERY_BYTE),
+        ("big", EVERY_BYTE * 205),
+        ('it\'s a "file" $(x) \\ \n -n', b"odd name"),
+        ("ünï ☃", b"\0"),
+        ("-rf", b"no option"),
+    ],
+)
+async def test_files_come_back_as_they_went(place: Place, name: str, content: bytes) -> None:
+    path = str(place.root / name)
+    await place.transport.put(path, content)
+    assert await place.transport.get(path, limit_bytes=len(content) + 1) == content
+
+
+async def test_put_replaces_whole_files(place: Place) -> None:
+    path = str(place.root / "file")
+    await place.transport.put(path, b"first, and longer", mode=0o640)
+    await place.transport.put(path, b"second")
+    assert await place.transport.get(path) == b"second"
+
+
+async def test_readers_never_see_half_a_file(place: Place) -> None:
+    path = str(place.root / "file")
+    versions = [bytes([65 + number]) * 300_000 for number in range(2)]
+    await place.transport.put(path, versions[0])
+
+    async def write() -> None:
+        for number in (1, 0, 1):
+            await place.transport.put(path, versions[number])
+
+    writing = asyncio.create_task(write())
+    while not writing.done():
+        assert await place.transport.get(path, limit_bytes=1 << 20) in versions
+    await writing
+
+
+async def test_get_of_what_is_not_there(place: Place) -> None:
+    with pytest.raises(NotFoundError, match="missing"):
+        await place.transport.get(str(place.root / "missing"))
+
+
+async def test_get_reads_no_more_than_asked(place: Place) -> None:
+    path = str(place.root / "file")
+    await place.transport.put(path, b"0123456789")
+    assert await place.transport.get(path, limit_bytes=4) == b"0123"
+
+
+async def test_put_where_it_is_not_possible(place: Place) -> None:
+    if place.separate_stderr and hasattr(place.transport, "fault"):
+        place.transport.fault = "full-disk"
+    with pytest.raises(RemoteError):
+        await place.transport.put(str(place.root / "no" / "such" / "directory"), b"x")
+
+
+async def test_close_twice(place: Place) -> None:
+    await place.transport.close()
+    await place.transport.close()
+
+
+async def test_kept_mode_and_link(place: Place) -> None:
+    if hasattr(place.transport, "files"):
+        await place.transport.put("file", b"x", mode=0o600)
+        assert place.transport.modes["file"] == 0o600
+        return
+    file, link = place.root / "file", place.root / "link"
+    file.write_bytes(b"old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    await place.transport.put(str(link), b"new")
+    assert link.is_symlink()
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"new", 0o640)
+    await place.transport.put(str(file), b"newer", mode=0o755)
+    assert file.stat().st_mode & 0o777 == 0o755
+    assert sorted(p.name for p in Path(place.root).iterdir() if p.name.startswith(".sane")) == []
