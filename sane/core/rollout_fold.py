@@ -105,13 +105,15 @@ def fold_host_transition(state: RolloutState, event: Event) -> RolloutState:
     reason = str(event.data.get("reason", ""))
     ended = target not in (t.UNKNOWN, t.CHECKING)
     error = "" if target in (*t.GOOD, t.REVERTED, t.CHECKING) else host.error or reason
-    host = replace(host, error=error, ended_ms=event.at_ms if ended else 0)
+    changes: dict[str, Any] = {"status": target, "error": error, "ended_ms": event.at_ms if ended else 0}
     if target == t.UNKNOWN:
-        host = replace(host, proving_since_ms=event.at_ms, streak_since_ms=None, observed_ms=event.at_ms)
+        changes |= {"proving_since_ms": event.at_ms, "streak_since_ms": None, "observed_ms": event.at_ms}
+    host = replace(host, **changes)
     goes_on = target == t.CHECKING or (target == t.UNKNOWN and "probe" in state.parts and not state.cancelling)
-    state = _put(state, number, host, target)
-    return replace(
+    return _put(
         state,
+        number,
+        host,
         undecided=_with(state.undecided, number, goes_on),
         progress_ms=event.at_ms if target in t.GOOD else state.progress_ms,
     )
@@ -130,7 +132,7 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
     if part in STATUS_OF_PART and not (part == "probe" and status in _LOOKED_AT):
         status = STATUS_OF_PART[part]
         t.host_row(host.status, status)
-    changes: dict[str, Any] = {"operation": operation, "part": part, "outcome": ""}
+    changes: dict[str, Any] = {"status": status, "operation": operation, "part": part, "outcome": ""}
     if part == "probe":
         changes |= _probe_started(state, host, status, event)
     elif part != "preflight":
@@ -138,10 +140,11 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
         changes |= {"ended_ms": 0, "observed_ms": 0}
     if part != "preflight" and not host.started_ms:
         changes["started_ms"] = event.at_ms
-    state = _put(state, number, replace(host, **changes), status)
     bit = 1 << number
-    return replace(
+    return _put(
         state,
+        number,
+        replace(host, **changes),
         busy=state.busy | bit,
         undecided=state.undecided & ~bit,
         touched=state.touched | bit if part in ("stage", "switch") else state.touched,
@@ -181,15 +184,23 @@ def fold_finished(state: RolloutState, event: Event) -> RolloutState:
         if not known:
             changes["previous_version"] = str(event.data.get("previous_version", ""))
             changes["previous_digest"] = str(event.data.get("previous_digest", ""))
-        same = outcome == "unchanged" and host.spec.task == "deploy"
-        state = replace(
-            state,
-            preflighted=state.preflighted | bit,
-            same=state.same | bit if same else state.same,
-        )
-    decides = host.part != "preflight" or outcome not in ("ok", "unchanged")
-    state = _put(state, number, replace(host, **changes), host.status)
-    return replace(state, busy=state.busy & ~bit, undecided=_with(state.undecided, number, decides))
+        return _preflighted(state, number, replace(host, **changes))
+    host = replace(host, **changes)
+    return _put(state, number, host, busy=state.busy & ~bit, undecided=state.undecided | bit)
+
+
+def _preflighted(state: RolloutState, number: int, host: HostState) -> RolloutState:
+    same = host.outcome == "unchanged" and host.spec.task == "deploy"
+    bit = 1 << number
+    return _put(
+        state,
+        number,
+        host,
+        busy=state.busy & ~bit,
+        preflighted=state.preflighted | bit,
+        same=_with(state.same, number, same),
+        undecided=_with(state.undecided, number, host.outcome not in ("ok", "unchanged")),
+    )
 
 
 def _evidence(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,8 +219,7 @@ def fold_health(state: RolloutState, event: Event) -> RolloutState:
     seen = HealthSeen(**{name: str(data.get(name) or "") for name in names})
     host = replace(host, operation="", observed_ms=at_ms, streak_since_ms=streak, health=seen)
     bit = 1 << number
-    state = _put(state, number, host, host.status)
-    return replace(state, busy=state.busy & ~bit, undecided=state.undecided | bit)
+    return _put(state, number, host, busy=state.busy & ~bit, undecided=state.undecided | bit)
 
 
 def fold_step(state: RolloutState, event: Event) -> RolloutState:
@@ -218,7 +228,7 @@ def fold_step(state: RolloutState, event: Event) -> RolloutState:
         return state
     number = number_of(state, event.host)
     host = replace(state.hosts[number], step=str(event.data["step"]), **_evidence(event.data))
-    return _put(state, number, host, host.status)
+    return _put(state, number, host)
 
 
 def fold_request(state: RolloutState, event: Event) -> RolloutState:
@@ -279,14 +289,14 @@ def number_of(state: RolloutState, name: str) -> int:
         raise NotFoundError(f"deployment {state.id} has no host '{name}'") from None
 
 
-def _put(state: RolloutState, number: int, host: HostState, status: str) -> RolloutState:
-    """Put a host's new state in, and keep the sets by status in step with it."""
-    old = state.hosts[number].status
-    if status == old:
-        return replace(state, hosts=state.hosts.replaced(number, host))
-    bit = 1 << number
-    by_status = {**state.by_status, old: state.by_status[old] & ~bit, status: state.by_status.get(status, 0) | bit}
-    return replace(state, hosts=state.hosts.replaced(number, replace(host, status=status)), by_status=by_status)
+def _put(state: RolloutState, number: int, host: HostState, **changes: Any) -> RolloutState:
+    """Put a host's new state in together with other changes, and keep the sets by status in step with it."""
+    old, status = state.hosts[number].status, host.status
+    if status != old:
+        bit = 1 << number
+        by_status = {**state.by_status, old: state.by_status[old] & ~bit}
+        changes["by_status"] = by_status | {status: by_status.get(status, 0) | bit}
+    return replace(state, hosts=state.hosts.replaced(number, host), **changes)
 
 
 def _with(mask: int, number: int, member: bool) -> int:
