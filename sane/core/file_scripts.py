@@ -19,7 +19,7 @@ if [ -e "$f" ]; then
     [ -n "$mode" ] || mode=${was% *}
     [ "${was#* }" = "$(id -u):$(id -g)" ] || owner=${was#* }
 fi
-trap "exit 1" HUP INT TERM
+trap "exit 1" HUP INT TERM PIPE
 trap "rm -f -- \"\$t\"" EXIT
 if [ -n "$mode" ]; then (umask 077 && cat >"$t") || exit 1; else cat >"$t" || exit 1; fi
 [ "$(wc -c <"$t")" -eq "$3" ] || { echo "only a part of it arrived" >&2; exit 1; }

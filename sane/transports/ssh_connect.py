@@ -150,8 +150,8 @@ async def _connect(
     if tunnel is not None:
         way["tunnel"] = tunnel
     elif settings.proxy_command is not None:
-        # Its own messages would land in the middle of ours.
-        way["proxy_command"] = ["/bin/sh", "-c", f"exec 2>/dev/null; exec {settings.proxy_command}"]
+        # asyncssh reads its stderr as if it came from the host, and takes the end of that pipe for the end of it all.
+        way["proxy_command"] = ["/bin/sh", "-c", f"exec 9>&2 2>/dev/null; exec {settings.proxy_command}"]
     else:
         way["sock"] = await connect_socket(settings)
     authorities = [e for e in client.entries if e.marker == "@cert-authority"]
