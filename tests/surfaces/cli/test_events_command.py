@@ -1,0 +1,133 @@
+"""`sane events` as people and scripts use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sane.core.events import Event
+from sane.store import open_store
+from sane.surfaces.cli.events import row_of
+
+ROOT = Path(__file__).parents[3]
+BOUND_S = 20
+
+
+def log() -> list[Event]:
+    created = {"revision": 1, "version": "1.0", "hosts": [], "policy": {}}
+    failed = {"from": "pending", "to": "failed", "reason": "x"}
+    return [
+        Event("deployment_created", 1_750_000_000_123, "web", "web-1", data=created),
+        Event("host_transition", 1_750_000_001_000, "web", "web-1", "web1", failed),
+        Event("message", 1_750_000_002_000, "db", "db-1", data={"text": "second\x1b[31m line\n"}),
+    ]
+
+
+@pytest.fixture
+async def state_dir() -> Path:
+    path = Path(os.environ["SANE_STATE_DIR"])
+    store = await open_store(None, path)
+    await store.append(log())
+    await store.close()
+    return path
+
+
+def sane(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sane.surfaces.cli.main", "events", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S)
+
+
+async def test_ndjson_and_json_hold_the_same_events(state_dir: Path) -> None:
+    lines = [json.loads(line) for line in sane("--output", "ndjson").stdout.splitlines()]
+    assert lines == [event.numbered(n).as_json() for n, event in enumerate(log(), 1)]
+    assert json.loads(sane("--output", "json").stdout) == lines
+    assert json.loads(sane("--output", "json", "--after", "3").stdout) == []
+    assert json.loads(sane("--output", "json", "--after", "1", "--key", "web").stdout) == lines[1:2]
+    assert json.loads(sane("--output", "json", "--deployment", "db-1").stdout) == lines[2:]
+
+
+async def test_the_table_is_for_people_and_carries_no_control_sequence(state_dir: Path) -> None:
+    header, *rows = sane().stdout.splitlines()
+    assert header.split()[:3] == ["SEQ", "TIME", "(UTC)"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert "2025-06-15 15:06:40.123" in rows[0]
+    assert rows[1].endswith("web-1                 web1             pending → failed: x")
+    assert rows[2].endswith("second [31m line")
+
+
+def test_a_row_is_bounded_and_survives_a_strange_clock() -> None:
+    row = row_of(Event("message", 10**18, data={"text": "x" * 5000}, seq=7))
+    assert len(row) < 400
+    assert str(10**18) in row
+
+
+async def test_a_query_selects_from_the_array_or_from_each_event(state_dir: Path) -> None:
+    assert json.loads(sane("--output", "json", "--query", "[].kind").stdout)[1:] == ["host_transition", "message"]
+    assert sane("--output", "ndjson", "--query", "data.reason").stdout == '"x"\n'
+    assert sane("--query", "[].seq").stdout == "1\n2\n3\n"
+    wrong = sane("--query", "[")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "query '[' is wrong" in wrong.stderr
+
+
+async def test_what_can_have_no_end_is_refused(state_dir: Path) -> None:
+    for args in (("--output", "json"), ("--query", "[].seq")):
+        refused = sane("--follow", *args)
+        assert refused.returncode == 2
+        assert "--output ndjson" in refused.stderr
+    assert sane("--after", "-1").returncode == 2
+
+
+def test_an_empty_log_is_an_empty_answer() -> None:
+    assert sane("--output", "json").stdout == "[]\n"
+    assert sane("--output", "ndjson").stdout == ""
+
+
+async def test_follow_shows_what_another_process_appends_and_ends_with_ctrl_c(state_dir: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sane.surfaces.cli.main",
+        "events",
+        "--follow",
+        "--after",
+        "2",
+        "--output",
+        "ndjson",
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(BOUND_S):
+            assert json.loads(await process.stdout.readline())["seq"] == 3
+            store = await open_store(None, state_dir)
+            await store.append([Event("message", 5, "web", "web-1", data={"text": "live"})])
+            await store.close()
+            event = json.loads(await process.stdout.readline())
+            assert (event["seq"], event["data"]) == (4, {"text": "live"})
+            process.send_signal(signal.SIGINT)
+            rest, errors = await process.communicate()
+        assert (process.returncode, rest) == (130, b"")
+        assert b"Traceback" not in errors
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_damaged_log_is_a_sentence_and_not_a_traceback(state_dir: Path) -> None:
+    (state_dir / "sane.db").write_bytes(b"this is no database" * 100)
+    failed = sane()
+    assert failed.returncode == 4
+    assert failed.stderr.startswith("Error: the event log ")
+    assert "is damaged" in failed.stderr
+    assert "Traceback" not in failed.stderr
