@@ -1,0 +1,174 @@
+"""The program behind every sane-NAME, in process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sane.surfaces.cli import primitive
+from sane.surfaces.cli.arguments import Arguments
+from sane.surfaces.cli.primitive import main, render, to_json
+from sane.verbs.registry import VERB_NAMES
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run(capfd: pytest.CaptureFixture[str], name: str, *words: str) -> tuple[int, str, str]:
+    status = main(name, list(words))
+    out, err = capfd.readouterr()
+    return status, out, err
+
+
+def test_answers_one_line_of_json(capfd: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capfd, "sane-detect-platform", "local:")
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    assert json.loads(out)["os"]
+
+
+@pytest.mark.parametrize("name", VERB_NAMES)
+def test_every_verb_has_help_with_an_example(capfd: pytest.CaptureFixture[str], name: str) -> None:
+    status, out, err = run(capfd, name, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"Usage: sane-{name}")
+    assert f"Example:\n  sane-{name}" in out
+
+
+def test_usage_is_written_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(primitive.os, "write", lambda fd, data: written.append((fd, bytes(data))) or len(data))
+    assert main("create-file", ["local:"]) == 1
+    ((fd, text),) = written
+    assert fd == 2
+    assert text.startswith(b"Usage: sane-create-file TARGET PATH CONTENT [backup] ")
+    assert text.endswith(b"\n")
+
+
+@pytest.mark.parametrize("name", [n for n in VERB_NAMES if n not in primitive.USAGE_ON_STDOUT | {"friction-analysis"}])
+def test_a_missing_argument_shows_usage_on_stderr(capfd: pytest.CaptureFixture[str], name: str) -> None:
+    status, out, err = run(capfd, name)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"Usage: sane-{name}")
+
+
+def test_errors_are_sentences_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capfd, "read-file", "local:", "/nonexistent")
+    assert (status, out, err) == (1, "", "Error: /nonexistent can't be read: No such file or directory\n")
+
+
+def test_an_unknown_verb_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capfd, "creat-file")
+    assert status == 1
+    assert err == "Error: there is no verb 'creat-file'\nDid you mean 'create-file'?\n"
+
+
+def test_create_file_answers_json_on_every_failure(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, out, err = run(capfd, "create-file", "local:", str(tmp_path), "x")
+    assert status == 1
+    assert json.loads(out) == {
+        "status": "error",
+        "error": f"{tmp_path} can't be written: Is a directory",
+        "code": "remote",
+    }
+    assert err.startswith(f"Error: {tmp_path} can't be written: Is a directory\n")
+    status, out, err = run(capfd, "create-file", "local:", str(tmp_path / "t-f"), "x", "maybe")
+    assert json.loads(out)["error"] == "backup must be 'true' or 'false', got 'maybe'"
+    assert err.startswith("Error: backup must be 'true' or 'false', got 'maybe'\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("send-keys", {"status": "error", "error": "Session 'S' does not exist"}),
+        ("label-pane", {"status": "error", "message": "Session 'S' does not exist"}),
+        ("get-label", {"status": "error", "message": "Session 'S' does not exist"}),
+        ("detect-ssh", {"error": "Session 'S' does not exist"}),
+    ],
+)
+def test_some_verbs_say_errors_as_json(capfd: pytest.CaptureFixture[str], name: str, answer: dict[str, Any]) -> None:
+    assert primitive._show_error(name, primitive.SaneError("Session 'S' does not exist", hint="more")) == 1
+    out, err = capfd.readouterr()
+    assert (json.loads(out), err) == (answer, "")
+
+
+def test_the_answer_can_be_selected_from_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(capfd, "validate-json", "1", "--query", "valid") == (0, "true\n", "")
+    assert run(capfd, "validate-json", "1", "--output", "table") == (0, "valid  true\n", "")
+    status, _, err = run(capfd, "validate-json", "1", "--query", "a[")
+    assert status == 1
+    assert "query 'a[' is wrong" in err
+    panes = {"session": "s", "panes": [{"id": "%0", "path": "/\x1b[31m"}, {"id": "%10", "path": ""}]}
+    assert render(panes, Arguments(output="table")) == "session  s\npanes    (2)\n\nID   PATH\n%0   / [31m\n%10\n"
+
+
+def test_exit_status_is_the_commands_own_where_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(capfd, "run-command", "local:", "exit 3")[0] == 0
+    assert run(capfd, "run-command", "local:", "exit 3", "--exit-status")[0] == 3
+    assert run(capfd, "run-command", "local:", "true", "--exit-status")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": b"\xff"}, '{"a":"\ufffd"}'),
+        ({"a": "caf\udce9"}, '{"a":"caf\ufffd"}'),
+        ({"a": "ü\x00\u2028"}, '{"a":"ü\\u0000\u2028"}'),
+        ({"a": (1, 2)}, '{"a":[1,2]}'),
+        (None, "null"),
+    ],
+)
+def test_json_is_valid_whatever_the_value_holds(value: object, text: str) -> None:
+    assert to_json(value) == text
+    json.loads(to_json(value).encode())
+
+
+LIST_IMPORTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from sane.surfaces.cli.primitive import main
+status = main(sys.argv[2], sys.argv[3:])
+sys.stderr.write(" ".join(sys.modules))
+sys.exit(status)
+"""
+SLOW = {
+    "asyncio",
+    "subprocess",
+    "libtmux",
+    "rich",
+    "asyncssh",
+    "pydantic",
+    "click",
+    "argparse",
+    "difflib",
+    "tempfile",
+    "logging",
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["create-file", "local:", "{tmp}/t-file", "x"],
+        ["read-file", "local:", "/etc/hostname"],
+        ["run-command", "local:", "true"],
+        ["detect-platform", "local:"],
+        ["validate-json", "{}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_call_on_this_machine_imports_nothing_slow(words: list[str], tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        LIST_IMPORTS,
+        str(ROOT),
+        *(w.replace("{tmp}", str(tmp_path)) for w in words),
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    assert set(done.stderr.split()) & SLOW == set()

@@ -1,0 +1,74 @@
+"""`sane validate`: files told apart, mistakes shown with their line, exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sane.surfaces.cli.validate import validate
+
+READY = Path(__file__).parents[3] / "workflows" / "multi-server-deploy.yaml"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(validate, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_right_files_of_every_kind(tmp_path: Path) -> None:
+    (tmp_path / "inv.yaml").write_text("hosts: ['web[1-3]']\ngroups: {web: [web1]}\n")
+    (tmp_path / "deploy.sh").write_text("#!/bin/bash\nif true; then echo; fi\n")
+    result = run(tmp_path / "inv.yaml", READY, tmp_path / "deploy.sh")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{tmp_path}/inv.yaml: inventory: 3 hosts in 1 group",
+        f"{READY}: workflow: 'multi-server-deploy', steps: stage 3, switch 2, revert 2; rolling, 1 at once",
+        f"{tmp_path}/deploy.sh: bash: its syntax is right",
+    ]
+    assert result.stderr == ""
+
+
+def test_a_mistake_is_shown_with_its_line_and_a_hint(tmp_path: Path) -> None:
+    file = tmp_path / "inv.yaml"
+    file.write_text("hosts:\n  web1: {prt: 22}\n")
+    result = run(file)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"{file}:2: unknown key 'prt' in host 'web1'",
+        "    2 |   web1: {prt: 22}",
+        "                 ^",
+        "  Did you mean 'port'?",
+        f"{file}: 1 mistake",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.yaml", "a: [", "this is not YAML"),
+        ("a.yaml", "a: 1", "this is neither an inventory nor a workflow"),
+        ("a.yaml", "- a", "this is neither an inventory nor a workflow"),
+        ("a.sh", "if true\nthen (\n", "syntax error"),
+        ("a.yaml", "name: x\nstage: [{run-command: ls, name: [x]}]", "name must be a string"),
+    ],
+)
+def test_json_and_status_of_wrong_files(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    result = run(tmp_path / name, READY, tmp_path / "none.yaml", "--output", "json")
+    wrong, right, absent = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert (wrong["valid"], right["valid"], absent["valid"]) == (False, True, False)
+    assert message in wrong["problems"][0]["message"]
+    assert wrong["problems"][0]["line"] >= 1
+    assert "there is no file" in absent["problems"][0]["message"]
+
+
+def test_a_long_line_is_cut_around_the_caret(tmp_path: Path) -> None:
+    file = tmp_path / "inv.yaml"
+    file.write_text("hosts: [" + "a, " * 200 + "]\n")
+    shown = [line for line in run(file).stderr.splitlines() if " | " in line or line.strip() == "^"]
+    assert all(len(line) < 120 for line in shown)
+    assert shown[0][shown[1].index("^")] == "a"
