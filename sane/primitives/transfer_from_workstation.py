@@ -19,17 +19,17 @@ SCRIPT = (
 command -v wormhole >/dev/null 2>&1 || fail '{NO_WORMHOLE}'
 """
     + r"""
-folder=$(mktemp -d) || fail 'no temporary folder can be made'
-trap 'rm -rf "$folder"' EXIT
-reason=$(wormhole receive --accept-file --hide-progress -o "$folder/file" -- "$SANE_CODE" 2>&1 </dev/null) ||
+inbox=$(mktemp -d) || fail 'no temporary folder can be made'
+trap 'rm -rf "$inbox"' EXIT
+reason=$(wormhole receive --accept-file --hide-progress -o "$inbox/file" -- "$SANE_CODE" 2>&1 </dev/null) ||
     fail "wormhole: $(printf '%s\n' "$reason" | tail -n 3)"
-[ -f "$folder/file" ] || fail 'what came is not one file'
+[ -f "$inbox/file" ] || fail 'what came is not one file'
 name=$(printf '%s\n' "$reason" | sed -n 's/^.*Receiving file ([^)]*) into: *//p' | sed "s/^'//; s/'\$//" | head -n 1)
 [ -n "$SANE_PATH" ] || { SANE_PATH=${name##*/}; [ -n "$SANE_PATH" ] && [ "$SANE_PATH" != file ] || SANE_PATH=received; }
 find_path
 [ ! -d "$path" ] || fail 'Is a directory'
-sums "$folder/file"
-reason=$(cp "$folder/file" "$path" 2>&1) || fail "${reason##*: }"
+sums "$inbox/file"
+reason=$(cp "$inbox/file" "$path" 2>&1) || fail "${reason##*: }"
 printf 'path=%s\nmd5=%s\nsha256=%s\nsize=%s\ndone=1\n' "$SANE_PATH" "$md5" "$sha256" "$size"
 """
 )

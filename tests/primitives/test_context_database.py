@@ -1,0 +1,156 @@
+"""sane-context-database, on a tmux server of the test's own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sane.core.target import Target
+from sane.errors import NotFoundError, UnavailableError, UsageError
+from sane.primitives import _state_file
+from sane.primitives._contexts import STALE_AFTER_S, Subject, contexts_path, write_entry
+from sane.primitives._state_file import change_json, read_json
+
+Call = Callable[..., dict[str, Any]]
+
+
+def tmux(*words: str) -> str:
+    return subprocess.run(["tmux", *words], check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+@pytest.fixture
+def session(short_dir: Path) -> Iterator[str]:
+    """Yield the name of a session with one pane, on a server of its own."""
+    tmux("-f", "/dev/null", "new-session", "-d", "-s", "work", "-c", str(short_dir), "exec sleep 100")
+    yield "work"
+    subprocess.run(["tmux", "kill-server"], check=False, capture_output=True, timeout=10)
+
+
+def test_creates_reads_updates_and_deletes(call: Call, session: str) -> None:
+    assert call("context-database", "read", session) == {"status": "not_found", "pane": session}
+    made = call("context-database", "create", "work:0.0", platform="Linux", mode="bash", label="db")
+    assert (made["status"], made["pane"], made["context"]["label"]) == ("created", "work:0.0", "db")
+    found = call("context-database", "read", "work")  # the same pane by another name
+    assert (found["status"], found["context"]["platform"]) == ("found", "Linux")
+    changed = call("context-database", "update", "work:0", mode="raw", current_dir="/x")
+    assert (changed["status"], changed["context"]["mode"], changed["context"]["label"]) == ("updated", "raw", "db")
+    assert call("context-database", "list")["contexts"] == [call("context-database", "read", "work:0")["context"]]
+    assert call("context-database", "delete", "work")["status"] == "deleted"
+    assert call("context-database", "delete", "work")["status"] == "not_found"
+    assert call("context-database", "update", "work", mode="x")["status"] == "not_found"
+    assert call("context-database", "list")["contexts"] == []
+
+
+def test_create_begins_anew(call: Call, session: str) -> None:
+    call("context-database", "create", session, label="old")
+    assert "label" not in call("context-database", "create", session, mode="bash")["context"]
+
+
+def test_takes_hosts_too(call: Call) -> None:
+    call("context-database", "create", "local:", platform="Linux")
+    call("context-database", "create", "ssh:web1", platform="Darwin")
+    assert call("context-database", "read", "ssh:web1")["context"]["platform"] == "Darwin"
+    assert len(call("context-database", "list")["contexts"]) == 2
+
+
+def test_refuses_what_does_not_exist(call: Call, session: str) -> None:
+    with pytest.raises(NotFoundError, match="Session 'none' does not exist"):
+        call("context-database", "create", "none")
+    with pytest.raises(NotFoundError, match="Pane 'work:7' does not exist"):
+        call("context-database", "read", "work:7")
+    with pytest.raises(UsageError, match="read needs a target"):
+        call("context-database", "read")
+
+
+def test_drops_dead_panes_and_keeps_the_living(call: Call, session: str) -> None:
+    tmux("split-window", "-d", "-t", "work", "exec sleep 100")
+    call("context-database", "create", "work:0.0", label="stays")
+    call("context-database", "create", "work:0.1", label="dies")
+    tmux("kill-pane", "-t", "work:0.1")
+    assert [entry["label"] for entry in call("context-database", "list")["contexts"]] == ["stays"]
+    tmux("kill-server")
+    until = time.monotonic() + 5
+    while call("context-database", "list")["contexts"] and time.monotonic() < until:
+        time.sleep(0.01)  # the server's process needs a moment to end
+    assert call("context-database", "list")["contexts"] == []
+
+
+def test_leaves_the_panes_of_another_server_alone(call: Call, session: str, tmp_path: Path) -> None:
+    call("context-database", "create", session, label="mine")
+    first = os.environ["TMUX_TMPDIR"]
+    (Path(first) / "two").mkdir(mode=0o700)
+    os.environ["TMUX_TMPDIR"] = f"{first}/two"
+    try:
+        tmux("-f", "/dev/null", "new-session", "-d", "-s", "other", "exec sleep 100")
+        call("context-database", "create", "other", label="theirs")
+        labels = {entry["label"] for entry in call("context-database", "list")["contexts"]}
+        assert labels == {"mine", "theirs"}
+    finally:
+        subprocess.run(["tmux", "kill-server"], check=False, capture_output=True, timeout=10)
+        os.environ["TMUX_TMPDIR"] = first
+
+
+def test_refreshes_stale_entries(call: Call, session: str, short_dir: Path) -> None:
+    call("context-database", "create", session, current_dir="/old")
+    assert call("context-database", "read", session)["context"]["current_dir"] == "/old"
+    path = contexts_path(Path(os.environ["SANE_STATE_DIR"]), os.environ)
+    database = json.loads(path.read_text())
+    for entry in database["contexts"].values():
+        entry["updated_at_s"] -= STALE_AFTER_S
+    path.write_text(json.dumps(database))
+    assert call("context-database", "read", session)["context"]["current_dir"] == str(short_dir)
+
+
+def test_lives_where_the_environment_says(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMUX_SANE_CONTEXT_HOME", str(tmp_path / "home"))
+    call("context-database", "create", "local:")
+    assert (tmp_path / "home" / "contexts.json").stat().st_mode & 0o777 == 0o600
+
+
+def _write_many(path: Path, writer: int) -> None:
+    for n in range(25):
+        write_entry(path, Subject(Target(f"host{writer}-{n}", None), None), {"label": "x"}, 0.0)
+
+
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "contexts.json"
+    processes = [multiprocessing.get_context("fork").Process(target=_write_many, args=(path, n)) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=20)
+    assert set(read_json(path)["contexts"]) == {f"ssh:host{writer}-{n}" for writer in range(4) for n in range(25)}
+    assert sorted(os.listdir(tmp_path)) == [".contexts.json.lock", "contexts.json"]
+
+
+def test_a_broken_file_is_kept_beside(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"half')
+    assert change_json(path, lambda database: database.setdefault("a", 1)) == 1
+    assert read_json(path) == {"a": 1}
+    assert (tmp_path / "x.json.broken").read_text() == '{"half'
+
+
+def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    change_json(path, lambda database: database.setdefault("a", 1))
+    with pytest.raises(ZeroDivisionError):
+        change_json(path, lambda database: database.update(a=1 / 0))
+    assert read_json(path) == {"a": 1}
+
+
+def test_a_lock_that_nobody_gives_back_is_an_error_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_state_file, "LOCK_DEADLINE_S", 0.1)
+    path = tmp_path / "x.json"
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match="locked by another process"):
+        change_json(path, lambda _: change_json(path, lambda _: None))
+    assert time.monotonic() - started < 2
