@@ -201,8 +201,9 @@ class _StepReading:
                 self.problems.add(name_node, f"{name_node.text} has no value")
             else:
                 found[name] = self._value(verb, parameters[name], node)
-        absent = [n for n, p in parameters.items() if p.required and n not in found and n != "target"]
-        if absent and not any(self._parameter_name(k.text, parameters) is None for k, _ in given):
+        written = [self._parameter_name(key.text, parameters) for key, _ in given]
+        absent = [n for n, p in parameters.items() if p.required and n not in written and n != "target"]
+        if absent and None not in written:  # a mistyped name is the likelier mistake
             self.problems.add(key, f"{verb} needs {', '.join(absent)}")
         return found
 
