@@ -57,15 +57,15 @@ def load_inventory(path: str | Path) -> Inventory:
 
     Relative `key` and `known_hosts` paths start at the file's directory, and `~/` at the caller's home.
     """
-    return parse_inventory(read_bytes(Path(path)), path)
-
-
-def parse_inventory(content: bytes, path: str | Path) -> Inventory:
-    """Return the inventory in the text of a file, as `load_inventory` does."""
     problems = Problems()
-    inventory = read_inventory(parse_yaml(content, str(path), problems), problems)
+    return inventory_of(parse_yaml(read_bytes(Path(path)), str(path), problems), problems)
+
+
+def inventory_of(root: Node, problems: Problems) -> Inventory:
+    """Return the inventory of a root node that `parse_yaml` gave. Raises ConfigError with every mistake."""
+    inventory = read_inventory(root, problems)
     problems.check()
-    base = Path(path).absolute().parent
+    base = Path(root.file).absolute().parent
     return replace(inventory, hosts=tuple(_with_paths(host, base) for host in inventory.hosts))
 
 
@@ -217,13 +217,12 @@ class RegisteredVerbs:
 
 def load_workflow(path: str | Path) -> Workflow:
     """Return the workflow in a YAML file. Raises ConfigError with every mistake in it, NotFoundError, UsageError."""
-    return parse_workflow(read_bytes(Path(path)), path)
-
-
-def parse_workflow(content: bytes, path: str | Path) -> Workflow:
-    """Return the workflow in the text of a file, as `load_workflow` does."""
     problems = Problems()
-    root = parse_yaml(content, str(path), problems)
+    return workflow_of(parse_yaml(read_bytes(Path(path)), str(path), problems), problems)
+
+
+def workflow_of(root: Node, problems: Problems) -> Workflow:
+    """Return the workflow of a root node that `parse_yaml` gave. Raises ConfigError with every mistake."""
     workflow = read_workflow(root, problems, RegisteredVerbs())
     problems.check()
     return workflow

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import click
 
+from sane.core.document import Node, Problems
 from sane.errors import ConfigError, Problem, SaneError, UsageError
 
 BASH_TIMEOUT_S = 10.0
@@ -52,7 +53,6 @@ def validate(ctx: click.Context, files: tuple[Path, ...], output: str) -> None:
 
 def check_file(file: Path) -> Verdict:
     """Return the verdict on a file; told apart by content: a bash script, a workflow, or an inventory."""
-    from sane.core.document import Problems
     from sane.operations.files import parse_yaml, read_bytes
 
     try:
@@ -66,29 +66,30 @@ def check_file(file: Path) -> Verdict:
             hint = "An inventory has hosts:, a workflow has stage: or switch:."
             problems.add(root, "this is neither an inventory nor a workflow", hint)
             return Verdict(str(file), "unknown", "", tuple(problems.found))
-        return _check_inventory(file) if keys & {"hosts", "groups"} else _check_workflow(file)
+        check = _check_inventory if keys & {"hosts", "groups"} else _check_workflow
+        return check(file, root, problems)
     except ConfigError as error:
         return Verdict(str(file), "unknown", "", error.problems)
     except UsageError as error:
         return Verdict(str(file), "unknown", "", (Problem(error.message, str(file), hint=error.hint),))
 
 
-def _check_inventory(file: Path) -> Verdict:
-    from sane.operations.files import load_inventory
+def _check_inventory(file: Path, root: Node, problems: Problems) -> Verdict:
+    from sane.operations.files import inventory_of
 
     try:
-        inventory = load_inventory(file)
+        inventory = inventory_of(root, problems)
     except ConfigError as error:
         return Verdict(str(file), "inventory", "", error.problems)
     hosts, groups = _count(len(inventory.hosts), "host"), _count(len(inventory.groups), "group")
     return Verdict(str(file), "inventory", f"{hosts} in {groups}", ())
 
 
-def _check_workflow(file: Path) -> Verdict:
-    from sane.operations.files import load_workflow
+def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
+    from sane.operations.files import workflow_of
 
     try:
-        workflow = load_workflow(file)
+        workflow = workflow_of(root, problems)
     except ConfigError as error:
         return Verdict(str(file), "workflow", "", error.problems)
     parts = [f"{part} {len(workflow.part(part))}" for part in ("stage", "switch", "revert") if workflow.part(part)]
