@@ -1,6 +1,6 @@
 """Throwaway hosts for demonstrations, rehearsals and tests: real SSH servers on loopback ports, and real faults.
 
-`start`, `set_fault`, `look` and `end` are what surfaces call; a lab is its directory, and the directory is all that names it.
+`start`, `set_fault`, `look` and `end` are what surfaces call; a lab is named by its directory alone.
 """
 
 from __future__ import annotations

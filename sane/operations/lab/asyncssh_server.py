@@ -2,7 +2,8 @@
 
     python -I asyncssh_server.py WORKS PORT
 
-WORKS/server.json says who may log in, with which environment, in which home. Writes WORKS/server.pid once it listens, as sshd does.
+WORKS/server.json says who may log in, with which environment, in which home. Writes WORKS/server.pid once it listens,
+as sshd does.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ async def run_session(process: asyncssh.SSHServerProcess[bytes], settings: dict[
         child = await asyncio.create_subprocess_exec(
             *argv, env=variables, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         )
-        assert child.stdin and child.stdout and child.stderr
+        assert child.stdin
+        assert child.stdout
+        assert child.stderr
         outputs = [copy(child.stdout, process.stdout), copy(child.stderr, process.stderr)]
         feeder = asyncio.create_task(feed(process, child, child.stdin, None))
         await asyncio.gather(*outputs)
@@ -72,7 +75,9 @@ async def run_session(process: asyncssh.SSHServerProcess[bytes], settings: dict[
     await finish(process, child, feeder)
 
 
-async def run_in_terminal(process: asyncssh.SSHServerProcess[bytes], argv: list[str], variables: dict[str, str]) -> None:
+async def run_in_terminal(
+    process: asyncssh.SSHServerProcess[bytes], argv: list[str], variables: dict[str, str]
+) -> None:
     """Run a program on a pseudo-terminal of the client's size."""
     master, slave = pty.openpty()
     resize(master, process.term_size)

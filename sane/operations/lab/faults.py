@@ -13,7 +13,15 @@ from sane.core.nearest import nearest_hint
 from sane.errors import SaneError, UnavailableError, UsageError
 from sane.operations.lab import disk, health, processes, relay
 from sane.operations.lab.processes import ProcessId
-from sane.operations.lab.servers import bind, free_port, prepare_server, require_ports, spawn, start_server, wait_listening
+from sane.operations.lab.servers import (
+    bind,
+    free_port,
+    prepare_server,
+    require_ports,
+    spawn,
+    start_server,
+    wait_listening,
+)
 from sane.operations.lab.session import set_failing_step
 from sane.operations.lab.state import Lab, LabHost
 
@@ -53,15 +61,17 @@ def parse_fault(text: str) -> Fault:
         raise UsageError(f"there is no fault '{text}'", hint=nearest_hint(kind, FAULTS))
     wants = forms[kind].partition(":")[2]
     if bool(argument) != bool(wants):
-        raise UsageError(f"fault '{text}' is not complete" if wants else f"fault '{kind}' takes nothing after it",
-                         hint=f"Write {forms[kind]}.")
+        raise UsageError(
+            f"fault '{text}' is not complete" if wants else f"fault '{kind}' takes nothing after it",
+            hint=f"Write {forms[kind]}.",
+        )
     if wants == "MS" and not (argument.isascii() and argument.isdigit() and 0 < int(argument) <= _MAX_DELAY_MS):
         raise UsageError(f"slow takes milliseconds from 1 to {_MAX_DELAY_MS}, got '{argument}'", hint="Write slow:200.")
     return Fault(kind, argument)
 
 
 def host_processes(lab: Lab, host: LabHost, *, detached: bool) -> set[ProcessId]:
-    """Return the processes of a host: its server, sessions and all under them, and with `detached` what left its session."""
+    """Return the processes of a host: its server, its sessions, and with `detached` what left its session."""
     found = {host.server.pid} if host.server and processes.is_alive(host.server) else set[int]()
     found |= processes.with_argument(f"{lab.works(host.name)}/", "sshd")
     found |= processes.with_port({host.port, host.server_port}, "sshd")
@@ -71,13 +81,13 @@ def host_processes(lab: Lab, host: LabHost, *, detached: bool) -> set[ProcessId]
 
 
 def break_host(lab: Lab, host: LabHost, fault: Fault) -> LabHost:
-    """Return the host with the fault in force; it is healthy before. Raises UnavailableError where the fault can't be had."""
+    """Return a healthy host with the fault in force. Raises UnavailableError where the fault can't be had."""
     broken = _BREAK[fault.kind](lab, host, fault.argument)
     return dataclasses.replace(broken, fault=str(fault))
 
 
 def heal_host(lab: Lab, host: LabHost) -> LabHost:
-    """Return the host without any fault, and with its server on its port. Raises UnavailableError when it won't start."""
+    """Return the host without any fault, its server on its port. Raises UnavailableError when it won't start."""
     kind = (host.fault or "").partition(":")[0]
     works, root = lab.works(host.name), lab.root(host.name)
     if kind == "stop":
@@ -89,7 +99,11 @@ def heal_host(lab: Lab, host: LabHost) -> LabHost:
     set_failing_step(works, None)
     health.stop(works)
     healed = dataclasses.replace(host, server_port=host.port, relay=None, fault=None)
-    if processes.is_alive(host.server) and host.server_port == host.port and not (kind == "full-disk" and os.geteuid() != 0):
+    if (
+        processes.is_alive(host.server)
+        and host.server_port == host.port
+        and not (kind == "full-disk" and os.geteuid() != 0)
+    ):
         return healed
     if host.server is not None:
         processes.end([host.server])

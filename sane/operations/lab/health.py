@@ -1,7 +1,7 @@
 """Make the health files of a lab host lie: `unhealthy`, `stale` or `torn`.
 
-A session's first shell runs this file as a program before its command and after it, so whoever reads a health file in one
-session never sees what another session wrote there unchanged. It imports the standard library alone, to start fast.
+A session's first shell runs this file as a program before its command and after it, so whoever reads a health file in
+one session never sees unchanged what another wrote there. It imports the standard library alone, to start fast.
 """
 
 from __future__ import annotations

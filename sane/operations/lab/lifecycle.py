@@ -46,8 +46,8 @@ class HostView:
 def start(directory: Path, count: int = 3, *, server: str = "auto") -> Lab:
     """Return a lab in which at least `count` hosts run: new ones, those that run already, and dead ones started again.
 
-    `server` is sshd, asyncssh, or auto for sshd where there is one. A fault that is in force stays. Raises UsageError for a
-    directory with other things in it, UnavailableError when a server does not start.
+    `server` is sshd, asyncssh, or auto for sshd where there is one. A fault that is in force stays. Raises UsageError
+    for a directory with other things in it, UnavailableError when a server does not start.
     """
     if not 1 <= count <= MAX_HOSTS:
         raise UsageError(f"a lab has 1 to {MAX_HOSTS} hosts, got {count}")
@@ -66,7 +66,10 @@ def start(directory: Path, count: int = 3, *, server: str = "auto") -> Lab:
 
 
 def set_fault(directory: Path, host: str, fault: str) -> LabHost:
-    """Break a host as FAULTS says, or heal it; a fault in force before ends. Raises NotFoundError, UsageError, UnavailableError."""
+    """Break a host as FAULTS says, or heal it; a fault in force before ends.
+
+    Raises NotFoundError for a host or lab, UsageError for a fault that is none, UnavailableError where it can't be had.
+    """
     directory = Path(os.path.abspath(directory))
     parsed = parse_fault(fault)
     _require(directory)
@@ -100,8 +103,8 @@ def look(directory: Path) -> list[HostView]:
 def end(directory: Path) -> list[str]:
     """End a lab and return its hosts' names: every process, mount and file goes, even when part of it has gone before.
 
-    Nothing happens where there is no lab, and files that a lab did not make stay. Raises UnavailableError when a process
-    can't be ended.
+    Nothing happens where there is no lab, and files that a lab did not make stay. Raises UnavailableError when a
+    process can't be ended.
     """
     directory = Path(os.path.abspath(directory))
     with locked(directory) if directory.is_dir() else contextlib.nullcontext():
@@ -202,7 +205,9 @@ def _clear_remains(lab: Lab, host: LabHost) -> LabHost:
     end_all(lambda: host_processes(lab, host, detached=False))
     if host.relay is not None:
         processes.end([host.relay])
-    lasting = host.fault if (host.fault or "").partition(":")[0] in ("fail-step", "unhealthy", "stale", "torn") else None
+    lasting = (
+        host.fault if (host.fault or "").partition(":")[0] in ("fail-step", "unhealthy", "stale", "torn") else None
+    )
     for point in disk.mounts_under(lab.directory):
         if point == lab.root(host.name) or lab.works(host.name) in point.parents:
             disk.unmount(point)
@@ -214,7 +219,7 @@ def _make_keys(lab: Lab, hosts: Iterable[LabHost]) -> None:
 
     make_key(lab.user_key, "sane-lab")
     for host in hosts:
-        (lab.works(host.name) / "bin").mkdir(parents=True, exist_ok=True)
+        lab.works(host.name).mkdir(parents=True, exist_ok=True)
         make_key(lab.works(host.name) / _HOST_KEY, host.name)
 
 

@@ -1,11 +1,12 @@
 """The processes of a lab, found in /proc and never mistaken for others.
 
-A pid alone names nothing: it is used again. A process is its pid and its start, and a signal goes through a pidfd that was
-opened before the start was compared, so it can't reach a successor.
+A pid alone names nothing: it is used again. A process is its pid and its start, and a signal goes through a pidfd
+that was opened before the start was compared, so it can't reach a successor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -69,7 +70,8 @@ def end(processes: Iterable[ProcessId], *, timeout_s: float = 10.0) -> None:
     try:
         for descriptor in opened:
             poll.register(descriptor, select.POLLIN)
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         waiting, deadline = set(opened), time.monotonic() + timeout_s
         while waiting and (left := deadline - time.monotonic()) > 0:
             for descriptor, _ in poll.poll(left * 1000):
@@ -98,7 +100,7 @@ def descendants(roots: Collection[int]) -> set[int]:
 
 
 def with_environment(variable: str, *, under: Path, exactly: bool) -> set[int]:
-    """Return the pids whose start environment has `variable` set to the path `under`, or (unless `exactly`) to one in it."""
+    """Return the pids whose environment has `variable` set to the path `under`, or (unless `exactly`) to one in it."""
     mark = f"\0{variable}={under}".encode()
     mark += b"\0" if exactly else b"/"
     return {pid for pid in _pids() if mark in b"\0" + _read(pid, "environ")}
@@ -111,7 +113,7 @@ def with_argument(text: str, name: str) -> set[int]:
 
 
 def with_port(ports: Collection[int], name: str) -> set[int]:
-    """Return the pids of programs whose name starts with `name` that hold a socket whose own end is one of these TCP ports."""
+    """Return the pids of programs whose name starts with `name` that hold a socket bound to one of these TCP ports."""
     inodes = _socket_inodes(ports)
     if not inodes:
         return set()

@@ -3,8 +3,8 @@
     python -I -S relay.py FD silent
     python -I -S relay.py FD slow MS PORT
 
-FD is a listening socket that whoever started this has bound already, so the port answers from the first moment. It imports the
-standard library alone, to start fast.
+FD is a listening socket that whoever started this has bound already, so the port answers from the first moment. It
+imports the standard library alone, to start fast.
 """
 
 from __future__ import annotations

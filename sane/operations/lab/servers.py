@@ -50,7 +50,9 @@ def free_port(taken: set[int]) -> int:
         port = random.choice(PORTS)
         if port not in taken and _can_bind(port):
             return port
-    raise UnavailableError(f"no free port in {PORTS.start}-{PORTS.stop}", hint="End labs you no longer need: sane lab down.")
+    raise UnavailableError(
+        f"no free port in {PORTS.start}-{PORTS.stop}", hint="End labs you no longer need: sane lab down."
+    )
 
 
 def bind(port: int) -> socket.socket:
@@ -101,7 +103,9 @@ def start_server(lab: Lab, host: LabHost, *, within: Sequence[str] = ()) -> Proc
     return spawn([*within, *argv], variables, works / "server.log")
 
 
-def spawn(argv: Sequence[str], variables: Mapping[str, str], log: Path, *, give: socket.socket | None = None) -> ProcessId:
+def spawn(
+    argv: Sequence[str], variables: Mapping[str, str], log: Path, *, give: socket.socket | None = None
+) -> ProcessId:
     """Start a background process in a session of its own; it gets the socket `give` as descriptor 3."""
     actions: list[tuple[object, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -215,7 +219,7 @@ def _login_shell() -> str:
 
 
 def _is_locked(user: str) -> bool:
-    """Return whether sshd without PAM would refuse the user for a locked password; only root can read that, and needs to."""
+    """Return whether sshd without PAM refuses the user for a locked password: only root can read it, and needs to."""
     try:
         shadow = Path("/etc/shadow").read_text()
     except OSError:

@@ -1,7 +1,8 @@
 """What a session on a lab host finds: its environment, and the hook that makes faults of steps and health real.
 
-sshd offers ForceCommand for such things, but then refuses every signal that a client sends, which real hosts pass on. So the hook is
-BASH_ENV: each bash that starts in a session reads it. A login shell other than bash still gets there through ForceCommand.
+sshd offers ForceCommand for such things, but then refuses every signal that a client sends, which real hosts pass on.
+So the hook is BASH_ENV: each bash that starts in a session reads it. A login shell other than bash still gets there
+through ForceCommand.
 """
 
 from __future__ import annotations
@@ -18,31 +19,30 @@ BASH = "/bin/bash"
 _HOOK = """\
 # Read by every bash that starts in a session of the lab host {name}.
 if [ -z "${{SANE_LAB_SESSION:-}}" ]; then
-    export SANE_LAB_SESSION=$$ PATH={bin}:$PATH
+    export SANE_LAB_SESSION=$$
     cd -- "$HOME" || exit 1
-    if [ -e {works}/health-fault ]; then
-        {apply_health}
-        trap {trap} EXIT
-    fi
+    if [ -e {works}/health-fault ]; then {apply_health}; fi
 fi
-if [ -e {works}/fail-step ]; then
-    _sane_lab_check() {{
-        if [ "${{SANE_STEP-}}" = "$(< {works}/fail-step)" ] && [ -n "${{SANE_STEP-}}" ]; then
-            printf '%s: step %s: Input/output error\\n' {name} "$SANE_STEP" >&2
-            exit 1
-        fi
-    }}
-    _sane_lab_check
-    set -o functrace
-    trap _sane_lab_check DEBUG
+if [ -e {works}/health-fault ]; then trap {trap} EXIT; fi
+if [ -e {works}/fail-step ] && [ "${{SANE_STEP-}}" = "$(< {works}/fail-step)" ]; then
+    printf '%s: step %s: Input/output error\\n' {name} "$SANE_STEP" >&2
+    exit 1
 fi
+"""
+
+# Debian's bash reads ~/.bashrc instead of BASH_ENV in the first shell of an ssh session.
+_RC = """\
+# The home of a throwaway host of `sane lab`.
+case $- in
+    *i*) PS1='\\u@{name}:\\w\\$ ' ;;
+    *) . {works}/session.sh ;;
+esac
 """
 
 _PROFILE = """\
 # The home of a throwaway host of `sane lab`.
 [ -n "${{TMUX-}}" ] || cd
-case $PATH in {bin}:*) ;; *) PATH={bin}:$PATH ;; esac
-PS1='\\u@{name}:\\w\\$ '
+. ~/.bashrc
 """
 
 _FORCED = """\
@@ -50,8 +50,6 @@ _FORCED = """\
 if [ -n "${{SSH_ORIGINAL_COMMAND-}}" ]; then exec {bash} -c "$SSH_ORIGINAL_COMMAND"; fi
 exec {bash} -l
 """
-
-SHELL_SHIM = f"#!{BASH}\n# Lets the hook in BASH_ENV see steps that run in sh.\nexec /bin/sh \"$@\"\n"
 
 
 def environment(lab: Lab, name: str) -> dict[str, str]:
@@ -73,7 +71,6 @@ def write_session_files(lab: Lab, name: str) -> None:
     fields = {
         "name": name,
         "works": shlex.quote(str(works)),
-        "bin": shlex.quote(str(works / "bin")),
         "apply_health": apply_health,
         "trap": shlex.quote(apply_health),
         "bash": BASH,
@@ -82,18 +79,17 @@ def write_session_files(lab: Lab, name: str) -> None:
     forced = works / "forced"
     forced.write_text(_FORCED.format(**fields))
     forced.chmod(0o755)
-    profile = root / ".bash_profile"
-    if not profile.exists():
-        profile.write_text(_PROFILE.format(**fields))
+    for file, text in ((".bash_profile", _PROFILE), (".bashrc", _RC)):
+        if not (root / file).exists():
+            (root / file).write_text(text.format(**fields))
 
 
 def set_failing_step(works: Path, step: str | None) -> None:
-    """Let the step of that name fail on the host from now on; None lets every step pass."""
-    marker, shim = works / "fail-step", works / "bin" / "sh"
+    """Let the step of that name fail on the host from now on; None lets every step pass.
+
+    It fails where a bash starts with SANE_STEP in its environment, which is how a step's script is run.
+    """
     if step is None:
-        marker.unlink(missing_ok=True)
-        shim.unlink(missing_ok=True)
-        return
-    marker.write_text(step + "\n")
-    shim.write_text(SHELL_SHIM)
-    shim.chmod(0o755)
+        (works / "fail-step").unlink(missing_ok=True)
+    else:
+        (works / "fail-step").write_text(step + "\n")

@@ -22,8 +22,8 @@ LOCK_TIMEOUT_S = 60.0
 class LabHost:
     """Describe one throwaway host.
 
-    `port` is where clients connect, for as long as the lab exists; `server_port` is where its SSH server listens, another one only
-    while a relay stands before it. `fault` is as `sane lab fault` takes it, None for none.
+    `port` is where clients connect, for as long as the lab exists; `server_port` is where its SSH server listens,
+    another one only while a relay stands before it. `fault` is as `sane lab fault` takes it, None for none.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Lab:
         return self.directory / host
 
     def works(self, host: str) -> Path:
-        """Return the directory of what makes a host run: configuration, host key, log, fault files. Apart from its root."""
+        """Return the directory of what makes a host run: configuration, host key, log, fault files."""
         return self.directory / ".lab" / host
 
     def sockets(self, host: str) -> Path:
@@ -110,7 +110,9 @@ def locked(directory: Path) -> Iterator[None]:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         while not _try_lock(descriptor):
             if time.monotonic() > deadline:
-                raise ConflictError(f"another command is changing the lab in {directory}", hint="Try again when it ended.")
+                raise ConflictError(
+                    f"another command is changing the lab in {directory}", hint="Try again when it ended."
+                )
             time.sleep(0.02)  # flock has no wait with a deadline
         yield
     finally:
