@@ -100,6 +100,7 @@ def _parse(text: str, file: str, include: ReadInclude, outer: tuple[Condition, .
                 conditions = (*outer, Condition("Host", patterns=tuple(values)))
             elif keyword == "match":
                 conditions = (*outer, Condition("Match", criteria=_criteria(values)))
+                yield Directive(keyword, tuple(values), file, number, conditions)  # judged where it stands
             elif keyword == "include":
                 if depth >= MAX_INCLUDE_DEPTH:
                     raise ValueError("too many levels of Include")
@@ -179,13 +180,19 @@ def resolve_raw(
     `given` is what a command line would say, and comes first. Identity files add up.
     """
     found: dict[str, tuple[str, ...]] = {key: tuple(values) for key, values in given.items()}
-    passes = (False, True) if any(_wants_final(d) for d in directives) else (False,)
-    for final in passes:
-        resolution = _Resolution(host, found, around, final, {})
-        for directive in directives:
-            if all(resolution.holds(condition) for condition in directive.conditions):
-                _take(found, directive)
+    _pass(_Resolution(host, host, found, around, False, {}), directives)
+    if any(_wants_final(directive) for directive in directives):
+        # The second pass knows the host by the name that the first one found, and can't change that name.
+        name = hostname_of(host, found).lower()
+        found["hostname"] = (name.replace("%", "%%"),)
+        _pass(_Resolution(name, host, found, around, True, {}), directives)
     return found
+
+
+def _pass(resolution: _Resolution, directives: Sequence[Directive]) -> None:
+    for directive in directives:
+        if all(resolution.holds(condition) for condition in directive.conditions):
+            _take(resolution.found, directive)
 
 
 def _wants_final(directive: Directive) -> bool:
@@ -198,8 +205,9 @@ def _take(found: dict[str, tuple[str, ...]], directive: Directive) -> None:
         have = found.get(keyword, ())
         found[keyword] = have if values[0] in have else (*have, values[0])
     elif keyword in ("proxyjump", "proxycommand"):
-        if "proxyjump" not in found and "proxycommand" not in found:
-            found[keyword] = values
+        # The first of the two counts, but `ProxyJump none` leaves room for a command.
+        if "proxycommand" not in found and found.get("proxyjump", ("none",))[0] == "none":
+            found.setdefault(keyword, values)
     else:
         found.setdefault(keyword, values)
 
@@ -209,6 +217,7 @@ class _Resolution:
     """Judge conditions against what is known so far: a Match sees the options set above it."""
 
     host: str
+    original_host: str
     found: dict[str, tuple[str, ...]]
     around: Surroundings
     final: bool
@@ -233,11 +242,11 @@ class _Resolution:
         if name in ("canonical", "final"):
             return self.final
         if name == "exec":
-            tokens = tokens_for(self.host, self.found, self.around)
+            tokens = tokens_for(self.original_host, self.found, self.around)
             return self.around.run(expand_tokens(argument, tokens, "Match exec"))
         subject = {
-            "host": hostname_of(self.host, self.found),
-            "originalhost": self.host,
+            "host": hostname_of(self.original_host, self.found),
+            "originalhost": self.original_host,
             "user": self.found.get("user", (self.around.user,))[0],
             "localuser": self.around.user,
         }[name]

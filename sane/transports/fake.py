@@ -38,9 +38,9 @@ class FakeTransport:
     """Answer commands from a table by script, or by a handler; keep files in memory.
 
     A script that is not in the table and for which there is no handler ends 127, as in a shell. `fault` may be set at
-    any time: refuse (nothing ever runs), silent (no answer within `connect_timeout_s`), slow (each answer takes `slow_s`
-    longer), lost (the next command runs, and its answer is lost), full-disk (writing fails). `running` counts commands
-    that have not ended.
+    any time: refuse (nothing ever runs), silent (no answer within `connect_timeout_s`), slow (each answer takes
+    `slow_s` longer), lost (the next command runs, and its answer is lost), full-disk (writing fails). `running` counts
+    commands that have not ended.
     """
 
     def __init__(

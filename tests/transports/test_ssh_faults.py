@@ -1,5 +1,6 @@
 """Real faults of a real sshd; each is named with its phase, within a stated time."""
 
+# ruff: noqa: ASYNC220, ASYNC221  (short-lived helpers of the test itself)
 from __future__ import annotations
 
 import asyncio
@@ -53,7 +54,7 @@ def host(port: int, name: str = "web1", timeout_s: float = 1) -> str:
 
 async def test_refused_port(tmp_path: Path) -> None:
     async with pool_for(tmp_path, host(free_port())) as pool:
-        with within(0), pytest.raises(UnreachableError, match="web1 .*refused the connection") as caught:
+        with within(0), pytest.raises(UnreachableError, match=r"web1 .*refused the connection") as caught:
             await pool.transport("web1").run(Command("true"))
     assert (caught.value.phase, caught.value.host) == ("connect", "web1")
     assert "sshd" in caught.value.hint
@@ -346,7 +347,7 @@ async def test_a_nested_jump_and_its_refusal(tmp_path: Path, sshd: Sshd, own_ssh
 async def test_a_dead_jump_host_is_the_one_that_is_named(tmp_path: Path, sshd: Sshd) -> None:
     text = host(free_port(), "bastion") + sshd.config("inner", "  ProxyJump bastion\n")
     async with pool_for(tmp_path, text) as pool:
-        with within(0), pytest.raises(UnreachableError, match="bastion .*refused") as caught:
+        with within(0), pytest.raises(UnreachableError, match=r"bastion .*refused") as caught:
             await pool.transport("inner").run(Command("true"))
     assert caught.value.host == "bastion"
 
