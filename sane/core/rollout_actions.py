@@ -168,3 +168,8 @@ def observed(action: ProbeHealth, state: RolloutState, now_ms: int, verdict: str
     """
     data = {"operation": action.operation, "verdict": verdict, **details}
     return Event("health_observed", now_ms, key=state.key, deployment=state.id, host=action.host, data=data)
+
+
+def part_of(action: Effect) -> str:
+    """Return the part of the workflow that an effect carries out: preflight, stage, switch, probe or revert."""
+    return action.part
