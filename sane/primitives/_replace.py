@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sane.primitives._script import FILE_FUNCTIONS, REPLACE_FUNCTIONS, base_name, named_error, run_script
+from sane.primitives._script import FILE_FUNCTIONS, REPLACE_FUNCTIONS, base_name, failure_of, run_script
 from sane.transports.context import Context
 
 # Nothing is written where the file already is what it shall be. With SANE_BEFORE_SHA256 it must still be that one.
@@ -61,6 +61,8 @@ async def replace_file(
         "SANE_BACKUP_NAME": base_name(path) if backup else "",
         "SANE_MODE": mode,
     }
-    with named_error(path, "written"):
-        answer = await run_script(context, target, SCRIPT, values, display=display, stdin=data, timeout_s=timeout_s)
+    failure = failure_of(path, "written")
+    answer = await run_script(
+        context, target, SCRIPT, values, failure=failure, display=display, stdin=data, timeout_s=timeout_s
+    )
     return answer.fields

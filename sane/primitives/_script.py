@@ -7,14 +7,12 @@ The script travels in an environment variable, so the target's own shell (bash, 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sane.core.command import Command
+from sane.core.command import Command, CommandResult
 from sane.core.target import parse_target
 from sane.errors import NotFoundError, RemoteError, UsageError
-from sane.transports.base import Transport
 from sane.transports.context import Context
 
 # `~/` is the target's home; a name that begins with a dash is no option; a symbolic link is followed to what it means.
@@ -111,45 +109,36 @@ async def run_script(
     values: Mapping[str, str],
     *,
     display: str,
+    failure: str = "",
     stdin: bytes | None = None,
     timeout_s: float = 60.0,
     output_limit_bytes: int = 64 << 20,
 ) -> Answered:
     """Run a script on a target and return its fields.
 
-    `values` become environment variables. Raises RemoteError for its `error=` (NotFoundError where it says
-    `absent=1`), for a timeout, and for an answer that is none.
+    `values` become environment variables. Raises RemoteError for its `error=` behind `failure` (NotFoundError where it
+    says `absent=1`), for a timeout, and for an answer that is none.
     """
     transport = await context.transport(parse_target(target))
-    return await run_on(transport, script, values, display, stdin, timeout_s, output_limit_bytes)
-
-
-async def run_on(
-    transport: Transport,
-    script: str,
-    values: Mapping[str, str],
-    display: str,
-    stdin: bytes | None,
-    timeout_s: float,
-    output_limit_bytes: int = 64 << 20,
-) -> Answered:
-    """Run a script over an open transport; see `run_script`."""
-    env = {**values, "SANE_SCRIPT": script}
     command = Command(
         'sh -c "$SANE_SCRIPT"',
-        env=env,
+        env={**values, "SANE_SCRIPT": script},
         stdin=stdin,
         timeout_s=timeout_s,
         display=display,
         output_limit_bytes=output_limit_bytes,
     )
-    result = await transport.run(command)
+    return must_answer(await transport.run(command), display, failure)
+
+
+def must_answer(result: CommandResult, display: str, failure: str) -> Answered:
+    """Return what a script answered; raise what `run_script` says."""
     if result.timed_out:
-        raise RemoteError(f"{display} did not end within {timeout_s:g} s", hint="Give it more time with --timeout.")
+        raise RemoteError(f"{display} did not end in time", hint="Give it more time with --timeout.")
     answered = parse_answer(result.output)
     if "error" in answered.fields:
         kind = NotFoundError if "absent" in answered.fields else RemoteError
-        raise kind(answered.fields["error"])
+        raise kind(f"{failure}: {answered.fields['error']}" if failure else answered.fields["error"])
     if "done" not in answered.fields:
         said = (result.stderr or result.output).decode("utf-8", "replace").strip()[-300:]
         raise RemoteError(f"{display} ended with {result.exit_code}: {said or 'no answer'}")
@@ -191,12 +180,8 @@ def backup_path(path: str, fields: Mapping[str, str]) -> str | None:
     return f"/var/tmp/backup-{fields['backup']}-{base_name(path)}" if "backup" in fields else None
 
 
-@contextlib.contextmanager
-def named_error(path: str, action: str) -> Generator[None]:
-    """Let an error of the target begin with the path: `/x can't be read: Permission denied`."""
+def failure_of(path: str, action: str) -> str:
+    """Return how an error about a file begins: `/x can't be read`. Raises UsageError for an empty path."""
     if not path:
         raise UsageError("path is empty")
-    try:
-        yield
-    except (RemoteError, NotFoundError) as error:
-        raise type(error)(f"{path} can't be {action}: {error.message}", hint=error.hint) from error
+    return f"{path} can't be {action}"

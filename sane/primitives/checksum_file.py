@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from sane.primitives._script import FILE_FUNCTIONS, named_error, real_path, run_script
+from sane.primitives._script import FILE_FUNCTIONS, failure_of, real_path, run_script
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -40,9 +40,15 @@ async def checksum_file(
     timeout_s: Annotated[float, "how long it may take"] = 60.0,
 ) -> FileSums:
     """Tell the MD5, SHA-256 and size of a file. Raises NotFoundError when it is absent, RemoteError when unreadable."""
-    with named_error(path, "read"):
-        answer = await run_script(
-            context, target, SCRIPT, {"SANE_PATH": path}, display=f"sane-checksum-file {path}", timeout_s=timeout_s
-        )
+    failure = failure_of(path, "read")
+    answer = await run_script(
+        context,
+        target,
+        SCRIPT,
+        {"SANE_PATH": path},
+        failure=failure,
+        display=f"sane-checksum-file {path}",
+        timeout_s=timeout_s,
+    )
     fields = answer.fields
     return FileSums(real_path(path, fields), fields["md5"] or None, fields["sha256"] or None, int(fields["size"]))

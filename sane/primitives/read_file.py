@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from sane.errors import RemoteError
-from sane.primitives._script import FILE_FUNCTIONS, named_error, real_path, run_script
+from sane.primitives._script import FILE_FUNCTIONS, failure_of, real_path, run_script
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -59,16 +59,17 @@ async def read_file(
 ) -> FileContent:
     """Read a file, or a part of it. Raises NotFoundError when it is absent, RemoteError when unreadable."""
     values = {"SANE_PATH": path, "SANE_LIMIT": str(limit_bytes), "SANE_OFFSET": str(offset)}
-    with named_error(path, "read"):
-        answer = await run_script(
-            context,
-            target,
-            SCRIPT,
-            values,
-            display=f"sane-read-file {path}",
-            timeout_s=timeout_s,
-            output_limit_bytes=int(limit_bytes * BASE64_OVERHEAD) + 65536,
-        )
+    failure = failure_of(path, "read")
+    answer = await run_script(
+        context,
+        target,
+        SCRIPT,
+        values,
+        failure=failure,
+        display=f"sane-read-file {path}",
+        timeout_s=timeout_s,
+        output_limit_bytes=int(limit_bytes * BASE64_OVERHEAD) + 65536,
+    )
     fields, data = answer.fields, decode_body(answer.body)
     size = int(fields["size"])
     truncated = offset + len(data) < size

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from sane.core.target import parse_target
 from sane.errors import UsageError
-from sane.primitives._script import FILE_FUNCTIONS, base_name, named_error, run_script
+from sane.primitives._script import FILE_FUNCTIONS, base_name, failure_of, run_script
 from sane.primitives._transfer import LIMIT_BYTES, NO_WORMHOLE, WORMHOLE_CODE, Transferred, must_match, transferred
 from sane.transports.context import Context
 from sane.transports.local import LocalTransport
@@ -50,10 +50,10 @@ async def transfer_from_workstation(
     """
     if WORMHOLE_CODE.fullmatch(code) and not os.path.exists(code):
         values = {"SANE_CODE": code, "SANE_PATH": path or ""}
-        with named_error(path or code, "received"):
-            answer = await run_script(
-                context, target, SCRIPT, values, display=f"wormhole receive {code}", timeout_s=timeout_s
-            )
+        failure = failure_of(path or code, "received")
+        answer = await run_script(
+            context, target, SCRIPT, values, failure=failure, display=f"wormhole receive {code}", timeout_s=timeout_s
+        )
         got = answer.fields
         return Transferred("transferred", got["path"], int(got["size"]), got["md5"], got["sha256"], code, "wormhole")
     data = await LocalTransport().get(code, limit_bytes=LIMIT_BYTES + 1)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from sane.core.target import parse_target
 from sane.errors import UsageError
-from sane.primitives._script import FILE_FUNCTIONS, base_name, named_error, run_script
+from sane.primitives._script import FILE_FUNCTIONS, base_name, failure_of, run_script
 from sane.primitives._transfer import LIMIT_BYTES, NO_WORMHOLE, WORMHOLE_CODE, Transferred, must_match, transferred
 from sane.transports.context import Context
 from sane.transports.local import LocalTransport
@@ -62,9 +62,8 @@ async def transfer_to_workstation(
     """
     if code is not None or wormhole:
         return await _offer(context, target, path, code or "")
-    with named_error(path, "read"):
-        transport = await context.transport(parse_target(target))
-        data = await transport.get(path, limit_bytes=LIMIT_BYTES + 1)
+    transport = await context.transport(parse_target(target))
+    data = await transport.get(path, limit_bytes=LIMIT_BYTES + 1)
     if len(data) > LIMIT_BYTES:
         raise UsageError(f"{path} is larger than 1 GB", hint="Copy it with scp or rsync.")
     await must_match(context, target, path, data)
@@ -77,8 +76,8 @@ async def _offer(context: Context, target: str, path: str, code: str) -> Transfe
     if code and not WORMHOLE_CODE.fullmatch(code):
         raise UsageError(f"'{code}' is no wormhole code", hint="A code is a number and words: 7-crossover-clockwork.")
     values = {"SANE_PATH": path, "SANE_CODE": code}
-    with named_error(path, "offered"):
-        answer = await run_script(context, target, SCRIPT, values, display=f"wormhole send {path}")
+    failure = failure_of(path, "offered")
+    answer = await run_script(context, target, SCRIPT, values, failure=failure, display=f"wormhole send {path}")
     fields = answer.fields
     size = int(fields["size"])
     return Transferred("waiting", path, size, fields["md5"], fields["sha256"], fields["code"], "wormhole")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sane.core.paths import state_dir
 from sane.core.target import Target
 from sane.errors import UsageError
 from sane.transports.base import Machine, Transport
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def report_on_stderr(message: str) -> None:
@@ -30,6 +32,8 @@ class BlockingContext:
     @property
     def state_dir(self) -> Path:
         """Return the directory of sane's own state."""
+        from sane.core.paths import state_dir
+
         return state_dir(os.environ)
 
     async def transport(self, target: Target) -> Transport:

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sane.core.command import Command
+from sane.core.command import Command, CommandResult
 from sane.errors import NotFoundError, RemoteError, UsageError
-from sane.primitives._script import run_on
+from sane.primitives.create_file import create_file
+from sane.primitives.read_file import read_file
 from sane.surfaces.context import BlockingContext
 from sane.transports.blocking import run_blocking
 from sane.transports.local import LocalTransport
@@ -228,17 +229,19 @@ def test_a_directory_that_can_not_be_written_is_named(short_dir: Path) -> None:
     (folder / "t-file").write_text("old\n")
     as_nobody = f"chmod a+rx '{short_dir}'; cd /; exec setpriv --reuid=65534 --clear-groups sh -c \"$SANE_SCRIPT\""
 
-    class AsNobody(LocalTransport):
-        async def run(self, command: Command, on_output: object = None):  # type: ignore[override]
-            env = {**command.env, "SANE_MODE": "", "SANE_BEFORE_SHA256": ""}
-            return await super().run(Command(as_nobody, env=env, stdin=command.stdin))
+    class AsNobody(BlockingContext, LocalTransport):
+        def __init__(self) -> None:
+            LocalTransport.__init__(self)
 
-    from sane.primitives._replace import SCRIPT
+        async def transport(self, target: object) -> LocalTransport:  # type: ignore[override]
+            return self
 
-    values = {"SANE_PATH": str(folder / "t-file"), "SANE_SIZE": "1", "SANE_SHA256": "", "SANE_BACKUP_NAME": ""}
+        async def run(self, command: Command, on_output: object = None) -> CommandResult:
+            return await super().run(Command(as_nobody, env=command.env, stdin=command.stdin))
+
     try:
         with pytest.raises(RemoteError, match="Permission denied"):
-            run_blocking(run_on(AsNobody(), SCRIPT, values, "create", b"x", 10.0))
+            run_blocking(create_file(AsNobody(), "local:", str(folder / "t-file"), "x"))
     finally:
         folder.chmod(0o755)
     assert (folder / "t-file").read_text() == "old\n"
@@ -306,9 +309,6 @@ FILE_NAMES = st.binary(min_size=1, max_size=60).filter(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=FILE_NAMES, data=st.binary(max_size=2000))
 def test_any_content_and_path_round_trips(short_dir: Path, name: bytes, data: bytes) -> None:
-    from sane.primitives.create_file import create_file
-    from sane.primitives.read_file import read_file
-
     context = BlockingContext()
     path = f"{short_dir}/{os.fsdecode(name)}"
     content = data.decode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
 """sane-transfer-to-workstation and sane-transfer-from-workstation.
 
-The wormhole here is a program of the test's own with the command line and the sentences of magic-wormhole's: the real one
-talks to a server in the Internet.
+The wormhole here is a program of the test's own with the command line and the sentences of magic-wormhole's: the real
+one talks to a server in the Internet.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 
+NEVER_INSTALLED = frozenset({"org"})  # the standard library's `copy` asks every time whether this is Jython
+
+
 class LatePackages:
     """Make site-packages importable on the first import that nothing else could serve."""
 
@@ -18,7 +21,7 @@ class LatePackages:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of a top-level module after site-packages have been added; None as before otherwise."""
-        if path is not None:
+        if path is not None or name in NEVER_INSTALLED:
             return None
         sys.meta_path.remove(self)
         import site
