@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sane.core.framing import OSC_NUMBER, START
+from sane.core.framing import CHECKSUM, DATA, FEED, OSC_NUMBER, START
 
 MARK_TAIL_BYTES = 160  # an encoded mark is shorter than this
+DATA_PREFIX = f"{DATA};".encode()
 OCTAL = {b"%03o" % byte: bytes([byte]) for byte in range(256)}
 
 
@@ -48,6 +49,7 @@ class OutputReader:
         self._kept: list[bytes] = []
         self._room = limit_bytes
         self.marks: list[Mark] = []
+        self.data: list[bytes] = []  # what DATA marks carried: base64
         self.truncated = False
         self.started = False
 
@@ -55,20 +57,23 @@ class OutputReader:
         """Take more output; return what of the command's output is now certain, decoded."""
         buffer = self._pending + encoded
         fresh: list[bytes] = []
-        while True:
-            at = buffer.find(self._prefix)
-            end = buffer.find(b"\\007", at) if at >= 0 else -1
-            if end < 0:
-                break
-            self._keep(buffer[:at], fresh)
-            kind, *arguments = decode_octal(buffer[at + len(self._prefix) : end]).decode("utf-8", "replace").split(";")
-            self.marks.append(Mark(kind, tuple(arguments)))
-            self.started = kind == START
-            buffer = buffer[end + 4 :]
-        cut = _safe_cut(buffer)
-        self._keep(buffer[:cut], fresh)
+        begin = 0
+        while (at := buffer.find(self._prefix, begin)) >= 0 and (end := buffer.find(b"\\007", at)) >= 0:
+            self._keep(buffer[begin:at], fresh)
+            self._take_mark(buffer[at + len(self._prefix) : end])
+            begin = end + 4
+        cut = max(begin, _safe_cut(buffer))
+        self._keep(buffer[begin:cut], fresh)
         self._pending = buffer[cut:]
         return b"".join(fresh)
+
+    def _take_mark(self, encoded: bytes) -> None:
+        if encoded.startswith(DATA_PREFIX):
+            self.data.append(encoded[len(DATA_PREFIX) :])
+            return
+        kind, *arguments = decode_octal(encoded).decode("utf-8", "replace").split(";")
+        self.marks.append(Mark(kind, tuple(arguments)))
+        self.started = kind == START or (self.started and kind in (FEED, CHECKSUM))
 
     def flush(self) -> bytes:
         """Return what was held back because a mark could have begun there; for a run that ended without its END mark."""

@@ -28,7 +28,14 @@ SHOWN_LIMIT_LINES = 12
 # tmux drops what it has not yet passed on when a pane's program ends, so the shell stays for a moment behind its last mark.
 EXIT_PAUSE = ";sleep 0.05"
 
-READY, START, END, EXIT, CORRUPT = "R", "S", "E", "X", "C"
+READY, GO, START, END, EXIT, CORRUPT = "R", "G", "S", "E", "X", "C"
+FEED, DATA, CHECKSUM = "F", "D", "H"  # marks of a file transfer
+
+# Only what can't be more than one word to a shell goes as it is: no blank, quote, `=`, `$`, `;`, `%` or `^`.
+WORD_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:+-@")
+WORD_ESCAPES = [chr(b) if b in WORD_CHARACTERS else f"\\0{b:03o}" for b in range(256)]
+# Read and drop what is still to come, until nothing has come for 0.3 s.
+DRAIN = "stty -icanon min 0 time 3;cat >/dev/null;stty icanon min 1 time 0 echo"
 
 
 class Place(NamedTuple):
@@ -114,8 +121,8 @@ class Run(NamedTuple):
     rows: int
 
 
-def payload(run: Run, dialect: Dialect) -> bytes:
-    """Return what to send behind the READY mark, ending with a newline.
+def payload(run: Run, dialect: Dialect) -> list[bytes]:
+    """Return what to send behind the READY mark: one piece, or a second one to send behind the GO mark.
 
     Raises UsageError when the script holds a NUL, which no shell can take.
     """
@@ -124,39 +131,35 @@ def payload(run: Run, dialect: Dialect) -> bytes:
     text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
     prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
     build = _fish_body if dialect == "fish" else _posix_body
-    return in_lines(build(run, escape_for_b(prologue)), run.token, dialect)
+    return in_pieces(build(run, escape_for_b(prologue)), run.token, dialect)
 
 
-def in_lines(body: str, token: str, dialect: Dialect) -> bytes:
-    """Return a body as lines that a terminal in canonical mode takes unharmed.
+def in_pieces(body: str, token: str, dialect: Dialect) -> list[bytes]:
+    r"""Return a body as lines that a terminal in canonical mode takes unharmed.
 
-    One line when it is short and plain; else escaped for `printf %b`, in lines of 900 bytes whose total length the first
-    line checks before anything runs: a key that a person pressed meanwhile would change it.
+    One line when it is short and plain. Keys that a person pressed before it make it a syntax error as a whole: nothing of
+    it runs. Else a first line, which prints GO, and lines of 900 bytes, escaped for `printf %b`, whose total length it checks
+    before anything runs. Should the shell read those as commands (Ctrl-C came between), each is one
+    word that names no command.
     """
     data = body.encode("utf-8", "surrogateescape")
     if len(data) <= LINE_LIMIT_BYTES and not any(b < 32 or b == 127 for b in data):
-        return data + b"\n"
-    escaped = _escape_lines(data)
+        return [data + b"\n"]
+    escaped = "".join([WORD_ESCAPES[b] for b in data])
     chunks = [escaped[i : i + CHUNK_BYTES] for i in range(0, len(escaped), CHUNK_BYTES)]
-    corrupt = f"stty echo;{printf_mark(token, CORRUPT)}"
-    count = f"head -n{len(chunks)}|tr -d '\\n'"
+    go, corrupt = printf_mark(token, GO), f"{DRAIN};{printf_mark(token, CORRUPT)}"
+    read = f"head -n{len(chunks)}|tr -d '\\n'"
     if dialect == "fish":
         first = (
-            f"begin;set -g __sane_p ({count}|string collect);if test (string length -- $__sane_p) = {len(escaped)};"
+            f"begin;{go};set -g __sane_p ({read}|string collect);if test (string length -- $__sane_p) = {len(escaped)};"
             f'eval "$(printf %b $__sane_p)";else;{corrupt};end;end'
         )
     else:
         first = (
-            f"{{ __sane_p=$({count});if [ ${{#__sane_p}} = {len(escaped)} ];then "
+            f"{{ {go};__sane_p=$({read});if [ ${{#__sane_p}} = {len(escaped)} ];then "
             f'eval "$(printf %b "$__sane_p")";else {corrupt};fi;}}'
         )
-    return ("\n".join([first, *chunks]) + "\n").encode("ascii")
-
-
-def _escape_lines(data: bytes) -> str:
-    short = {10: "\\n", 9: "\\t", 92: "\\\\"}
-    table = [short.get(b) or (chr(b) if 32 <= b < 127 else f"\\0{b:03o}") for b in range(256)]
-    return "".join([table[b] for b in data])
+    return [first.encode() + b"\n", "\n".join([*chunks, ""]).encode()]
 
 
 def _posix_body(run: Run, prologue: str) -> str:
@@ -175,7 +178,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         f"{{ stty echo;printf %b '{prologue}';"
         f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};__sane_t=$(trap -p EXIT);trap {quote(chain, "posix")} EXIT;'
         f'elif [ -n "${{ZSH_VERSION-}}" ];then eval {quote(zsh_hook, "posix")};'
-        f"else trap {quote(mark_exit, 'posix')} EXIT;fi;"
+        f"{_plain_exit_trap(run.script, mark_exit)}fi;"
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
         "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
         f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;"
@@ -185,9 +188,17 @@ def _posix_body(run: Run, prologue: str) -> str:
     )
 
 
+def _plain_exit_trap(script: str, mark_exit: str) -> str:
+    """Return the EXIT trap for a shell that can't tell which one is set: only where the command may exit."""
+    may_exit = "exit" in script or "set -" in script
+    return f"else trap {quote(mark_exit, 'posix')} EXIT;__sane_t=-;" if may_exit else ""
+
+
+# A trap that the command itself set stays.
 POSIX_CLEANUP = (
     "if [ -n \"${ZSH_VERSION-}\" ];then eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
-    'unset -f __sane_x 2>/dev/null;else trap - EXIT;eval "${__sane_t-}";fi;unset __sane_t __sane_p __sane_h;'
+    "unset -f __sane_x 2>/dev/null;elif [ -n \"${BASH_VERSION-}\" ];then case $(trap -p EXIT) in *']7791;'*)"
+    'trap - EXIT;eval "${__sane_t-}";;esac;elif [ "${__sane_t-}" = - ];then trap - EXIT;fi;unset __sane_t __sane_p __sane_h;'
 )
 
 
@@ -206,7 +217,7 @@ def _fish_body(run: Run, prologue: str) -> str:
 FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
 
 
-def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> bytes:
+def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> list[bytes]:
     """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
     prologue = escape_for_b(erase_sequence(place, rows).encode())
     if dialect == "fish":
@@ -214,4 +225,4 @@ def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> b
     else:
         again = 'case "${__sane_e-}" in 1)set -e;;esac;unset __sane_e __sane_s;'
         body = f"{{ stty echo;printf %b '{prologue}';{POSIX_CLEANUP}{again}{printf_mark(token, END, '0')};}}"
-    return in_lines(body, token, dialect)
+    return in_pieces(body, token, dialect)

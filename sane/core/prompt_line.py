@@ -9,8 +9,34 @@ LineKind = Literal["prompt", "empty", "continuation", "repl", "unknown"]
 PROMPT_ENDS = frozenset("$#%>❯➜λ»›✗→⟩▶⮞")
 # What bash, zsh and ksh show while a quote, a here-document or a block is still open.
 CONTINUATION_WORDS = frozenset(
-    "quote dquote bquote heredoc heredocd cmdsubst cmdand cmdor pipe for while until if then else elif function subsh "
-    "braceparam mathsubst select case repeat cursh foreach".split()
+    [
+        "",
+        "quote",
+        "dquote",
+        "bquote",
+        "heredoc",
+        "heredocd",
+        "cmdsubst",
+        "cmdand",
+        "cmdor",
+        "pipe",
+        "for",
+        "while",
+        "until",
+        "if",
+        "then",
+        "else",
+        "elif",
+        "function",
+        "subsh",
+        "braceparam",
+        "mathsubst",
+        "select",
+        "case",
+        "repeat",
+        "cursh",
+        "foreach",
+    ]
 )
 REPL_PROMPTS = {
     ">>>": "python",
@@ -24,7 +50,7 @@ REPL_PROMPTS = {
     "(gdb)": "gdb",
     "(Pdb)": "python",
 }
-SHELLS = frozenset("bash zsh sh dash ash fish ksh mksh oksh yash busybox rbash".split())
+SHELLS = frozenset(["bash", "zsh", "sh", "dash", "ash", "fish", "ksh", "mksh", "oksh", "yash", "busybox", "rbash"])
 REPLS = {
     "python": "python",
     "ipython": "python",
@@ -43,8 +69,37 @@ REPLS = {
 }
 # Programs behind which a shell prompt may well be: the screen decides.
 CARRIERS = frozenset(
-    "ssh mosh mosh-client tmux tmux:client screen docker podman kubectl su sudo doas machinectl nsenter chroot lxc "
-    "incus login telnet et slogin autossh script expect sshpass env unshare systemd-run runuser".split()
+    [
+        "ssh",
+        "mosh",
+        "mosh-client",
+        "tmux",
+        "tmux:client",
+        "screen",
+        "docker",
+        "podman",
+        "kubectl",
+        "su",
+        "sudo",
+        "doas",
+        "machinectl",
+        "nsenter",
+        "chroot",
+        "lxc",
+        "incus",
+        "login",
+        "telnet",
+        "et",
+        "slogin",
+        "autossh",
+        "script",
+        "expect",
+        "sshpass",
+        "env",
+        "unshare",
+        "systemd-run",
+        "runuser",
+    ]
 )
 
 
@@ -70,7 +125,7 @@ def classify_line(before: str, behind: str) -> LineKind:
         return "empty"
     if text.split(" ")[0] in REPL_PROMPTS or _is_sql_prompt(text):
         return "repl"
-    if text == ">" or (text.endswith(">") and set(text[:-1].split(" ")) <= CONTINUATION_WORDS):
+    if text.endswith(">") and {word.rstrip(">") for word in text.split(" ")} <= CONTINUATION_WORDS:
         return "continuation"
     # Text behind the cursor: a right prompt stands apart from it, half a line of somebody's does not.
     if text[-1] in PROMPT_ENDS and len(before) - len(text) <= 2 and (not behind or behind.startswith("  ")):

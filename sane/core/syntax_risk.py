@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 RISKY_CHARACTERS = frozenset("'\"`(){}\\\n;&|<[")
-RISKY_WORDS = frozenset("if for while until case select do then else elif fi done esac function begin switch".split())
+RISKY_WORDS = frozenset(
+    [
+        "if",
+        "for",
+        "while",
+        "until",
+        "case",
+        "select",
+        "do",
+        "then",
+        "else",
+        "elif",
+        "fi",
+        "done",
+        "esac",
+        "function",
+        "begin",
+        "switch",
+    ]
+)
 
 
 def worth_checking(script: str) -> bool:

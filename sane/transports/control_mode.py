@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from sane.core.control_stream import ControlLines
-from sane.errors import LostError, TransportError
+from sane.errors import LostError, TransportError, UnreachableError
 from sane.transports.base import Channel
 from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer, text_of
 
@@ -42,6 +42,7 @@ class ControlClient:
         self._block: list[str] | None = None
         self._block_end: tuple[bytes, bytes] = (b"", b"")
         self._replies: list[Reply] = []
+        self._wanted: list[bool] = []  # one for each answer still to come, in order
         self._output: list[bytes] = []
         self.output_count = 0
         self.attached = False
@@ -70,20 +71,22 @@ class ControlClient:
     async def ask(self, *commands: str) -> list[Reply]:
         """Run tmux commands in order and return their answers.
 
-        Raises LostError when the server went away, TransportError when it does not answer within 10 s.
+        Raises LostError when the server went away, UnreachableError when it does not answer within 10 s.
         """
         self._replies.clear()
-        await self._channel.write("".join(f"{command}\n" for command in commands).encode("utf-8", "surrogateescape"))
+        await self.send(*commands, wanted=True)
         deadline = time.monotonic() + TMUX_TIMEOUT_S
         while len(self._replies) < len(commands):
             if self.closed:
                 raise LostError("the tmux server or the session went away", phase="command")
-            await self.pump(deadline)
-        replies, self._replies = self._replies[: len(commands)], self._replies[len(commands) :]
+            if not await self.pump(deadline):
+                raise self._silent()
+        replies, self._replies = self._replies, []
         return replies
 
-    async def send(self, *commands: str) -> None:
-        """Run tmux commands without waiting for their answers."""
+    async def send(self, *commands: str, wanted: bool = False) -> None:
+        """Run tmux commands without waiting for their answers, which are kept only when `wanted`."""
+        self._wanted += [wanted] * len(commands)
         await self._channel.write("".join(f"{command}\n" for command in commands).encode("utf-8", "surrogateescape"))
 
     def take_output(self) -> bytes:
@@ -97,15 +100,17 @@ class ControlClient:
             data = await self._channel.read(deadline - time.monotonic())
         except TimeoutError:
             if not self.attached:
-                raise TransportError(
-                    f"the tmux server of {self._server.machine.name} does not answer", phase="connect"
-                ) from None
+                raise self._silent() from None
             return False
         if not data:
             self.closed = self.maybe_gone = True
         for line in self._lines.feed(data):
             self._take(line)
         return True
+
+    def _silent(self) -> TransportError:
+        name = self._server.machine.name
+        return UnreachableError(f"the tmux server of {name} does not answer", phase="command", host=name)
 
     def _take(self, line: bytes) -> None:
         if self._block is not None:
@@ -127,7 +132,7 @@ class ControlClient:
         lines, self._block = self._block or [], None
         if not self.attached:  # the answer to attach-session itself
             self.attached, self.closed = ok, not ok
-        else:
+        elif self._wanted and self._wanted.pop(0):
             self._replies.append(Reply((ok, lines)))
 
     async def close(self) -> None:

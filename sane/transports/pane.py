@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
 from sane.core.control_stream import Mark, OutputReader
@@ -13,22 +14,26 @@ from sane.core.framing import (
     CORRUPT,
     END,
     EXIT,
+    FEED,
+    GO,
     READY,
     START,
     Dialect,
     Run,
     dialect_of,
     payload,
+    quote,
     recovery_payload,
     rows_taken,
     typed_line,
 )
+from sane.core.pane_files import TOKEN
 from sane.core.pane_script import compose, strip_exit_notice, strip_job_notices
 from sane.core.paths import runtime_dir
-from sane.core.prompt_line import SHELLS
-from sane.errors import LostError, NotFoundError, PaneError, TransportError
+from sane.core.prompt_line import SHELLS, classify_line
+from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import Machine, OnOutput
-from sane.transports.control_mode import ControlClient, paste_commands
+from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.lock import QueueLock
 from sane.transports.pane_state import IDLE_WAIT_S, Screen, look, wait_idle
 from sane.transports.tmux import PaneInfo, TmuxServer
@@ -36,6 +41,7 @@ from sane.transports.tmux import PaneInfo, TmuxServer
 READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
 RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
 GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
+SLOWEST_BYTES_PER_S = 20_000  # a pane behind a slow SSH connection
 LIVENESS_S = 1.0  # how often to ask whether the pane still lives
 LOCK_WAIT_S = 60.0
 
@@ -47,6 +53,13 @@ async def open_pane(machine: Machine, pane_spec: str, options: Sequence[str] = (
     """
     server = TmuxServer(machine, options)
     return PaneTransport(server, await server.find_pane(pane_spec), pane_spec)
+
+
+class Exchanged(NamedTuple):
+    """Hold a result, and the reader with the marks that came with it."""
+
+    result: CommandResult
+    reader: OutputReader
 
 
 class PaneTransport:
@@ -70,10 +83,35 @@ class PaneTransport:
         Waits its turn where others use the pane too. Raises PaneError when the pane can't take a command (then nothing was typed),
         NotFoundError when it is gone, LostError when the way to it is lost.
         """
+        return (await self.exchange(command, on_output)).result
+
+    async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
+        """Replace a file atomically, through the pane: it lands where the pane's shell is.
+
+        Raises RemoteError when the target refuses.
+        """
+        from sane.transports.pane_files import put_through
+
+        await put_through(self, path, content, mode)
+
+    async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        """Return a file's first `limit_bytes`, through the pane. Raises RemoteError, or NotFoundError when absent."""
+        from sane.transports.pane_files import get_through
+
+        return await get_through(self, path, limit_bytes)
+
+    async def exchange(
+        self, command: Command, on_output: OnOutput | None = None, feed: Iterable[str] | None = None
+    ) -> Exchanged:
+        """Run a command as `run` does, and return what its marks carried too.
+
+        With `feed` the script is one for sh, with TOKEN in it; `feed` is typed, echo off, once its FEED mark came.
+        """
         lock = self._lock()
         await lock.acquire(max(LOCK_WAIT_S, command.timeout_s or 0.0), f"pane {self.name}")
         try:
-            return await _Exchange(self, await self.client(), command, on_output).run()
+            exchange = _Exchange(self, await self.client(), command, on_output, feed)
+            return Exchanged(await exchange.run(), exchange.reader)
         finally:
             lock.release()
 
@@ -102,15 +140,21 @@ class _Exchange:
     """One command: the line, the handshake, the payload, the answer."""
 
     def __init__(
-        self, pane: PaneTransport, client: ControlClient, command: Command, on_output: OnOutput | None
+        self,
+        pane: PaneTransport,
+        client: ControlClient,
+        command: Command,
+        on_output: OnOutput | None,
+        feed: Iterable[str] | None,
     ) -> None:
         self._pane = pane
         self._pane_id = pane.pane.pane_id
         self._client = client
         self._command = command
         self._on_output = on_output
+        self._feed = feed
         self._token = os.urandom(4).hex()
-        self._reader = OutputReader(self._token, command.output_limit_bytes)
+        self.reader = OutputReader(self._token, command.output_limit_bytes)
         self._local = pane.server.machine.name == "local"
         self._started = time.monotonic()
         self._dialect: Dialect = "posix"
@@ -123,14 +167,18 @@ class _Exchange:
         await self._handshake(screen)
         timeout_s = self._command.timeout_s
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        mark = await self._wait_for(deadline, END, EXIT, CORRUPT)
+        if self._feed is not None:
+            await self._send_feed(deadline)
+        mark = await self._wait_for(deadline, END, EXIT)
         if mark is None and not self._client.closed and time.monotonic() >= deadline:
             return await self._end_late()
-        if mark is not None and mark.kind == CORRUPT:
-            raise PaneError(
-                f"keys pressed in pane {self._pane.name} mixed with the command; it was not run", hint="Try again."
-            )
         return await self._result(mark)
+
+    async def _send_feed(self, deadline: float) -> None:
+        mark = await self._wait_for(deadline, FEED, END, EXIT)
+        if mark is not None and mark.kind == FEED:
+            for piece in self._feed or ():
+                await self._paste(piece)
 
     async def _handshake(self, screen: Screen) -> None:
         """Type the line, wait for READY, send the payload and wait for START."""
@@ -141,19 +189,50 @@ class _Exchange:
             await self._give_up(screen)
         assert ready is not None
         self._dialect = dialect_of(ready.kind)
+        if classify_line(screen.before, screen.behind) != "prompt":  # and yet a shell answered: remember this prompt
+            text = tmux_word(screen.before.rstrip())
+            await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
         script = compose(self._command, self._dialect)
+        if self._feed is not None:
+            script = f"sh -c {quote(script.replace(TOKEN, self._token), self._dialect)}"
         shown = self._command.display or self._command.script
         run = Run(self._token, script, shown, screen.place, rows_taken(line, screen.place))
-        await self._paste(payload(run, self._dialect).decode("utf-8", "surrogateescape"))
+        await self._send_payload(payload(run, self._dialect))
+
+    async def _send_payload(self, pieces: list[bytes]) -> None:
+        """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was run."""
+        await self._paste(pieces[0].decode("utf-8", "surrogateescape"))
+        wait_s = READY_WAIT_S
+        if len(pieces) > 1 and await self._wait_for(time.monotonic() + wait_s, GO) is not None:
+            await self._paste(pieces[1].decode())
+            wait_s += len(pieces[1]) / SLOWEST_BYTES_PER_S
+        mark = await self._wait_for(time.monotonic() + wait_s, START, CORRUPT, EXIT)
+        if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._alive():
+            return
+        if mark is None:
+            await self._recover()
+        raise PaneError(
+            f"keys pressed in pane {self._pane.name} mixed with the command; it was not run",
+            hint="Try again when nobody types there.",
+        )
 
     async def _give_up(self, screen: Screen) -> None:
         if self._client.closed or not await self._alive():
             raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
-        await self._paste("\x03")
+        await self._recover()
         raise PaneError(
             f"pane {self._pane.name} did not answer as a shell does; nothing was run",
             hint=f"{screen.program or 'Its program'} is in the foreground there. Is it a shell at an empty prompt?",
         )
+
+    async def _recover(self) -> bool:
+        """Clear the line and the terminal's settings after a handshake that failed; return whether a prompt is back."""
+        await self._paste("\x03")
+        reader = self.reader
+        try:
+            return await self._prompt_is_back(RECOVERY_WAIT_S[0])
+        finally:
+            self.reader = reader
 
     async def _paste(self, text: str) -> None:
         await self._client.send(*paste_commands(f"sane-{self._token}", self._pane_id, text))
@@ -162,10 +241,10 @@ class _Exchange:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone."""
         self._next_check = time.monotonic() + LIVENESS_S
         while True:
-            fresh = self._reader.feed(self._client.take_output())
+            fresh = self.reader.feed(self._client.take_output())
             if fresh and self._on_output is not None:
                 self._on_output(fresh)
-            mark = self._reader.find(*kinds)
+            mark = self.reader.find(*kinds)
             now = time.monotonic()
             if mark is not None or now >= deadline or self._client.closed:
                 return mark
@@ -173,8 +252,8 @@ class _Exchange:
                 self._client.maybe_gone = False
                 self._next_check = now + LIVENESS_S
                 if not await self._alive() and not self._client.closed:
-                    self._reader.feed(self._client.take_output())
-                    return self._reader.find(*kinds)
+                    self.reader.feed(self._client.take_output())
+                    return self.reader.find(*kinds)
                 continue
             await self._client.pump(min(deadline, self._next_check))
 
@@ -195,8 +274,6 @@ class _Exchange:
             code = int(first) & 0xFF if first.isdigit() else None
             if mark.kind == EXIT:
                 gone = await self._goes()
-        if mark is None and not self._reader.find(START) and not self._client.closed and await self._alive():
-            raise TransportError(f"pane {self._pane.name} took the line but not the command", phase="command")
         return self._answer(code, mark, pane_gone=gone)
 
     async def _goes(self) -> bool:
@@ -208,7 +285,7 @@ class _Exchange:
         return self._client.closed
 
     def _answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:
-        output = self._reader.output
+        output = self.reader.output
         if mark is not None and len(mark.arguments) > 1:
             strip = strip_exit_notice if mark.kind == EXIT else strip_job_notices
             output = strip(output, mark.arguments[1])
@@ -218,7 +295,7 @@ class _Exchange:
             output=output,
             exit_code=code,
             duration_ms=(time.monotonic() - self._started) * 1000,
-            truncated=self._reader.truncated,
+            truncated=self.reader.truncated,
             timed_out=facts.get("timed_out", False),
             pane_gone=facts.get("pane_gone", False),
             pane_ready=facts.get("pane_ready", True) and not facts.get("pane_gone", False),
@@ -230,19 +307,19 @@ class _Exchange:
         The output ends where the interrupt was sent: behind it stand the terminal's `^C` and the next prompt.
         """
         self._flush()
-        output, self._reader = self._reader, OutputReader(self._token, 0)
+        output, self.reader = self.reader, OutputReader(self._token, 0)
         mark: Mark | None = None
         for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
             await self._paste(key)
             mark = await self._wait_for(time.monotonic() + 0.05, END, EXIT)
             if mark is None and await self._prompt_is_back(wait_s):
-                self._reader = output
+                self.reader = output
                 return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True)
             if mark is not None or self._client.closed:
                 break
         gone = self._client.closed or (mark is not None and mark.kind == EXIT and await self._goes())
         ready = mark is not None and mark.kind == END
-        self._reader = output
+        self.reader = output
         return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True, pane_gone=gone, pane_ready=ready)
 
     async def _prompt_is_back(self, wait_s: float) -> bool:
@@ -252,17 +329,17 @@ class _Exchange:
         except (PaneError, NotFoundError):
             return False
         token = os.urandom(4).hex()
-        self._reader = OutputReader(token, 0)
+        self.reader = OutputReader(token, 0)
         line = typed_line(token, screen.place)
         await self._paste(line + "\r")
         if await self._wait_for(time.monotonic() + wait_s, READY) is None:
             return False
         rows = rows_taken(line, screen.place)
-        await self._paste(recovery_payload(token, screen.place, rows, self._dialect).decode())
+        await self._paste(recovery_payload(token, screen.place, rows, self._dialect)[0].decode())
         return await self._wait_for(time.monotonic() + wait_s, END) is not None
 
     def _flush(self) -> None:
         """Take what was held back because a mark could have begun there."""
-        tail = self._reader.flush()
+        tail = self.reader.flush()
         if tail and self._on_output is not None:
             self._on_output(tail)

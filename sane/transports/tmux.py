@@ -12,8 +12,20 @@ TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within t
 
 # Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one.
 LIST_FORMAT = "\t".join(
-    "#{session_id} #{window_id} #{pane_id} #{window_index} #{pane_index} #{window_active}#{pane_active} #{pane_dead} "
-    "#{session_name} #{window_name} #{pane_current_command} #{@sane-label} #{pane_current_path}".split(" ")
+    [
+        "#{session_id}",
+        "#{window_id}",
+        "#{pane_id}",
+        "#{window_index}",
+        "#{pane_index}",
+        "#{window_active}#{pane_active}",
+        "#{pane_dead}",
+        "#{session_name}",
+        "#{window_name}",
+        "#{pane_current_command}",
+        "#{@sane-label}",
+        "#{pane_current_path}",
+    ]
 )
 FIELD_COUNT = 12
 

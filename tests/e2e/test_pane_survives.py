@@ -1,0 +1,372 @@
+"""Panes that make it hard: narrow, odd, busy, shared with a person or another caller, or going away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sane.errors import NotFoundError, PaneError, SaneError
+from sane.transports.blocking import run_blocking
+from sane.transports.local_machine_blocking import BlockingMachine
+from sane.transports.pane import open_pane
+from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, make_server, tmux
+
+__all__ = ["bash", "tmux"]
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("shell", list(SHELLS))
+@pytest.mark.parametrize("width", [20, 10, 67, 68])
+def test_narrow_pane(tmux: Tmux, shell: str, width: int) -> None:
+    name = tmux.new(SHELLS[shell], width=width, height=24)
+    pane = tmux.open(name)
+    pane.run("cd /")
+    for _ in range(2):
+        result = pane.run("printf '%s\\n' a 0123456789012345678901234567890123456789")
+        assert result.output == b"a\n0123456789012345678901234567890123456789\n"
+    assert "stty" not in tmux.screen(name)
+    pane.close()
+
+
+def test_narrow_pane_shows_only_the_command(tmux: Tmux) -> None:
+    name = tmux.new("env PS1='> $ ' bash --norc", width=20, height=10)
+    pane = tmux.open(name)
+    pane.run("echo one")
+    pane.run("echo two")
+    tmux.wait_for(name, "two\n> $")
+    assert tmux.screen(name) == "> $ echo one\none\n> $ echo two\ntwo\n> $"
+    pane.close()
+
+
+def test_no_history_and_base_index_and_own_configuration() -> None:
+    config = """
+set -g history-limit 0
+set -g base-index 1
+setw -g pane-base-index 1
+set -g default-shell /usr/bin/zsh
+set -g status-position top
+set -g status 2
+set -g mouse on
+set -g renumber-windows on
+setw -g automatic-rename on
+"""
+    for server in make_server(config):
+        name = server.new("zsh -f")
+        pane = server.open(f"{name}:1.1")
+        assert pane.run("seq 1 5000").output == b"".join(b"%d\n" % n for n in range(1, 5001))
+        with pytest.raises(NotFoundError, match=f"Pane '{name}:0.0' does not exist"):
+            server.open(f"{name}:0.0")
+        pane.close()
+
+
+SETTINGS = {
+    "set -e": "set -e",
+    "set -u": "set -u",
+    "PROMPT_COMMAND": "PROMPT_COMMAND='printf \"pc\\n\"; false'",
+    "several lines of prompt": "PS1='\\n┌─ \\u@\\h \\w\\n└─\\$ '",
+    "coloured prompt": "PS1='\\[\\e[32m\\]\\u\\[\\e[0m\\] ❯ '",
+    "prompt with a clock": "PS1='\\t \\# \\$ '",
+    "no space behind the prompt": "PS1='$'",
+    "no prompt at all": "PS1=",
+    "posix": "set -o posix",
+    "noclobber and vi": "set -o noclobber -o vi",
+    "an alias and a function": "alias echo='echo x'; eval() { builtin eval \"$@\"; }",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_the_person(tmux: Tmux, setting: str) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run(SETTINGS[setting])
+    for _ in range(2):
+        result = pane.run("printf 'a\\n'; sh -c 'exit 4'")
+        assert (result.output, result.exit_code, result.pane_gone) == (b"a\n", 4, False)
+    pane.close()
+
+
+def test_set_e_in_the_command_ends_the_shell_as_it_would_for_a_person(bash: Pane) -> None:
+    result = bash.run("set -e; echo a; false; echo never")
+    assert (result.output, result.exit_code, result.pane_gone) == (b"a\n", 1, True)
+
+
+def test_exit_in_a_subshell_leaves_the_pane(bash: Pane) -> None:
+    assert bash.run("(exit 3)").exit_code == 3
+    assert bash.run("echo there").output == b"there\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_users_own_exit_trap_still_runs(tmux: Tmux, shell: str, short_dir: object) -> None:
+    file = f"{short_dir}/trap"
+    pane = tmux.open(tmux.new(SHELLS[shell]))
+    pane.run(f"trap 'echo mine > {file}' EXIT")
+    assert pane.run("true").exit_code == 0
+    assert pane.run("exit 5").exit_code == 5
+    until = time.monotonic() + 3
+    while not os.path.exists(file):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    pane.close()
+
+
+def test_exec_leaves_the_code_unknown(bash: Pane) -> None:
+    result = bash.run("echo a; exec true")
+    assert (result.exit_code, result.pane_gone) == (None, True)
+
+
+def test_pane_killed_meanwhile(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    pane = tmux.open(f"{name}:0.0")
+    threading.Timer(0.3, lambda: tmux.call("kill-pane", "-t", f"{name}:0.0")).start()
+    started = time.monotonic()
+    result = pane.run("echo a; sleep 30")
+    assert (result.output, result.exit_code, result.pane_gone) == (b"a\n", None, True)
+    assert time.monotonic() - started < 3
+    pane.close()
+
+
+def test_server_killed_meanwhile() -> None:
+    for server in make_server():
+        pane = server.open(server.new())
+        threading.Timer(0.3, server.kill).start()
+        result = pane.run("echo a; sleep 30")
+        assert (result.exit_code, result.pane_gone) == (None, True)
+        pane.close()
+
+
+def test_dead_pane_is_refused(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("set-option", "-p", "-t", name, "remain-on-exit", "on")
+    pane = tmux.open(name)
+    result = pane.run("exit 3")
+    assert (result.exit_code, result.pane_gone) == (3, True)
+    with pytest.raises(PaneError, match="is dead"):
+        pane.run("true")
+    pane.close()
+
+
+BUSY = {
+    "less": ("less /etc/passwd", "less is running"),
+    "vim": ("vim -u NONE /etc/passwd", "vim"),
+    "sleep": ("sleep 60", "sleep is running"),
+    "python": (f"{sys.executable} -q", "raw mode: python"),
+    "node": ("node -i", "raw mode: node"),
+    "cat": ("cat", "cat is running"),
+}
+
+
+@pytest.mark.parametrize("program", BUSY)
+def test_a_program_in_the_foreground_is_refused(tmux: Tmux, program: str) -> None:
+    command, sentence = BUSY[program]
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, command + "\n")
+    until = time.monotonic() + 5
+    while tmux.call("display", "-p", "-t", name, "#{pane_current_command}").strip() == "bash":
+        assert time.monotonic() < until
+    before = tmux.screen(name)
+    with pytest.raises(PaneError, match=sentence):
+        pane.run("touch /tmp/never", timeout_s=0.5)
+    assert "stty" not in tmux.screen(name)
+    del before
+    pane.close()
+
+
+HALF_LINES = {"half a line": "rm -rf /nowher", "an open quote": "echo 'abc\n", "a here-document": "cat <<E\nx\n"}
+
+
+@pytest.mark.parametrize("shell", list(SHELLS))
+@pytest.mark.parametrize("half", HALF_LINES)
+def test_somebody_typing_is_never_mixed_with(tmux: Tmux, shell: str, half: str) -> None:
+    if shell == "fish" and "here" in half:
+        half = "an open quote"
+    name = tmux.new(SHELLS[shell])
+    pane = tmux.open(name)
+    pane.run("cd /")
+    tmux.type(name, HALF_LINES[half])
+    tmux.wait_for(name, HALF_LINES[half].strip().split("\n")[-1])
+    with pytest.raises(PaneError, match="nothing was typed"):
+        pane.run("echo mixed", timeout_s=0.5)
+    assert "mixed" not in tmux.screen(name)
+    assert "stty" not in tmux.screen(name)
+    pane.close()
+
+
+def test_waits_while_somebody_types_and_runs_when_the_line_is_empty(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, "echo person")
+    tmux.wait_for(name, "echo person")
+    threading.Timer(0.4, lambda: tmux.call("send-keys", "-t", name, "Enter")).start()
+    started = time.monotonic()
+    assert pane.run("echo caller").output == b"caller\n"
+    assert time.monotonic() - started > 0.35
+    assert "echo person\nperson\n" in tmux.screen(name)
+    pane.close()
+
+
+def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    stop = threading.Event()
+
+    def press() -> None:
+        while not stop.is_set():
+            tmux.type(name, "k")
+            time.sleep(0.003)
+
+    thread = threading.Thread(target=press)
+    good = refused = 0
+    long_script = "echo " + "x" * 6000
+    try:
+        for attempt in range(12):
+            tmux.call("send-keys", "-t", name, "C-u")
+            script, output = (long_script, b"x" * 6000) if attempt % 2 else ("printf done", b"done")
+            if attempt == 0:
+                thread.start()
+            try:
+                result = pane.run(script, timeout_s=0.3)
+            except PaneError:
+                refused += 1
+                continue
+            assert result.exit_code in (0, 124)
+            if result.exit_code == 0:
+                assert result.output.replace(b"k", b"").strip() == output
+                good += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert good + refused > 0
+    tmux.call("send-keys", "-t", name, "C-c")
+    assert pane.run("echo well").output == b"well\n"
+    assert pane.run("stty -a | grep -o ' echo '").output == b" echo \n"
+    pane.close()
+
+
+def test_two_callers_in_two_processes_take_turns(tmux: Tmux) -> None:
+    name = tmux.new()
+    code = """
+import sys
+from sane.core.command import Command
+from sane.transports.blocking import run_blocking
+from sane.transports.local_machine_blocking import BlockingMachine
+from sane.transports.pane import open_pane
+async def main():
+    pane = await open_pane(BlockingMachine(), sys.argv[1])
+    for n in range(5):
+        word = f"{sys.argv[2]}{n}"
+        result = await pane.run(Command(f"echo {word}; sleep 0.01; echo {word}"))
+        assert (result.output, result.exit_code) == (f"{word}\\n{word}\\n".encode(), 0), result
+    await pane.close()
+run_blocking(main())
+"""
+    callers = [
+        subprocess.Popen([sys.executable, "-c", code, name, letter], env=tmux.environ, cwd=os.getcwd())
+        for letter in "abc"
+    ]
+    assert [caller.wait(30) for caller in callers] == [0, 0, 0]
+
+
+def test_caller_that_waits_too_long_is_told_so(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.pane.LOCK_WAIT_S", 0.2)
+    name = tmux.new()
+    first, second = tmux.open(name), tmux.open(name)
+    thread = threading.Thread(target=lambda: first.run("sleep 1.5"))
+    thread.start()
+    tmux.wait_for(name, "sleep 1.5")
+    with pytest.raises(PaneError, match="in use by another caller"):
+        second.run("true", timeout_s=0.2)
+    thread.join()
+    first.close()
+    second.close()
+
+
+def test_copy_mode_and_synchronised_panes_do_not_matter(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    tmux.call("set-option", "-w", "-t", name, "synchronize-panes", "on")
+    pane = tmux.open(f"{name}:0.0")
+    pane.run("true")
+    tmux.call("copy-mode", "-t", f"{name}:0.0")
+    assert pane.run("echo here").output == b"here\n"
+    assert "here" not in tmux.screen(f"{name}:0.1")
+    assert tmux.call("display", "-p", "-t", f"{name}:0.0", "#{pane_in_mode}").strip() == "1"
+    pane.close()
+
+
+def test_persons_own_pipe_and_buffers_are_untouched(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("pipe-pane", "-t", name, "cat >/dev/null")
+    tmux.call("set-buffer", "mine")
+    pane = tmux.open(name)
+    pane.run("echo x")
+    assert tmux.call("display", "-p", "-t", name, "#{pane_pipe}").strip() == "1"
+    assert tmux.call("list-buffers", "-F", "#{buffer_sample}").split() == ["mine"]
+    assert tmux.call("display", "-p", "-t", name, "#{window_width}x#{window_height}").strip() == "80x24"
+    pane.close()
+
+
+@pytest.mark.parametrize("control", ["", "ignorespace", "ignoredups", "ignoreboth"])
+def test_bash_history_stays_clean(tmux: Tmux, control: str) -> None:
+    name = tmux.new(f"env HISTCONTROL={control} HISTTIMEFORMAT='%F %T ' HISTFILE= bash --norc")
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, "echo mine\n")
+    tmux.wait_for(name, "\nmine\n")
+    pane.run("true")
+    history = pane.run("history").text
+    assert "7791" not in history
+    assert "echo mine" in history
+    pane.close()
+
+
+def test_stubborn_command_leaves_the_truth(bash: Pane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.pane.RECOVERY_WAIT_S", (0.2, 0.2, 0.2))
+    result = bash.run("sh -c 'trap \"\" INT QUIT; sleep 2'", timeout_s=0.2)
+    assert (result.exit_code, result.timed_out) == (124, True)
+    assert result.pane_ready is False
+    assert bash.run("echo next").output == b"next\n"
+
+
+def test_unusual_prompt_is_learnt(tmux: Tmux) -> None:
+    name = tmux.new("env PS1='what now, master: ' bash --norc")
+    pane = tmux.open(name)
+    assert pane.run("echo 1").output == b"1\n"
+    assert pane.run("clear; seq 1 100").exit_code == 0
+    assert pane.run("echo 2").output == b"2\n"
+    pane.close()
+
+
+def test_wedged_server_does_not_hang_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.control_mode.TMUX_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sane.transports.tmux.TMUX_TIMEOUT_S", 0.5)
+    for server in make_server():
+        name = server.new()
+        pane = server.open(name)
+        pane.run("true")
+        pid = int(server.call("display", "-p", "#{pid}"))
+        os.kill(pid, 19)
+        started = time.monotonic()
+        try:
+            with pytest.raises((SaneError, TimeoutError)):
+                pane.run("true")
+            with pytest.raises(SaneError, match="does not answer"):
+                run_blocking(open_pane(BlockingMachine(server.environ), name))
+        finally:
+            os.kill(pid, 18)
+        assert time.monotonic() - started < 3
+        pane.close()
+
+
+def test_command_in_a_new_pane_waits_for_the_shell(tmux: Tmux) -> None:
+    pane = tmux.open(tmux.new("sh -c 'sleep 0.3; exec bash --norc'"))
+    assert pane.run("echo up").output == b"up\n"
+    pane.close()
