@@ -4,7 +4,8 @@
 
 Root mounts a tmpfs over the host's directory, so everything on the host meets ENOSPC. An ordinary user can't; there
 the host's server runs as PROGRAM in a user and mount namespace that has the full disk, so sessions begun after the
-fault meet it. As on any full disk, a file may still be rewritten within the blocks it has. Imports the standard library alone.
+fault meet it. As on any full disk, a file may still be rewritten within the blocks it has.
+Imports the standard library alone.
 """
 
 from __future__ import annotations

@@ -166,11 +166,12 @@ def _kill(lab: Lab, host: LabHost, argument: str) -> LabHost:
 
 def end_all(find: Callable[[], set[ProcessId]]) -> None:
     """Kill what `find` finds until it finds nothing: a process may have children between look and kill."""
+    found = find()
     for _ in range(20):
-        found = find()
         if not found:
             return
         processes.end(found)
+        found = find()
     raise UnavailableError(f"processes {', '.join(str(p.pid) for p in found)} do not end", hint="Try: sane lab down.")
 
 

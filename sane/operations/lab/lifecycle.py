@@ -52,8 +52,11 @@ def start(directory: Path, count: int = 3, *, server: str = "auto") -> Lab:
     if not 1 <= count <= MAX_HOSTS:
         raise UsageError(f"a lab has 1 to {MAX_HOSTS} hosts, got {count}")
     directory = Path(os.path.abspath(directory))
-    _check_directory(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_directory(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{directory} can't be used: {error.strerror}", hint="Name another with --dir.") from error
     with locked(directory):
         lab = load(directory) or _new_lab(directory, server)
         known = set(lab.hosts)

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def save(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Generator[None]:
     """Hold a lab for one change. Raises ConflictError after LOCK_TIMEOUT_S when somebody else keeps it."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -138,5 +138,5 @@ def _from_json(directory: Path, data: Any) -> Lab:
 
 
 def _host_from_json(data: Any) -> LabHost:
-    processes = {key: ProcessId(**data[key]) if data[key] else None for key in ("server", "relay")}
-    return LabHost(**{**data, **processes})
+    server, relay = (ProcessId(**data[key]) if data[key] else None for key in ("server", "relay"))
+    return LabHost(data["name"], data["port"], data["server_port"], server, relay, data["fault"])

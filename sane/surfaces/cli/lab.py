@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -200,16 +201,16 @@ def _directory(given: Path | None) -> Path:
 
 
 def _may_colour() -> bool:
-    return not os.environ.get("NO_COLOR") and click.get_text_stream("stdout").isatty()
+    return not os.environ.get("NO_COLOR") and sys.stdout.isatty()
 
 
-def _show(value: Any, output: str, query: str) -> None:
+def _show(shown: Any, output: str, query: str) -> None:
     if query:
         from sane.surfaces.cli.query import select
 
-        value = select(value, query)
-    if output == "ndjson" and isinstance(value, list):
-        for item in value:  # pyright: ignore[reportUnknownVariableType]
+        shown = select(shown, query)  # of a list, too
+    if output == "ndjson" and isinstance(shown, list):
+        for item in shown:  # pyright: ignore[reportUnknownVariableType]
             click.echo(json.dumps(item))
     else:
-        click.echo(json.dumps(value, indent=None if output == "ndjson" else 2))
+        click.echo(json.dumps(shown, indent=None if output == "ndjson" else 2))
