@@ -2,8 +2,13 @@
 
 On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES`, replaced whole by rename; the token
 grows by one each time the holder changes and is never used again. `mkdir` guards the moment of change, so two
-controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. The activate step refuses a token older than the holder's
-(`sane.core.detached`), so a controller that was stopped for a while and comes back changes nothing.
+controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. The activate step
+refuses a token older than the holder's (`sane.core.detached`), so a controller that was stopped for a while and comes
+back changes nothing.
+
+An owner is `STORE:CONTROLLER`. Controllers of one store have settled among themselves, by the lease in it, who may
+act: the one that asks takes the lease over at once, with a newer token. Those of another store wait until it is given
+up or expires.
 """
 
 from __future__ import annotations
@@ -46,7 +51,7 @@ _TAKE = (
 if [ "$owner" = "$SANE_OWNER" ] && [ "$expires" -gt 0 ]; then
     hold "$token" "$owner" $((now + SANE_TTL))
     echo "taken $token"
-elif [ "$expires" -gt "$now" ]; then
+elif [ "$expires" -gt "$now" ] && [ "${owner%%:*}" != "${SANE_OWNER%%:*}" ]; then
     echo "held $token $owner $((expires - now))"
 else
     hold $((token + 1)) "$SANE_OWNER" $((now + SANE_TTL))

@@ -227,7 +227,7 @@ def fold_step(state: RolloutState, event: Event) -> RolloutState:
     if not event.host:
         return state
     number = number_of(state, event.host)
-    host = replace(state.hosts[number], step=str(event.data["step"]), **_evidence(event.data))
+    host = replace(state.hosts[number], **_evidence(event.data))
     return _put(state, number, host)
 
 

@@ -1,7 +1,7 @@
 """What a deployment works with: the workflow, the hosts, and the values of who deploys, as the log holds them.
 
-A deployment's files are kept in its `deployment_created` event, so that another terminal or another controller goes on with
-exactly what was deployed, whatever has become of the files since.
+A deployment's files are kept in its `deployment_created` event, so that another terminal or another controller goes on
+with exactly what was deployed, whatever has become of the files since.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class DeploymentPlan:
             host=self.host(host),
             version=version,
             key=state.key,
-            previous_version=state.hosts[state.index[host]].previous_version,
+            previous_version=state.hosts[state.index[host]].previous_version if host in state.index else "",
             revision=state.revision,
             deployment=state.id,
             nonce=nonce,

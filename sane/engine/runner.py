@@ -98,6 +98,10 @@ class Runner:
             raise ConflictError(f"the lease on {self._key} is not held")
         return self._lease
 
+    def in_flight(self) -> list[str]:
+        """Return the names of the hosts that something is being done on."""
+        return sorted(set(filter(None, self._tasks.values())))
+
     def note(self, event: Event) -> None:
         """Queue an event that only informs (a step began, output came); it is appended with the next ones."""
         self._notes.append(event)
@@ -119,7 +123,7 @@ class Runner:
                 renewing.result()  # raises: the lease is lost
             return driving.result()
         except asyncio.CancelledError:
-            names = ", ".join(sorted(set(filter(None, self._tasks.values()))))
+            names = ", ".join(self.in_flight())
             raise InterruptedRunError(
                 f"deployment {self._deployment} was stopped" + (f" while at work on {names}" if names else ""),
                 hint=f"sane resume {self._deployment} goes on where it stopped.",

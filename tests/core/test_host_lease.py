@@ -48,6 +48,14 @@ def test_an_expired_lease_goes_to_the_next_and_its_old_owner_cannot_release_it(t
     assert third.taken is False
 
 
+def test_a_controller_of_the_same_store_takes_over_at_once_with_a_newer_token(tmp_path: Path) -> None:
+    assert take(tmp_path, "store:one") == HostLease(True, 1, "store:one")
+    assert take(tmp_path, "store:two") == HostLease(True, 2, "store:two")
+    other = take(tmp_path, "else:three")
+    assert other is not None
+    assert (other.taken, other.owner) == (False, "store:two")
+
+
 def test_of_ten_at_once_exactly_one_takes_it(tmp_path: Path) -> None:
     callers = [start(take_host_lease("app", f"owner{n}", 60), tmp_path) for n in range(10)]
     answers = [parse_host_lease(c.communicate(timeout=20)[0], f"owner{n}") for n, c in enumerate(callers)]

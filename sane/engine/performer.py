@@ -1,0 +1,221 @@
+"""Carry effects out on hosts: look, stage, switch, revert, probe. It decides nothing; it says what came of each.
+
+For each part the workflow's steps run in order until one fails. Every step is announced and its end noted, its whole
+output goes to a file, and the event that ends the effect carries the step, the exit code, the error and a hint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from sane.core.binding import Binding
+from sane.core.command import Command, CommandResult
+from sane.core.events import Event
+from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_host_lease
+from sane.core.host_record import HostRecord, look, parse_look, write_record
+from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
+from sane.core.rollout_actions import part_of
+from sane.core.workflow_steps import Step
+from sane.engine.context import AsyncContext
+from sane.engine.hosts import HostPlaces
+from sane.engine.plan import DeploymentPlan, nonce_of
+from sane.engine.probes import judge_gates, probe_host
+from sane.engine.steps import Place, StepResult, run_step
+from sane.errors import LostError, SaneError, TransportError
+from sane.store.outputs import open_output
+
+HOST_LEASE_S = 120  # renewed every third of it while a part runs
+
+
+class WorkflowPerformer:
+    """Perform a workflow's parts on the hosts of one deployment."""
+
+    def __init__(
+        self,
+        plan: DeploymentPlan,
+        context: AsyncContext,
+        places: HostPlaces,
+        owner: str,
+        now_ms: Callable[[], int],
+        note: Callable[[Event], None],
+    ) -> None:
+        self._plan = plan
+        self._context = context
+        self._places = places
+        self._owner = owner
+        self._now_ms = now_ms
+        self._note = note
+        self._leases: dict[str, HostLease] = {}
+        self._begun_ms: dict[str, int] = {}
+
+    async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
+        """Carry an effect out and return the event that says what came of it."""
+        if isinstance(action, JudgeGates):
+            outcome = await judge_gates(self._context, self._places, self._plan, state, action)
+            return finished(action, state, self._now_ms(), outcome)
+        if isinstance(action, ProbeHealth):
+            return await self._probe(action, state)
+        try:
+            if isinstance(action, Preflight):
+                return await self._preflight(action, state)
+            async with self._leased(action.host, state.key):
+                return await self._part(action, state, resumed=resumed)
+        except LostError as error:
+            return self._ended(action, state, "lost", error=error.message, hint=error.hint)
+        except TransportError as error:
+            return self._ended(action, state, "unreachable", error=error.message, hint=error.hint)
+        except SaneError as error:
+            return self._ended(action, state, "failed", error=error.message, hint=error.hint)
+
+    def _ended(self, action: Effect, state: RolloutState, outcome: str, **details: Any) -> Event:
+        return finished(
+            action, state, self._now_ms(), outcome, **{k: v for k, v in details.items() if v not in ("", None)}
+        )
+
+    async def _preflight(self, action: Effect, state: RolloutState) -> Event:
+        lease = await self._take_lease(action.host, state.key)
+        if not lease.taken:
+            error = f"{lease.owner} holds the lease on {state.key} there for {lease.remaining_s} s more"
+            return self._ended(action, state, "failed", error=error, hint="Wait for it, or end that controller.")
+        facts = parse_look((await self._run(action.host, look(state.key))).output)
+        if facts.problem:
+            return self._ended(
+                action, state, "failed", step="preflight", error=facts.problem, hint=_hint(facts.problem)
+            )
+        had = facts.record
+        previous = {"previous_version": had.version, "previous_digest": had.digest} if had else {}
+        same = had is not None and had.digest == action.digest
+        return self._ended(action, state, "unchanged" if same else "ok", **previous)
+
+    async def _part(self, action: Effect, state: RolloutState, *, resumed: bool) -> Event:
+        part, host = part_of(action), state.hosts[state.index[action.host]]
+        place = await self._place(action.host, state.key)
+        binding = self._plan.binding(state, action.host, action.version, nonce_of(state, action.host, part))
+        if part == "revert":
+            binding = replace(binding, previous_version=host.spec.version)
+        self._begun_ms[action.host] = self._now_ms()
+        for number, step in enumerate(self._plan.workflow.part(part), 1):
+            name = f"{action.operation.replace('/', '.')}.{number}"
+            result = await self._step(action, state, place, step, binding, name, resumed=resumed)
+            if result.outcome not in ("ok", "skipped"):
+                facts = {"step": step.name, "exit_code": result.exit_code, "error": result.error, "hint": result.hint}
+                return self._ended(action, state, result.outcome, **facts)
+            if step.register:
+                binding = replace(binding, results={**binding.results, step.register: dict(result.answer)})
+        if part == self._last_part(part):
+            await self._record(action, state)
+        return self._ended(action, state, "ok")
+
+    def _last_part(self, part: str) -> str:
+        """Return the part after which a host has the version: switch, or stage where there is no switch."""
+        return part if part == "revert" else "switch" if self._plan.workflow.switch else "stage"
+
+    async def _record(self, action: Effect, state: RolloutState) -> None:
+        record = HostRecord(action.version, action.digest, state.revision, state.id, self._now_ms() // 1000)
+        written = await self._run(action.host, write_record(state.key, record))
+        if written.exit_code != 0:
+            text = written.text + written.stderr.decode("utf-8", "replace")
+            raise SaneError(f"the host could not record what it has: {text.strip()[-300:]}", hint=_hint(text))
+
+    async def _step(
+        self,
+        action: Effect,
+        state: RolloutState,
+        place: Place,
+        step: Step,
+        binding: Binding,
+        operation: str,
+        *,
+        resumed: bool,
+    ) -> StepResult:
+        part, started_ms = part_of(action), self._now_ms()
+        self._say("step_started", state, action.host, step=step.name, part=part, verb=step.verb)
+        result = await run_step(self._context, place, step, binding, operation, resumed=resumed)
+        details: dict[str, Any] = {"step": step.name, "part": part, "outcome": result.outcome}
+        details |= {"exit_code": result.exit_code, "duration_ms": self._now_ms() - started_ms}
+        if result.output:
+            details["output_file"] = self._keep(state, action.host, f"{part}-{step.name}", result.output)
+        self._say("step_finished", state, action.host, **details)
+        return result
+
+    def _keep(self, state: RolloutState, host: str, step: str, output: bytes) -> str:
+        with open_output(self._context.state_dir, state.id, host, step, 1) as file:
+            file.write(output)
+        return str(file.path)
+
+    def _say(self, kind: str, state: RolloutState, host: str, **data: Any) -> None:
+        self._note(Event(kind, self._now_ms(), key=state.key, deployment=state.id, host=host, data=data))
+
+    async def _probe(self, action: ProbeHealth, state: RolloutState) -> Event:
+        await asyncio.sleep(max(0.0, (action.at_ms - self._now_ms()) / 1000))
+        host = state.hosts[state.index[action.host]]
+        begun_ms = self._begun_ms.get(action.host, host.started_ms)
+        try:
+            seen = await probe_host(self._context, self._places, self._plan, state, action, begun_ms, self._now_ms)
+        except (SaneError, TimeoutError) as error:
+            reason = error.message if isinstance(error, SaneError) else "the host did not answer in time"
+            return observed(action, state, self._now_ms(), "unreachable", reason=reason)
+        facts = {"status": seen.status, "version": seen.version, "reason": seen.reason, "rule": seen.rule}
+        return observed(action, state, self._now_ms(), seen.verdict, **facts)
+
+    async def _run(self, host: str, command: Command) -> CommandResult:
+        place = await self._places.place(self._plan.host(host))
+        transport = await self._context.transport(place.target)
+        quiet = replace(
+            command, env={**command.env, **place.env}, display=command.display or "# sane: look at the host"
+        )
+        return await transport.run(quiet)
+
+    async def _place(self, host: str, key: str) -> Place:
+        place = await self._places.place(self._plan.host(host))
+        return replace(place, lease=key, token=self._leases[host].token)
+
+    async def _take_lease(self, host: str, key: str) -> HostLease:
+        answer = await self._run(host, take_host_lease(key, self._owner, HOST_LEASE_S))
+        lease = parse_host_lease(answer.output, self._owner)
+        if lease is None:
+            said = (answer.stderr or answer.output).decode("utf-8", "replace").strip()[-300:]
+            raise SaneError(f"the host gave no lease: {said or f'exit code {answer.exit_code}'}", hint=_hint(said))
+        self._leases[host] = lease
+        return lease
+
+    @asynccontextmanager
+    async def _leased(self, host: str, key: str) -> AsyncGenerator[None]:
+        """Hold the host's lease while a part runs."""
+        held = self._leases.get(host)
+        if held is None or not held.taken:
+            held = await self._take_lease(host, key)
+            if not held.taken:
+                raise SaneError(
+                    f"{held.owner} holds the lease on {key} there", hint="Wait for it, or end that controller."
+                )
+        renewing = asyncio.create_task(self._renew(host, key))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _renew(self, host: str, key: str) -> None:
+        while True:
+            await asyncio.sleep(HOST_LEASE_S / 3)
+            with contextlib.suppress(TransportError):  # the next turn tries again; the token fences in any case
+                await self._take_lease(host, key)
+
+    async def release(self, key: str) -> None:
+        """Give up the leases on all hosts; a host that can't be reached keeps it until it expires."""
+        held = [host for host, lease in self._leases.items() if lease.taken]
+        releasing = [self._run(host, release_host_lease(key, self._owner)) for host in held]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*releasing, return_exceptions=True), 5.0)
+
+
+def _hint(text: str) -> str:
+    from sane.core.hints import hint_for
+
+    return hint_for(None, text)

@@ -1,0 +1,140 @@
+"""Read and judge the health of hosts: one round trip each, the proof by the pure rules of `sane.core.health`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from sane.core.command import Command
+from sane.core.gates import Gate, evaluate
+from sane.core.health import Facts, HealthVerdict, judge
+from sane.core.health_probe import ProbeReading, health_probe_script, parse_probe
+from sane.core.rollout import JudgeGates, ProbeHealth, RolloutState
+from sane.engine.context import AsyncContext
+from sane.engine.hosts import HostPlaces
+from sane.engine.plan import DeploymentPlan, nonce_of
+from sane.errors import SaneError, UnreachableError
+from sane.transports.base import Transport
+
+PROBE_TIMEOUT_S = 15.0  # connect, banner and login have their own, shorter ones
+TORN_AGAIN_S = 0.05  # a writer that is in the middle of a small file is done by then
+
+
+async def probe_host(
+    context: AsyncContext,
+    places: HostPlaces,
+    plan: DeploymentPlan,
+    state: RolloutState,
+    action: ProbeHealth,
+    begun_ms: int,
+    now_ms: Callable[[], int],
+) -> HealthVerdict:
+    """Return what a host's health file proves for a probe. `begun_ms` is when the activation began, by our clock.
+
+    Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
+    """
+    back = state.hosts[state.index[action.host]].status == "reverting"
+    nonce = nonce_of(state, action.host, "revert" if back else "forward")
+    binding = plan.binding(state, action.host, action.version, nonce)
+
+    def facts_of(reading: ProbeReading) -> Facts:
+        # The host's own clock at activation: its time now, less the time that has passed here.
+        activated = None
+        if action.activated and begun_ms and reading.host_now_ms is not None:
+            activated = reading.host_now_ms - max(0, now_ms() - begun_ms)
+        return Facts(
+            version=action.version,
+            digest=action.digest,
+            nonce=nonce if action.activated else "",
+            activated_at_ms=activated,
+            poll_interval_ms=state.policy.poll_interval_ms,
+            max_bytes=plan.workflow.health.max_bytes,
+            fresh=action.activated,
+            health_check=state.policy.health_check,
+            gates=gates_of(plan.workflow.health.gates),
+        )
+
+    place = await places.place(plan.host(action.host))
+    transport = await context.transport(place.target)
+    return await read_and_judge(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env, facts_of)
+
+
+async def read_and_judge(
+    transport: Transport,
+    path: str,
+    max_bytes: int,
+    env: Mapping[str, str],
+    facts_of: Callable[[ProbeReading], Facts],
+) -> HealthVerdict:
+    """Return what a health file proves; one that looks cut is read once more."""
+    verdict = HealthVerdict("missing")
+    for again in (True, False):
+        reading = await _read(transport, path, max_bytes, env)
+        facts = replace(
+            facts_of(reading),
+            mtime_ms=reading.mtime_ms,
+            mtime_resolution_ms=reading.mtime_resolution_ms,
+            host_now_ms=reading.host_now_ms,
+            size_bytes=reading.size_bytes,
+        )
+        verdict = judge(reading.content, facts)
+        if reading.problem:
+            return replace(verdict, reason=reading.problem)
+        if not (verdict.torn and again):
+            return verdict
+        await asyncio.sleep(TORN_AGAIN_S)
+    return verdict
+
+
+async def _read(transport: Transport, path: str, max_bytes: int, env: Mapping[str, str]) -> ProbeReading:
+    command: Command = health_probe_script(path, max_bytes)
+    async with asyncio.timeout(PROBE_TIMEOUT_S):
+        result = await transport.run(replace(command, env={**command.env, **env}))
+    if result.timed_out:
+        raise UnreachableError("the health probe got no answer in time", phase="command")
+    return parse_probe(result.output)
+
+
+def gates_of(gates: Sequence[Gate]) -> list[tuple[str, Callable[[Mapping[str, Any]], bool | None]]]:
+    """Return gates as the judge takes them: a name, and a function that answers true, false or None."""
+
+    def asker(gate: Gate) -> Callable[[Mapping[str, Any]], bool | None]:
+        answers: dict[str, bool | None] = {"pass": True, "fail": False, "inconclusive": None}
+        return lambda document: answers[evaluate(gate, document).outcome]
+
+    return [(gate.expression, asker(gate)) for gate in gates]
+
+
+async def judge_gates(
+    context: AsyncContext, places: HostPlaces, plan: DeploymentPlan, state: RolloutState, action: JudgeGates
+) -> Literal["pass", "fail", "inconclusive"]:
+    """Return what the gates over the canaries against the control hosts say; the worst one decides.
+
+    The gates see `canary` and `control`, each a list of the hosts' health documents under `host` and `health`.
+    """
+    names = [*action.canaries, *action.controls]
+    documents = await asyncio.gather(*(_document(context, places, plan, state, name) for name in names))
+    found = dict(zip(names, documents, strict=True))
+    seen = {
+        "canary": [found[name] for name in action.canaries if found[name]],
+        "control": [found[name] for name in action.controls if found[name]],
+    }
+    outcomes = {evaluate(gate, seen).outcome for gate in plan.workflow.canary_gates}
+    return "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
+
+
+async def _document(
+    context: AsyncContext, places: HostPlaces, plan: DeploymentPlan, state: RolloutState, name: str
+) -> dict[str, Any] | None:
+    version = state.hosts[state.index[name]].spec.version if name in state.index else state.version
+    binding = plan.binding(state, name, version, "")
+    try:
+        place = await places.place(plan.host(name))
+        transport = await context.transport(place.target)
+        reading = await _read(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env)
+        return {"host": name, "health": json.loads(reading.content or b"")}
+    except (SaneError, TimeoutError, ValueError):
+        return None  # absent: the gate that needs it is inconclusive

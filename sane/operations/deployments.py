@@ -1,0 +1,264 @@
+"""Create deployments, and drive them: the way in for every surface.
+
+create_deployment   validate everything, pin digests, allocate the revision; nothing has been touched
+drive               run the reconcile loop over it, here, until it ends or waits for a person
+request             ask the controller of a deployment, wherever it runs, to pause, promote, cancel, …
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sane.core.binding import check_variables
+from sane.core.document import Problems
+from sane.core.events import Event
+from sane.core.inventory import Host, Inventory
+from sane.core.paths import state_dir
+from sane.core.revisions import create, retry_of
+from sane.core.rollout import HostSpec, RolloutState, apply, check_request
+from sane.core.workflow import Workflow, check_version
+from sane.engine.plan import DeploymentPlan, Source, digest_of, source_of
+from sane.engine.runner import steady_clock
+from sane.errors import ConflictError, NotFoundError, UsageError
+from sane.operations.files import inventory_of, parse_yaml, read_bytes, workflow_of
+from sane.store import open_store
+from sane.store.base import DeploymentRow, Store
+
+READ_PAGE = 1000
+CREATE_TRIES = 20  # others may take the same revision in the same moment
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """Hold what a person asks for; `policy` are fields that go before the workflow's, `given` its variables."""
+
+    workflow: Path
+    inventory: Path
+    version: str
+    key: str = ""
+    limit: str = "all"
+    via: str = "ssh"
+    policy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reason: str = ""
+    idempotency_key: str = ""
+
+
+@asynccontextmanager
+async def opened_store() -> AsyncGenerator[Store]:
+    """Open the store that the environment names, and close it again."""
+    store = await open_store(os.environ.get("SANE_DATABASE_URL"), state_dir(os.environ))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def owner_name() -> str:
+    """Return a name for this controller: its store, then a host, a process id and a word that a person can find."""
+    where = os.environ.get("SANE_DATABASE_URL") or f"{socket.gethostname()}:{state_dir(os.environ).absolute()}"
+    store = hashlib.sha256(where.encode()).hexdigest()[:10]
+    return f"{store}:{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def load_plan(request: DeployRequest) -> DeploymentPlan:
+    """Return the inputs of a deployment, read and checked. Raises ConfigError, UsageError, NotFoundError."""
+    workflow_source, inventory_source = _read(request.workflow), _read(request.inventory)
+    workflow, inventory = _workflow(workflow_source), _inventory(inventory_source)
+    policy = replace(workflow.policy, **request.policy) if request.policy else workflow.policy
+    key = request.key or workflow.key
+    plan = DeploymentPlan(
+        replace(workflow, policy=policy, key=key),
+        inventory,
+        workflow_source,
+        inventory_source,
+        request.via,
+        dict(request.given),
+    )
+    check_version(request.version)
+    check_variables(plan.workflow, inventory.select(request.limit), plan.given)
+    return plan
+
+
+def _read(path: Path) -> Source:
+    return Source(str(path.absolute()), read_bytes(path).decode("utf-8", "surrogateescape"))
+
+
+def _workflow(source: Source) -> Workflow:
+    problems = Problems()
+    return workflow_of(parse_yaml(source.text.encode("utf-8", "surrogateescape"), source.path, problems), problems)
+
+
+def _inventory(source: Source) -> Inventory:
+    problems = Problems()
+    return inventory_of(parse_yaml(source.text.encode("utf-8", "surrogateescape"), source.path, problems), problems)
+
+
+async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployRequest) -> Event:
+    """Append the event that creates the deployment and return it.
+
+    Raises ConflictError where the same idempotency key was used for another request, or while a deployment of the key
+    is active.
+    """
+    hosts = plan.inventory.select(request.limit)
+    specs = [_spec(plan, host, request.version) for host in hosts]
+    for _ in range(CREATE_TRIES):
+        await refuse_second(store, plan.workflow.key, request)
+        revision = await store.next_revision(plan.workflow.key)
+        event = create(
+            deployment_id(plan.workflow.key, revision),
+            plan.workflow.key,
+            revision,
+            request.version,
+            specs,
+            plan.workflow.policy,
+            steady_clock()(),
+            digest=_digest_of_all(specs),
+            parts=parts_of(plan.workflow),
+            gates=bool(plan.workflow.canary_gates),
+            reason=request.reason,
+        )
+        event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
+        try:
+            return await store.create_deployment(event)
+        except ConflictError:
+            if await store.next_revision(plan.workflow.key) == revision:
+                raise  # not the number: the idempotency key
+    raise ConflictError(f"revisions of {plan.workflow.key} are taken faster than this one could get one")
+
+
+async def create_retry(store: Store, deployment: str) -> Event:
+    """Append the event of a retry of a deployment that ended. Raises ConflictError where nothing needs one."""
+    state, first = await load_deployment(store, deployment)
+    for _ in range(CREATE_TRIES):
+        revision = await store.next_revision(state.key)
+        event = retry_of(state, deployment_id(state.key, revision), revision, steady_clock()())
+        event = _with_data(event, source=first.data["source"], digest=first.data.get("digest", ""))
+        try:
+            return await store.create_deployment(event)
+        except ConflictError:
+            if await store.next_revision(state.key) == revision:
+                raise
+    raise ConflictError(f"revisions of {state.key} are taken faster than this one could get one")
+
+
+async def find_deployment(store: Store, name: str) -> DeploymentRow:
+    """Return the deployment of that id, or the newest one of that key. Raises NotFoundError naming the nearest."""
+    rows = await store.list_deployments(deployment=name, limit=1) or await store.list_deployments(key=name, limit=1)
+    if rows:
+        return rows[0]
+    from sane.core.nearest import nearest_hint
+
+    known = {word for row in await store.list_deployments(limit=200) for word in (row.key, row.id)}
+    hint = nearest_hint(name, known) or "No deployment has been made with this state directory yet."
+    raise NotFoundError(f"there is no deployment '{name}'", hint=hint)
+
+
+async def load_deployment(store: Store, deployment: str) -> tuple[RolloutState, Event]:
+    """Return a deployment's state, and the event that created it. Raises NotFoundError."""
+    state: RolloutState | None = None
+    first: Event | None = None
+    after = 0
+    while events := await store.read(after, deployment=deployment, limit=READ_PAGE):
+        for event in events:
+            first = first or event
+            state = apply(state, event)
+        after = events[-1].seq
+    if state is None or first is None:
+        raise NotFoundError(f"there is no deployment '{deployment}'")
+    return state, first
+
+
+def plan_of(first: Event, state: RolloutState) -> DeploymentPlan:
+    """Return the inputs of a deployment from the event that created it."""
+    kept = first.data["source"]
+    workflow_source, inventory_source = source_of(first, "workflow"), source_of(first, "inventory")
+    workflow, inventory = _workflow(workflow_source), _inventory(inventory_source)
+    return DeploymentPlan(
+        replace(workflow, policy=state.policy, key=state.key),
+        inventory,
+        workflow_source,
+        inventory_source,
+        str(kept["via"]),
+        dict(kept["given"]),
+    )
+
+
+async def request(store: Store, deployment: str, word: str, reason: str, *, keyboard: bool = False) -> Event:
+    """Append an operator's request. Raises ConflictError where the state does not allow it, naming the state."""
+    now_ms = steady_clock()
+    while True:
+        state, _ = await load_deployment(store, deployment)
+        check_request(state, word)
+        rows = await store.list_deployments(deployment=deployment, limit=1)
+        data = {"request": word, "reason": reason, **({"keyboard": True} if keyboard else {})}
+        event = Event("operator_request", now_ms(), key=state.key, deployment=state.id, data=data)
+        try:
+            (stored,) = await store.append([event], expect=rows[0].seq)
+            return stored
+        except ConflictError:
+            continue  # the log moved on: look again whether the request still makes sense
+
+
+def parts_of(workflow: Workflow) -> list[str]:
+    """Return the parts that a deployment of a workflow goes through."""
+    parts = [name for name in ("stage", "switch", "revert") if workflow.part(name)]
+    return ["preflight", *parts, "probe"]
+
+
+def _spec(plan: DeploymentPlan, host: Host, version: str) -> HostSpec:
+    own = check_version(host.version or version)
+    return HostSpec(host.name, host.groups[0] if host.groups else "", own, digest_of(plan, host, own))
+
+
+def _digest_of_all(specs: Sequence[HostSpec]) -> str:
+    return hashlib.sha256("".join(spec.digest for spec in specs).encode()).hexdigest()
+
+
+def deployment_id(key: str, revision: int) -> str:
+    """Return the id of a revision of a key."""
+    return f"{key}-{revision}"
+
+
+def _idempotency(asked: DeployRequest, plan: DeploymentPlan) -> dict[str, Any]:
+    if not asked.idempotency_key:
+        return {}
+    body = [plan.as_json(), asked.version, asked.limit, {k: str(v) for k, v in asked.policy.items()}]
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+    return {"idempotency_key": asked.idempotency_key, "request_digest": digest}
+
+
+async def refuse_second(store: Store, key: str, asked: DeployRequest | None = None) -> None:
+    """Raise ConflictError while a deployment of the key is active; asking twice for the same one is not a second."""
+    rows = await store.list_deployments(key=key, limit=1)
+    if not rows or (asked is not None and asked.idempotency_key) or rows[0].status in TERMINAL:
+        return
+    lease = await store.find_lease(key)
+    holder = f", driven by {lease.owner}" if lease else ", and nobody drives it"
+    raise ConflictError(
+        f"deployment {rows[0].id} of {key} is {rows[0].status}{holder}",
+        hint=f"Wait for its end, or: sane deployment cancel {rows[0].id}; sane resume {rows[0].id} goes on with it.",
+    )
+
+
+def _with_data(event: Event, **more: Any) -> Event:
+    return replace(event, data={**event.data, **more})
+
+
+def select_hosts(inventory: Inventory, limit: str) -> tuple[Host, ...]:
+    """Return the hosts that a pattern means. Raises NotFoundError for one that matches nothing."""
+    if not limit:
+        raise UsageError("the host pattern is empty", hint="Write all, or leave --limit out.")
+    return inventory.select(limit)
+
+
+TERMINAL = ("successful", "partial", "failed", "reverted", "cancelled")

@@ -1,0 +1,98 @@
+"""Drive a deployment here: the loop, the hosts' places and leases, and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from sane.core.rollout import RolloutState
+from sane.engine.context import AsyncContext
+from sane.engine.hosts import HostPlaces
+from sane.engine.performer import WorkflowPerformer
+from sane.engine.runner import Runner, steady_clock
+from sane.errors import ConflictError
+from sane.operations.deployments import load_deployment, owner_name, plan_of, request
+from sane.store.base import Store
+
+GOOD = ("healthy", "unchanged", "reverted")
+
+
+async def drive(
+    store: Store,
+    deployment: str,
+    *,
+    say: Callable[[str], None],
+    wait_for_people: bool = True,
+    keep_windows: bool = False,
+) -> RolloutState:
+    """Drive a deployment until it ends, or until it waits for a person where `wait_for_people` is False.
+
+    Ctrl-C asks for a cancellation and names the hosts in flight; a second one stops at once (InterruptedRunError).
+    Raises ConflictError when another controller drives it.
+    """
+    state, first = await load_deployment(store, deployment)
+    if state.terminal:
+        return state
+    plan = plan_of(first, state)
+    context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
+    places = HostPlaces(context, state.key, plan.via)
+    performer = WorkflowPerformer(plan, context, places, owner, now_ms, lambda event: runner.note(event))
+    runner = Runner(store, deployment, state.key, owner, performer, now_ms=now_ms, wait_for_people=wait_for_people)
+    try:
+        with _Keyboard(store, runner, deployment, say):
+            state = await runner.run()
+        await _leave_windows(places, state, say, keep_windows)
+        return state
+    finally:
+        await performer.release(state.key)
+        await context.close()
+
+
+async def _leave_windows(places: HostPlaces, state: RolloutState, say: Callable[[str], None], keep: bool) -> None:
+    """Close the windows of hosts that ended well; say where the others can be looked at."""
+    windows = places.windows()
+    well = {host.spec.name for host in state.hosts if host.status in GOOD and not keep}
+    await places.close_windows(well)
+    if left := sorted(set(windows) - well):
+        say(f"the windows of {', '.join(left)} are open: tmux attach -t {places.session}")
+
+
+class _Keyboard:
+    """Turn the first Ctrl-C into a request to cancel, the second into an end at once."""
+
+    def __init__(self, store: Store, runner: Runner, deployment: str, say: Callable[[str], None]) -> None:
+        self._store = store
+        self._runner = runner
+        self._deployment = deployment
+        self._say = say
+        self._asking: asyncio.Task[None] | None = None
+        self._main = asyncio.current_task()
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
+
+    def _interrupt(self) -> None:
+        if self._asking is not None:
+            self._stop()
+            return
+        self._asking = asyncio.create_task(self._ask())
+
+    def _stop(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    async def _ask(self) -> None:
+        flying = ", ".join(self._runner.in_flight()) or "none"
+        self._say(f"cancelling; hosts in flight finish their part: {flying}. Press Ctrl-C again to stop at once.")
+        try:
+            await request(self._store, self._deployment, "cancel", "Ctrl-C", keyboard=True)
+        except ConflictError as error:
+            self._say(error.message)

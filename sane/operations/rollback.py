@@ -1,0 +1,48 @@
+"""Roll a deployment key back to an earlier revision, as a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sane.core.events import Event
+from sane.core.revisions import Revision, rollback_of, rollback_to
+from sane.engine.runner import steady_clock
+from sane.errors import ConflictError, NotFoundError
+from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second
+from sane.store.base import Store
+
+HISTORY_LIMIT = 1000
+
+
+async def create_rollback(
+    store: Store,
+    key: str,
+    to_revision: int | None,
+    expect_revision: int | None,
+    *,
+    canary: bool = False,
+    reason: str = "",
+) -> Event:
+    """Append the event of a new revision that repeats an earlier one.
+
+    Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, another
+    current revision than expected, or a deployment of the key that is still active.
+    """
+    for _ in range(CREATE_TRIES):
+        rows = await store.list_deployments(key=key, limit=HISTORY_LIMIT)
+        if not rows:
+            raise NotFoundError(f"there is no deployment of '{key}'", hint="sane deployment list shows the keys.")
+        await refuse_second(store, key)
+        history = [Revision(r.revision, r.version, r.digest, r.id, r.status, r.stable) for r in reversed(rows)]
+        target = rollback_to(history, rows[0].revision, to_revision, expect_revision)
+        state, first = await load_deployment(store, target.deployment)
+        revision = await store.next_revision(key)
+        event = rollback_of(state, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
+        why = reason or str(event.data["reason"])
+        kept = {"source": first.data["source"], "digest": first.data.get("digest", ""), "reason": why}
+        try:
+            return await store.create_deployment(replace(event, data={**event.data, **kept, "rollback_of": state.id}))
+        except ConflictError:
+            if await store.next_revision(key) == revision:
+                raise
+    raise ConflictError(f"revisions of {key} are taken faster than this one could get one")

@@ -1,0 +1,242 @@
+"""`sane deploy`, `sane retry`, `sane resume`: start a rollout, or go on with one, and show it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sane.errors import UsageError
+
+# option name -> what it takes and what it means: every field of a rollout policy.
+POLICY_OPTIONS: dict[str, tuple[str, str]] = {
+    "strategy": ("WORD", "rolling, canary or blue-green."),
+    "max_parallel": ("N|%", "Hosts at once."),
+    "canary": ("N|%", "Hosts that go first and wait for promotion."),
+    "min_healthy": ("DURATION", "How long a host must stay healthy without a break."),
+    "healthy_deadline": ("DURATION", "How long a host may take to become healthy."),
+    "progress_deadline": ("DURATION", "How long no host at all may become healthy; 0: the first failure fails it."),
+    "health_check": ("WORD", "checks or agent_states."),
+    "max_failures": ("N|%", "Hosts that may be bad before the rollout stops."),
+    "on_failure": ("WORD", "stop, revert_failed or revert_all."),
+    "poll_interval": ("DURATION", "How often health is read."),
+}
+FLAGS = {
+    "auto_promote": "Promote canaries that are proven, without a person.",
+    "auto_revert": "The same as --on-failure revert_all.",
+}
+OUTPUTS = click.Choice(["table", "json", "ndjson"])
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each field of a policy."""
+    for name, summary in reversed(FLAGS.items()):
+        word = name.replace("_", "-")
+        command = click.option(f"--{word}/--no-{word}", name, default=None, help=summary)(command)
+    for name, (metavar, summary) in reversed(POLICY_OPTIONS.items()):
+        command = click.option("--" + name.replace("_", "-"), name, metavar=metavar, help=summary)(command)
+    return command
+
+
+def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options about what is shown and how long is waited."""
+    for option in (
+        click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON report."),
+        click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the report."),
+        click.option("--wait/--no-wait", default=True, help="Wait for a promotion; else exit 8 there."),
+        click.option("--keep-windows", is_flag=True, help="Leave the tmux windows of healthy hosts open."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("workflow", type=click.Path(path_type=Path))
+@click.option("--inventory", "-i", required=True, type=click.Path(path_type=Path), help="The file of hosts.")
+@click.option("--version", "version", required=True, help="What to roll out.")
+@click.option("--key", default="", help="The deployment key; the workflow's own when left out.")
+@click.option("--limit", default="all", metavar="PATTERN", help="Only these hosts: web[1-4], @group, 'web*', !web3.")
+@click.option(
+    "--via",
+    type=click.Choice(["ssh", "tmux", "host-tmux"]),
+    default="ssh",
+    show_default=True,
+    help="Straight over SSH, in windows of a tmux session here, or in the tmux of each host.",
+)
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the workflow.")
+@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--idempotency-key", default="", help="A word that makes asking twice the same as asking once.")
+@policy_options
+@show_options
+def deploy(
+    workflow: Path,
+    inventory: Path,
+    version: str,
+    key: str,
+    limit: str,
+    via: str,
+    variables: tuple[str, ...],
+    reason: str,
+    idempotency_key: str,
+    output: str,
+    query: str | None,
+    wait: bool,
+    keep_windows: bool,
+    **policy: Any,
+) -> None:
+    """Roll a version out to the hosts of an inventory, and tell the truth about each.
+
+    \b
+    Example:
+      sane deploy workflows/multi-server-deploy.yaml -i hosts.yaml --version 1.0.0 --max-failures 1
+    """
+    from sane.operations.deployments import DeployRequest, create_deployment, load_plan
+
+    asked = DeployRequest(
+        workflow=workflow,
+        inventory=inventory,
+        version=version,
+        key=key,
+        limit=limit,
+        via=via,
+        policy=read_policy_options(policy),
+        given=_variables(variables),
+        reason=reason,
+        idempotency_key=idempotency_key,
+    )
+    plan = load_plan(asked)
+    run_and_report(lambda store: create_deployment(store, plan, asked), output, query, wait, keep_windows)
+
+
+@click.command()
+@click.argument("deployment")
+@show_options
+def retry(deployment: str, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
+    """Deploy again to the hosts of DEPLOYMENT (an id, or a key: its newest) that need it; probe the healthy ones.
+
+    \b
+    Example:
+      sane retry multi-server-deploy
+    """
+    from sane.operations.deployments import create_retry, find_deployment
+
+    async def create(store: Any) -> Any:
+        return await create_retry(store, (await find_deployment(store, deployment)).id)
+
+    run_and_report(create, output, query, wait, keep_windows)
+
+
+@click.command()
+@click.argument("deployment")
+@show_options
+def resume(deployment: str, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
+    """Go on with DEPLOYMENT where a controller left it: nothing that was begun is begun again.
+
+    \b
+    Example:
+      sane resume multi-server-deploy
+    """
+    from sane.operations.deployments import find_deployment, load_deployment
+
+    async def find(store: Any) -> Any:
+        row = await find_deployment(store, deployment)
+        return (await load_deployment(store, row.id))[1]
+
+    run_and_report(find, output, query, wait, keep_windows)
+
+
+def run_and_report(
+    create: Callable[[Any], Awaitable[Any]], output: str, query: str | None, wait: bool, keep_windows: bool
+) -> None:
+    """Create or find a deployment, drive it with its progress shown, print the report, exit with its status."""
+    raise click.exceptions.Exit(asyncio.run(_run_and_report(create, output, query, wait, keep_windows)))
+
+
+async def drive_and_report(deployment: str, output: str, query: str | None, *, wait: bool) -> int:
+    """Drive a deployment that is there, and return its exit status."""
+    from sane.operations.deployments import load_deployment
+
+    async def find(store: Any) -> Any:
+        return (await load_deployment(store, deployment))[1]
+
+    return await _run_and_report(find, output, query, wait, False)
+
+
+async def _run_and_report(
+    create: Callable[[Any], Awaitable[Any]], output: str, query: str | None, wait: bool, keep_windows: bool
+) -> int:
+    from sane.core.rollout import exit_status
+    from sane.operations.deployments import opened_store
+    from sane.operations.drive import drive
+    from sane.operations.reports import build_report
+    from sane.surfaces.progress import open_view, show_progress
+
+    async with opened_store() as store:
+        event = await create(store)
+        view = open_view(sys.stderr)
+        following = store.follow(event.seq - 1, deployment=event.deployment)
+        showing = asyncio.create_task(show_progress(following, view))
+        messages: list[str] = []
+        try:
+            state = await drive(
+                store, event.deployment, say=messages.append, wait_for_people=wait, keep_windows=keep_windows
+            )
+            if state.terminal:
+                await asyncio.wait({showing}, timeout=2.0)
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+            view.close()
+            for message in messages:
+                click.echo(message, err=True)
+        print_report(await build_report(store, event.deployment), output, query)
+        return exit_status(state)
+
+
+def print_report(report: dict[str, Any], output: str, query: str | None) -> None:
+    """Print a report in the form asked for, or the part that a JMESPath names as JSON."""
+    if query is not None:
+        from sane.surfaces.cli.query import select
+
+        click.echo(_json(select(query, report)))
+        return
+    from sane.surfaces.report import write_report
+
+    write_report(report, output, sys.stdout)
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def read_policy_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a policy that were given as options, typed. Raises UsageError."""
+    from sane.core.units import parse_amount, parse_duration_ms
+
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in ("max_parallel", "canary", "max_failures"):
+            fields[name] = parse_amount(value, name)
+        elif name in ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval"):
+            fields[f"{name}_ms"] = parse_duration_ms(value, f"{name}_ms")
+        else:
+            fields[name] = value
+    return fields
+
+
+def _variables(words: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError(f"--var takes NAME=VALUE, got '{word}'", hint="For example --var root=/srv/app.")
+        found[name] = value
+    return found

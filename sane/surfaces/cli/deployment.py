@@ -1,0 +1,201 @@
+"""`sane deployment`: list, inspect and steer deployments from any terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show_options
+
+REASON = click.option("--reason", default="", help="Why, for the history.")
+OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
+QUERY = click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+WAIT = click.option("--wait/--no-wait", default=False, help="Wait until the deployment ends, and exit with its status.")
+
+
+@click.group()
+def deployment() -> None:
+    """List, inspect and steer deployments.
+
+    \b
+    Example:
+      sane deployment status my-app --follow
+    """
+
+
+@deployment.command("list")
+@click.option("--key", default="", help="Only this deployment key.")
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@OUTPUT
+@QUERY
+def list_command(key: str, limit: int, output: str, query: str | None) -> None:
+    """List deployments, newest first.
+
+    \b
+    Example:
+      sane deployment list --key my-app
+    """
+    rows = asyncio.run(_list(key, limit))
+    if query is not None:
+        print_report(rows, output, query)  # type: ignore[arg-type]
+    elif output == "json":
+        click.echo(json.dumps(rows, indent=2))
+    elif output == "ndjson":
+        for row in rows:
+            click.echo(json.dumps(row))
+    elif rows:
+        _print_table(rows)
+    else:
+        click.echo("no deployments yet", err=True)
+
+
+async def _list(key: str, limit: int) -> list[dict[str, Any]]:
+    from sane.operations.deployments import opened_store
+    from sane.operations.reports import summarise
+
+    async with opened_store() as store:
+        now_ms = time.time_ns() // 1_000_000
+        rows = await store.list_deployments(key=key, limit=limit)
+        leases = {row.key: await store.find_lease(row.key) for row in rows}
+        return [summarise(row, leases[row.key], now_ms) for row in rows]
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from sane.surfaces.report import escape
+
+    colours = {"successful": "green", "partial": "yellow", "reverted": "yellow", "running": "cyan"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("deployment", "key", "revision", "version", "status", "created", "why"):
+        table.add_column(title, no_wrap=title != "why")
+    for row in rows:
+        colour = colours.get(row["status"], "red")
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created_at_ms"] / 1000))
+        stable = " ★" if row["stable"] else ""
+        words = (row["deployment"], row["key"], f"{row['revision']}{stable}", row["version"])
+        table.add_row(*map(escape, words), f"[{colour}]{row['status']}[/]", created, escape(row["description"]))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+
+
+@deployment.command()
+@click.argument("name")
+@click.option("--follow", is_flag=True, help="Show it as it goes, until it ends.")
+@OUTPUT
+@QUERY
+def status(name: str, follow: bool, output: str, query: str | None) -> None:
+    """Show the report of deployment NAME (an id, or a key: its newest), as far as it is; exit with its status.
+
+    \b
+    Example:
+      sane deployment status my-app --follow
+    """
+    raise click.exceptions.Exit(asyncio.run(_status(name, follow, output, query)))
+
+
+async def _status(name: str, follow: bool, output: str, query: str | None) -> int:
+    from sane.core.rollout import exit_status
+    from sane.operations.deployments import find_deployment, load_deployment, opened_store
+    from sane.operations.reports import build_report
+    from sane.surfaces.progress import open_view, show_progress
+
+    async with opened_store() as store:
+        row = await find_deployment(store, name)
+        if follow:
+            view = open_view(sys.stderr)
+            try:
+                await show_progress(store.follow(0, deployment=row.id), view)
+            finally:
+                view.close()
+        state, _ = await load_deployment(store, row.id)
+        print_report(await build_report(store, row.id), output, query)
+        return exit_status(state)
+
+
+def _request_command(word: str, summary: str, example: str) -> click.Command:
+    @click.argument("name")
+    @REASON
+    @WAIT
+    @OUTPUT
+    def command(name: str, reason: str, wait: bool, output: str) -> None:
+        raise click.exceptions.Exit(asyncio.run(_request(word, name, reason, wait, output)))
+
+    text = f"{summary}\n\n\b\nExample:\n  sane deployment {example}"
+    return click.command(word, help=text)(command)
+
+
+for _word, _summary, _example in (
+    ("promote", "Let the rest follow the canaries of NAME; they are probed again first.", "promote my-app"),
+    ("pause", "Start no further host of NAME; hosts in flight finish.", "pause my-app --reason 'looking into it'"),
+    ("resume", "Go on with a paused NAME.", "resume my-app"),
+    ("fail", "Fail NAME: hosts in flight finish, then it reverts or stops, as its policy says.", "fail my-app"),
+    ("cancel", "Cancel NAME: hosts in flight finish, all keep what they have.", "cancel my-app"),
+):
+    deployment.add_command(_request_command(_word, _summary, _example))
+
+
+async def _request(word: str, name: str, reason: str, wait: bool, output: str) -> int:
+    from sane.operations.deployments import find_deployment, opened_store
+    from sane.operations.deployments import request as ask
+
+    async with opened_store() as store:
+        row = await find_deployment(store, name)
+        event = await ask(store, row.id, word, reason)
+        lease = await store.find_lease(row.key)
+        driven = lease is not None and lease.until_ms > time.time_ns() // 1_000_000
+        if output == "json":
+            answer = {"deployment": row.id, "request": word, "seq": event.seq, "driven": driven}
+            click.echo(json.dumps(answer))
+    if output != "json":
+        click.echo(f"{word} of {row.id} was asked for", err=True)
+    if driven and not wait:
+        return 0
+    # Nobody drives it: this process does, to the next point where a person is needed.
+    if driven:
+        return await _follow_to_the_end(row.id)
+    from sane.surfaces.cli.deploy import drive_and_report
+
+    return await drive_and_report(row.id, output, None, wait=wait)
+
+
+async def _follow_to_the_end(deployment_id: str) -> int:
+    return await _status(deployment_id, True, "table", None)
+
+
+@deployment.command()
+@click.argument("key")
+@click.option("--to-revision", type=int, help="Which one; the newest stable before the current when left out.")
+@click.option("--expect-revision", type=int, help="Refuse unless this is the current revision.")
+@click.option("--canary/--no-canary", default=False, help="Go through the canaries again.")
+@REASON
+@show_options
+def rollback(
+    key: str,
+    to_revision: int | None,
+    expect_revision: int | None,
+    canary: bool,
+    reason: str,
+    output: str,
+    query: str | None,
+    wait: bool,
+    keep_windows: bool,
+) -> None:
+    """Make a new revision of KEY from an earlier stable one, and roll it out.
+
+    \b
+    Example:
+      sane deployment rollback my-app --to-revision 3 --reason 'restore the stable worker'
+    """
+    from sane.operations.rollback import create_rollback
+
+    async def create(store: Any) -> Any:
+        return await create_rollback(store, key, to_revision, expect_revision, canary=canary, reason=reason)
+
+    run_and_report(create, output, query, wait, keep_windows)

@@ -1,0 +1,177 @@
+"""`sane run`: one command on many hosts, equal answers folded into one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sane.errors import UsageError
+
+if TYPE_CHECKING:
+    from sane.engine.fan_out import HostAnswer
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("pattern")
+@click.argument("command", nargs=-1, required=True)
+@click.option(
+    "--inventory", "-i", type=click.Path(path_type=Path), help="The file of hosts; else names as ssh has them."
+)
+@click.option("--parallel", default=64, show_default=True, type=click.IntRange(1, 1000), help="Hosts at once.")
+@click.option("--timeout", default="30s", show_default=True, help="How long the command may take on a host.")
+@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+def run(
+    pattern: str,
+    command: tuple[str, ...],
+    inventory: Path | None,
+    parallel: int,
+    timeout: str,
+    output: str,
+    query: str | None,
+) -> None:
+    """Run COMMAND on the hosts of PATTERN; exit 0 when all succeeded, 3 when some did, 4 when none.
+
+    \b
+    Example:
+      sane run -i hosts.yaml 'web[1-30]' -- uptime
+    """
+    raise click.exceptions.Exit(asyncio.run(_run(pattern, command, inventory, parallel, timeout, output, query)))
+
+
+async def _run(
+    pattern: str,
+    words: tuple[str, ...],
+    inventory: Path | None,
+    parallel: int,
+    timeout: str,
+    output: str,
+    query: str | None,
+) -> int:
+    from sane.core.command import Command
+    from sane.core.hostset import expand
+    from sane.core.target import Target, parse_target
+    from sane.core.units import parse_duration_ms
+    from sane.engine.context import AsyncContext
+    from sane.engine.fan_out import fan_out
+
+    words = words[1:] if words[0] == "--" else words
+    script = words[0] if len(words) == 1 else shlex.join(words)
+    asked = Command(script, timeout_s=parse_duration_ms(timeout, "timeout_s") / 1000)
+    if inventory is None:
+        context = AsyncContext()
+        targets = [(name, Target(name, None)) for name in expand(pattern)]
+    else:
+        from sane.operations.files import load_inventory
+
+        loaded = load_inventory(inventory)
+        context = AsyncContext(loaded)
+        chosen = loaded.select(pattern)
+        targets = [(h.name, parse_target(h.target) if h.target else Target(h.name, None)) for h in chosen]
+    if not targets:
+        raise UsageError(f"host pattern '{pattern}' means no host")
+    with _Counter(len(targets)) as counter:
+        began = time.monotonic()
+        try:
+            answers = await fan_out(context, targets, asked, parallel=parallel, on_answer=counter.count)
+        finally:
+            await context.close()
+    _print(answers, output, query, time.monotonic() - began)
+    good = sum(answer.ok for answer in answers)
+    return 0 if good == len(answers) else 3 if good else 4
+
+
+class _Counter:
+    """Show on a terminal how many hosts have answered."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> _Counter:
+        return self
+
+    def count(self, answer: HostAnswer) -> None:
+        """Count one more answer."""
+        self._done += 1
+        if self._live:
+            sys.stderr.write(f"\r{self._done}/{self._total} hosts \x1b[K")
+            sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+
+
+def as_json(answer: HostAnswer) -> dict[str, Any]:
+    """Return an answer as JSON; what a host did not give is left out."""
+    found: dict[str, Any] = {
+        "host": answer.host,
+        "exit_code": answer.exit_code,
+        "output": answer.output.decode("utf-8", "replace"),
+        "stderr": answer.stderr.decode("utf-8", "replace"),
+        "duration_ms": round(answer.duration_ms, 1),
+        "timed_out": answer.timed_out or None,
+        "phase": answer.phase or None,
+        "error": answer.error or None,
+        "hint": answer.hint or None,
+    }
+    return {name: value for name, value in found.items() if value is not None or name == "exit_code"}
+
+
+def _print(answers: list[HostAnswer], output: str, query: str | None, elapsed_s: float) -> None:
+    documents = [as_json(answer) for answer in answers]
+    if query is not None:
+        from sane.surfaces.cli.query import select
+
+        click.echo(json.dumps(select(query, {"hosts": documents}), ensure_ascii=False, indent=2))
+    elif output == "json":
+        click.echo(json.dumps({"hosts": documents}, ensure_ascii=False, indent=2))
+    elif output == "ndjson":
+        for document in documents:
+            click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        _print_folded(answers, elapsed_s)
+
+
+def _print_folded(answers: list[HostAnswer], elapsed_s: float) -> None:
+    from sane.core.hostset import fold
+
+    groups: dict[tuple[Any, ...], list[HostAnswer]] = {}
+    for answer in answers:
+        error = answer.error.replace(answer.host, "…")
+        groups.setdefault((answer.exit_code, answer.output, answer.stderr, answer.phase, error), []).append(answer)
+    for members in sorted(groups.values(), key=len, reverse=True):
+        _print_group(fold([answer.host for answer in members]), members)
+    good = sum(answer.ok for answer in answers)
+    bad = [answer.host for answer in answers if not answer.ok]
+    failed = click.style(f", {len(bad)} failed: {fold(bad)}", fg="red") if bad else ""
+    click.echo(f"{good} of {len(answers)} hosts ok in {elapsed_s:.1f} s{failed}", err=True)
+
+
+def _print_group(names: str, members: list[HostAnswer]) -> None:
+    answer = members[0]
+    mark = click.style("✓", fg="green") if answer.ok else click.style("✗", fg="red")
+    count = f" ({len(members)})" if len(members) > 1 else ""
+    if answer.error:
+        detail = f" {answer.phase}: {answer.error}"
+    elif answer.timed_out:
+        detail = " timed out"
+    else:
+        detail = "" if answer.ok else f" exit code {answer.exit_code}"
+    click.echo(f"{mark} {click.style(names, bold=True)}{count}{detail}")
+    for stream, colour in ((answer.output, None), (answer.stderr, "yellow")):
+        for line in stream.decode("utf-8", "replace").splitlines():
+            click.echo(
+                "    " + click.style("".join(c if c.isprintable() or c == "\t" else "�" for c in line), fg=colour)
+            )
+    if answer.hint:
+        click.echo(click.style("    → ", fg="yellow") + answer.hint)
