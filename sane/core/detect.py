@@ -82,7 +82,8 @@ def observe_sample(
         watch = replace(watch, is_held=False) if watch.is_held else watch
         watch = _count(watch, sample.at_ms, signature, policy)
         watch = _decide(watch, sample.at_ms, judge(watch, signature, sample.at_ms, policy), policy)
-        watch = _decide_skew(watch, sample.at_ms, signature, policy)
+        if not in_maintenance:
+            watch = _decide_skew(watch, sample.at_ms, signature, policy)
     watch = replace(watch, signature=signature)
     return watch, tuple(_changes(before, watch, sample, signature))
 
@@ -130,10 +131,7 @@ def explain(fault: str, signature: Signature) -> str:
 
 
 def _follow_trend(watch: HostWatch, sample: Sample, signature: Signature, policy: WatchPolicy) -> HostWatch:
-    last = watch.signature
-    if last is not None and signature.version and last.version and signature.version != last.version:
-        watch = replace(watch, trends=NO_TRENDS, leaked=False)
-    elif last is not None and signature.nonce and last.nonce and signature.nonce != last.nonce:
+    if watch.signature is not None and _has_restarted(watch.signature, signature):
         watch = replace(watch, trends=restart_fields(watch.trends), leaked=False)
     if sample.at_ms < watch.tick_ms:
         return watch
@@ -144,6 +142,11 @@ def _follow_trend(watch: HostWatch, sample: Sample, signature: Signature, policy
     trends = observe_fields(watch.trends, sample.fields, sample.at_ms, policy.trend)
     leaked = leaking(trends)[0] != "" or (watch.leaked and not is_settled(trends, policy.trend))
     return replace(watch, tick_ms=following, trends=trends, leaked=leaked)
+
+
+def _has_restarted(last: Signature, now: Signature) -> bool:
+    is_other_version = last.version != "" and now.version != "" and last.version != now.version
+    return is_other_version or (last.nonce != "" and now.nonce != "" and last.nonce != now.nonce)
 
 
 def _count(watch: HostWatch, at_ms: int, signature: Signature, policy: WatchPolicy) -> HostWatch:
@@ -166,11 +169,11 @@ def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> Hos
     weight = flap.short_weight if run == 1 else flap.long_weight - flap.short_weight if run == 2 else 0.0
     score = min(fade(watch.flap_score, at_ms - watch.flap_ms, flap.fade_ms) + weight, 2 * flap.threshold)
     bits = push(watch.bits, True, policy.window)
-    needed = policy.stale_samples if seen == "stale" else policy.bad_samples
+    needed = policy.stale_samples if seen == "stale" else policy.bad_in_a_row
     acute = watch.acute
     if score >= flap.threshold:
         acute = "flapping"
-    elif not acute and count(bits) >= needed:
+    elif not acute and (run >= needed or count(bits) >= policy.bad_samples):
         acute = seen
     return replace(
         watch,

@@ -17,8 +17,8 @@ from sane.core.watch_policy import TrendPolicy
 class FieldTrend:
     """Hold what is known of one field: a day of bucket minima, the recent rises, and their sum above the allowance.
 
-    `day` is oldest first, at most `season` long; `rises` at most `window`. `is_leaking` once found, until a restart
-    or until it has come down.
+    `day` is oldest first, at most `season` long; `rises` at most `long_window`. `is_leaking` once found, until a
+    restart or until it has come down.
     """
 
     bucket: int
@@ -80,7 +80,7 @@ def _close_bucket(trend: FieldTrend, name: str, total: float, policy: TrendPolic
     closed = replace(
         trend,
         day=(*trend.day, trend.low)[-policy.season :],
-        rises=(*trend.rises, rise)[-policy.window :],
+        rises=(*trend.rises, rise)[-policy.long_window :],
         sum=min(max(0.0, trend.sum + excess), 2 * policy.limit),
     )
     share = trend.low / total if total > 0 else 0.0
@@ -89,22 +89,27 @@ def _close_bucket(trend: FieldTrend, name: str, total: float, policy: TrendPolic
         return replace(closed, is_leaking=not is_over, rule="" if is_over else trend.rule)
     if share >= policy.full_share:
         return replace(closed, is_leaking=True, rule=f"{name} is at {share:.0%} of its total")
-    if closed.sum > policy.limit and _is_steady(closed.rises, policy):
+    if closed.sum > policy.limit and _is_leak(closed.rises, policy):
         rule = f"{name} rises: {trend.low:.4g}, {rise:+.0%} against {'its least' if is_young else 'a day ago'}"
         return replace(closed, is_leaking=True, rule=rule)
     return closed
 
 
-def _is_steady(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
+def _is_leak(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
     """Return whether the rises rise together, far enough, and not in one step."""
-    size = len(rises)
-    if size < policy.least:
+    recent = rises[-policy.window :]
+    if len(recent) >= policy.least and _is_steady(recent, policy.concordance, policy.window_rise, policy.step_share):
+        return True
+    is_long = len(rises) == policy.long_window
+    return is_long and _is_steady(rises, policy.long_concordance, policy.long_rise, policy.step_share)
+
+
+def _is_steady(rises: tuple[float, ...], concordance: float, least_rise: float, step_share: float) -> bool:
+    total = sum(rises[-4:]) / 4 - sum(rises[:4]) / 4
+    if total < least_rise or max(b - a for a, b in pairwise(rises)) > step_share * (rises[-1] - rises[0]):
         return False
     score = sum((b > a) - (b < a) for i, a in enumerate(rises) for b in rises[i + 1 :])
-    total = sum(rises[-4:]) / 4 - sum(rises[:4]) / 4
-    step = max(b - a for a, b in pairwise(rises))
-    is_rising = score >= policy.concordance * size * (size - 1) / 2 and total >= policy.window_rise
-    return is_rising and step <= policy.step_share * (rises[-1] - rises[0])
+    return score >= concordance * len(rises) * (len(rises) - 1) / 2
 
 
 def _total_of(name: str, values: Mapping[str, float]) -> float:

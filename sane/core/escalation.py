@@ -80,7 +80,7 @@ class EscalationPolicy:
     """
 
     settle_ms: int = 30_000
-    hard_faults: frozenset[str] = frozenset({"crash", "lying", "stale"})
+    hard_faults: frozenset[str] = frozenset({"crash", "lying", "stale", "flapping"})
     use_classifier: bool = False
     noise_confidence: float = 0.6
     postpone_ms: int = 300_000

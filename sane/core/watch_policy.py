@@ -24,7 +24,7 @@ class FlapPolicy:
 
     short_weight: float = 1.0
     long_weight: float = 2.5
-    threshold: float = 4.0
+    threshold: float = 4.6
     calm: float = 1.5
     fade_ms: int = 30 * MINUTE_MS
 
@@ -34,11 +34,12 @@ class TrendPolicy:
     """Say what a slow leak is.
 
     One reading is taken in each `tick_ms`; the least of each `bucket_ms` counts, so sawtooths vanish. Each bucket is
-    compared with the one a day before (`season` buckets), as a share of it; before there is a day, with the least so far.
-    What is above `allowance` adds up (CUSUM). A leak is a sum above `limit`, in which at least `concordance` of all pairs
-    of the last `window` buckets rise (Kendall), by at least `window_rise` in all, and no single step is more than
-    `step_share` of that. A field NAME_used_UNIT whose bucket is at `full_share` of NAME_total_UNIT needs no trend; it
-    is over below `relief_share`.
+    compared with the one a day before (`season` buckets), as a share of it; before there is a day, with the least
+    so far. What is above `allowance` adds up (CUSUM). A leak is a sum above `limit`, in which at least
+    `concordance` of all pairs of the last `window` buckets rise (Kendall; or `long_concordance` of the last
+    `long_window`, for what rises slowly in much noise), by at least `window_rise` (`long_rise`) in all, and no
+    single step is more than `step_share` of that. A field NAME_used_UNIT whose bucket is at `full_share` of
+    NAME_total_UNIT needs no trend; it is over below `relief_share`.
     """
 
     tick_ms: int = 15 * MINUTE_MS
@@ -50,6 +51,9 @@ class TrendPolicy:
     limit: float = 0.6
     young_allowance: float = 1.5
     concordance: float = 0.75
+    long_window: int = 24
+    long_concordance: float = 0.6
+    long_rise: float = 0.25
     window_rise: float = 0.12
     step_share: float = 0.35
     full_share: float = 0.9
@@ -61,15 +65,16 @@ class TrendPolicy:
 class WatchPolicy:
     """Say when a sample is bad and how many bad ones make a finding.
 
-    A finding needs `bad_samples` of the last `window` (`stale_samples` for a stale file, whose age has already
-    waited), recovery `good_samples` in a row. A file is stale after `stale_after_ms` (three polls by default: 0).
-    `starting` may last `wait_limit_ms`, `degraded` and a wrong version `patience_ms`. After an announced
-    maintenance all counts start anew.
+    A finding needs `bad_in_a_row`, or `bad_samples` of the last `window` (a stale file `stale_samples` in a row:
+    its age has already waited); recovery needs `good_samples` in a row. A file is stale after `stale_after_ms` (0:
+    three polls). `starting` may last `wait_limit_ms`, `degraded` and a wrong version `patience_ms`. After an
+    announced maintenance all counts start anew.
     """
 
     interval_ms: int = 30_000
-    window: int = 4
-    bad_samples: int = 3
+    bad_in_a_row: int = 3
+    window: int = 6
+    bad_samples: int = 4
     stale_samples: int = 2
     good_samples: int = 10
     stale_after_ms: int = 0

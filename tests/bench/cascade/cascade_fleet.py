@@ -292,6 +292,8 @@ def _draw(
     margin = 4 * POLLS_AN_HOUR
     if latest >= polls - 60 or any(s - margin < latest and start < e + margin for m in members for s, e in m.busy):
         return None
+    if any(_hidden(m, start, end) > (end - start) / 2 for m in members):
+        return None  # over before anybody is to be told: that is what announcing maintenance is for
     for member in members:
         member.busy.append((start, latest))
         late = rng.randint(*stagger)
@@ -300,6 +302,11 @@ def _draw(
         else:
             _play(member, timeline, start + late)
     return Incident(number, kind, shape["name"], tuple(m.name for m in members), start, latest)
+
+
+def _hidden(trace: HostTrace, start: int, end: int) -> int:
+    """Return how many of the polls are announced maintenance."""
+    return sum(max(0, min(end, last) - max(start, first)) for first, last in trace.maintenance)
 
 
 def _play(trace: HostTrace, timeline: list[tuple[int, dict[str, Any]]], start: int) -> None:

@@ -63,15 +63,23 @@ def spread(values: list[int]) -> dict[str, int]:
 
 
 def onset(incident: Incident, host: HostTrace) -> int:
-    """Return the poll from which the incident can be told: the first symptom outside announced maintenance.
+    """Return the first poll whose sample shows a fault outside announced maintenance; of a leak, the first byte.
 
-    A leak starts with its first byte; a stale file when it is no longer written, though its age proves it only three polls later.
+    A frozen file shows when it is older than three polls, `starting` never: an incident of nothing else counts from its start.
     """
+    if incident.kind == "leak":
+        return incident.start
     for i in range(incident.start, incident.end):
-        is_visible = incident.kind == "leak" or i in host.abnormal
-        if is_visible and not host.in_maintenance(i):
+        if is_visible_alone(incident, host, i) and not host.in_maintenance(i):
             return i
-    return incident.end
+    return incident.start
+
+
+def is_stuck(incident: Incident, host: HostTrace) -> bool:
+    """Return whether the incident shows in no sample, only in how long it lasts."""
+    return incident.kind != "leak" and not any(
+        is_visible_alone(incident, host, i) for i in range(incident.start, incident.end)
+    )
 
 
 def score(fleet: Fleet, outcome: Outcome, name: str) -> Row:
@@ -93,7 +101,8 @@ def score(fleet: Fleet, outcome: Outcome, name: str) -> Row:
             row.missed_incidents.append(incident)
             continue
         first = min(onset(incident, hosts[host]) for host in incident.hosts)
-        row.delays.setdefault(incident.kind, []).append(max(1, min(told) - first + 1))
+        kind = "stuck" if is_stuck(incident, hosts[incident.hosts[0]]) else incident.kind
+        row.delays.setdefault(kind, []).append(max(1, min(told) - first + 1))
     row.false_a_day = _false(fleet, outcome) / (fleet.polls / POLLS_A_DAY)
     return row
 
@@ -145,7 +154,9 @@ def is_visible_alone(incident: Incident, trace: HostTrace, i: int) -> bool:
     """Return whether one sample alone shows the incident."""
     if incident.kind != "leak":
         odd = trace.abnormal.get(i)
-        return odd is not None and ("frozen" not in odd or i - odd["frozen"] >= 3)
+        if odd is None or odd.get("verdict") == "wait":
+            return False
+        return "frozen" not in odd or i - odd["frozen"] >= 3
     numbers = trace.numbers(i)
     return numbers["memory_used_mb"] >= 0.9 * numbers["memory_total_mb"]
 
