@@ -13,6 +13,7 @@ from sane.store.script import Query, Script, fetch, reserve
 from sane.store.views import EVENT_COLUMNS, apply_to_views, event_of, marks, text_of
 
 MAX_EVENT_BYTES = 1 << 20  # full outputs belong in files; this bounds what one reader must hold
+MAX_NAME_BYTES = 1000  # two of them fit the 2,704 bytes of an index entry of PostgreSQL
 ROWS_PER_INSERT = 100  # of 7 columns each: below the 999 arguments that older SQLite builds allow
 
 
@@ -20,11 +21,13 @@ def encode(event: Event) -> tuple[object, ...]:
     """Return what the log stores of an event, without its number. Raises UsageError for what no database could keep."""
     try:
         data = json.dumps(dict(event.data), allow_nan=False, separators=(",", ":"))
-        names = "".join((event.key, event.deployment, event.host))
-        names.encode()
+        names = (event.key, event.deployment, event.host, text_of(event, "idempotency_key"))
+        longest = max(len(name.encode()) for name in names)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"event '{event.kind}' can't be stored: {error}") from None
-    if "\0" in names:
+    if longest > MAX_NAME_BYTES:
+        raise UsageError(f"event '{event.kind}' has a name of {longest} bytes; the log takes {MAX_NAME_BYTES}")
+    if "\0" in "".join(names):
         raise UsageError(f"event '{event.kind}' can't be stored: a name in it has a NUL byte")
     if len(data) > MAX_EVENT_BYTES:
         raise UsageError(

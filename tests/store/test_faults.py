@@ -105,6 +105,21 @@ async def test_one_append_too_large_for_the_disk_does_not_fail_those_beside_it(t
     await store.close()
 
 
+async def test_one_transaction_that_postgresql_refuses_does_not_fail_those_beside_it(
+    postgres_schema_url: str, tmp_path: Path
+) -> None:
+    store = await open_store(postgres_schema_url, tmp_path)
+    name = random.randbytes(5000).hex()  # more than an index entry may have
+    hosts = [{"name": name, "digest": "own"}, {"name": "b", "digest": "other"}]
+    data = {"revision": 1, "version": "1", "hosts": hosts, "policy": {}}
+    created = Event("deployment_created", 1, "web", "d9", data=data)
+    calls = [store.append([message("a")]), store.create_deployment(created), store.append([message("b")])]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result).__name__ for result in results] == ["list", "StoreError", "list"]
+    assert [(event.seq, event.data["text"]) for event in await store.read()] == [(1, "a"), (2, "b")]
+    await store.close()
+
+
 @pytest.mark.parametrize("damage", ["header", "page"])
 async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
     store = await open_store(None, tmp_path)

@@ -104,6 +104,8 @@ async def test_what_no_log_can_keep_is_refused_before_it_is_tried(store: Store) 
     for bad, sentence in (
         (message("x", deployment="a\0b"), "NUL"),
         (message("x", key="\ud800"), "can't be stored"),
+        (message("x", key="é" * 501), "a name of 1002 bytes"),
+        (created(1, idempotency_key="k" * 1001), "a name of 1001 bytes"),
         (Event("message", 1, data={"text": float("nan")}), "can't be stored"),
         (Event("message", 1, data={"text": b"bytes"}), "can't be stored"),
         (message("x" * (1 << 20)), "1048576"),
