@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-
 NEVER_INSTALLED = frozenset({"org"})  # the standard library's `copy` asks every time whether this is Jython
 
 
