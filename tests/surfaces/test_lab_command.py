@@ -37,7 +37,7 @@ def test_from_up_to_down(directory: Path) -> None:
     table = sane("list").stdout.splitlines()
     assert table[0].split() == ["HOST", "PORT", "PID", "STATE", "FAULT", "ROOT"]
     assert table[2].split()[3:5] == ["up", "slow:20"]
-    assert json.loads(sane("list", "--query", "[?fault].name").stdout) == ["server2"]
+    assert json.loads(sane("list", "--query", "[?fault].name", "--output", "json").stdout) == ["server2"]
     assert [json.loads(line)["name"] for line in sane("list", "--output", "ndjson").stdout.splitlines()] == [
         "server1",
         "server2",

@@ -88,13 +88,13 @@ def up(count: int, server: str, directory: Path | None, output: str, query: str)
     started = labs.start(_directory(directory), count, server=server)
     views = labs.look(started.directory)
     faulty = sum(view.fault is not None for view in views)
-    ports = f"ports {', '.join(str(v.port) for v in views[:5])}{', …' if len(views) > 5 else ''} of 127.0.0.1"
+    ports = f"{'ports' if len(views) > 1 else 'port'} {', '.join(str(v.port) for v in views[:5])}{', …' if len(views) > 5 else ''} of 127.0.0.1"
     notes = [f"{len(views)} {'host' if len(views) == 1 else 'hosts'} up ({started.server}), {ports}"]
     if faulty:
         notes.append(f"{faulty} with a fault: see `sane lab list`")
     click.echo("; ".join(notes), err=True)
     hosts = [dataclasses.asdict(view) for view in views]
-    if output == "table":
+    if output == "table" and not query:
         click.echo(str(started.inventory))
     else:
         _show({"inventory": str(started.inventory), "server": started.server, "hosts": hosts}, output, query)
@@ -130,7 +130,7 @@ def fault(host: str, fault: str, directory: Path | None, output: str, query: str
 
     labs.set_fault(_directory(directory), host, fault)
     view = next(v for v in labs.look(_directory(directory)) if v.name == host)
-    if output == "table":
+    if output == "table" and not query:
         click.echo(f"{host}: {_meaning(view)}", err=True)
     else:
         _show(dataclasses.asdict(view), output, query)
@@ -182,7 +182,7 @@ def down(directory: Path | None, output: str, query: str) -> None:
     from sane.operations import lab as labs
 
     names = labs.end(_directory(directory))
-    if output != "table":
+    if output != "table" or query:
         _show({"ended": names}, output, query)
     elif names:
         count = len(names)
@@ -205,11 +205,13 @@ def _may_colour() -> bool:
 
 
 def _show(shown: Any, output: str, query: str) -> None:
-    if query:
-        from sane.surfaces.cli.query import select
+    from sane.surfaces.cli.query import as_table, select
 
-        shown = select(shown, query)  # of a list, too
-    if output == "ndjson" and isinstance(shown, list):
+    if query:
+        shown = select(query, shown)
+    if output == "table":
+        click.echo(as_table(shown), nl=False)
+    elif output == "ndjson" and isinstance(shown, list):
         for item in shown:  # pyright: ignore[reportUnknownVariableType]
             click.echo(json.dumps(item))
     else:
