@@ -30,10 +30,9 @@ def postgres_bin() -> Path:
 
 
 def as_server_user(argv: list[str]) -> list[str]:
-    """Return the command line as a user that the server accepts: it refuses to be run by root."""
-    if os.geteuid() != 0:
-        return argv
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
+    """Return the command line as a user that the server accepts (not root), ended with the tests however they end."""
+    user = ["--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", "--pdeathsig=INT", *user, *argv]
 
 
 @pytest.fixture(scope="session")
