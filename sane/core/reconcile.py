@@ -124,20 +124,16 @@ def _awaiting(state: RolloutState, now_ms: int) -> Actions:
         return _fail(state)
     if state.busy or "probe" not in state.parts:
         return _promote_unprobed(state)
-    asked = state.request.at_ms if state.request is not None else None
-    seen = asked is not None and state.watched_ms >= asked and _watched_after(state, asked)
+    asked = state.request is not None
+    seen = asked and not state.canaries & ~state.reprobed
     if seen and all(state.hosts[number].streak_since_ms is not None for number in bits(state.canaries)):
         return (Transition(t.AWAITING, t.RUNNING, _request_reason(state)),)
     due = state.watched_ms + max(state.policy.poll_interval_ms, state.policy.min_healthy_ms)
-    if asked is not None:
+    if asked:
         due = state.watched_ms + state.policy.poll_interval_ms if seen else now_ms
     if now_ms < due:
         return (WaitUntil(due),)
     return tuple(probe(state, state.hosts[number], due) for number in bits(state.canaries))
-
-
-def _watched_after(state: RolloutState, asked_ms: int) -> bool:
-    return all(state.hosts[number].observed_ms >= asked_ms for number in bits(state.canaries))
 
 
 def _promote_unprobed(state: RolloutState) -> Actions:

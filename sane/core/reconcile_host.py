@@ -129,7 +129,7 @@ def _after_probe(state: RolloutState, number: int, host: HostState) -> Action | 
         if host.status == t.CHECKING and not state.touched >> number & 1:
             to = t.UNCHANGED
         return HostTransition(name, host.status, to, "proven healthy")
-    deadline = host.proving_since_ms + state.policy.healthy_deadline_ms
+    deadline = _deadline_ms(state, host)
     if host.observed_ms < deadline:
         return probe(state, host, min(host.observed_ms + state.policy.poll_interval_ms, deadline))
     return _too_late(state, host)
@@ -161,13 +161,18 @@ def _too_late(state: RolloutState, host: HostState) -> Action | None:
 def _after_watch(state: RolloutState, host: HostState) -> Action | None:
     """Return what follows a sample of a canary that waits for promotion: a proven failure is one at once."""
     verdict = _verdict(host)
-    late = host.observed_ms >= host.proving_since_ms + state.policy.healthy_deadline_ms
+    late = host.observed_ms >= _deadline_ms(state, host)
     if verdict == "inconclusive" and state.request is not None and state.stopping is None:
         return Transition(state.status, t.PAUSED, f"{host.spec.name}: {_seen(state, host)}")
     if verdict == "fail" or (late and verdict not in ("pass", "inconclusive")):
         to = t.UNREACHABLE if verdict == "unreachable" else t.FAILED
         return HostTransition(host.spec.name, t.HEALTHY, to, f"canary turned bad: {_seen(state, host)}")
     return None
+
+
+def _deadline_ms(state: RolloutState, host: HostState) -> int:
+    since = host.observed_ms if host.proving_since_ms is None else host.proving_since_ms
+    return since + state.policy.healthy_deadline_ms
 
 
 def _verdict(host: HostState) -> str:

@@ -136,7 +136,7 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
     if part == "probe":
         changes |= _probe_started(state, host, status, event)
     elif part != "preflight":
-        changes |= {"proving_since_ms": 0, "streak_since_ms": None, "health": None, "error": "", "hint": ""}
+        changes |= {"proving_since_ms": None, "streak_since_ms": None, "health": None, "error": "", "hint": ""}
         changes |= {"ended_ms": 0, "observed_ms": 0}
     if part != "preflight" and not host.started_ms:
         changes["started_ms"] = event.at_ms
@@ -150,6 +150,7 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
         touched=state.touched | bit if part in ("stage", "switch") else state.touched,
         switched=state.switched | bit if part == "switch" or _stage_is_all(state, part) else state.switched,
         watched_ms=event.at_ms if state.status == t.AWAITING else state.watched_ms,
+        reprobed=state.reprobed | bit if state.request is not None else state.reprobed,
     )
 
 
@@ -158,7 +159,7 @@ def _stage_is_all(state: RolloutState, part: str) -> bool:
 
 
 def _probe_started(state: RolloutState, host: HostState, status: str, event: Event) -> dict[str, Any]:
-    since = host.proving_since_ms or event.at_ms
+    since = event.at_ms if host.proving_since_ms is None else host.proving_since_ms
     if status == t.HEALTHY and host.streak_since_ms is not None:
         since = event.at_ms  # it was proven up to now: its deadline counts from here
     return {"probes": host.probes + 1, "proving_since_ms": since}
@@ -238,7 +239,7 @@ def fold_request(state: RolloutState, event: Event) -> RolloutState:
     if name in ("fail", "cancel", "supersede"):
         stopping = Stopping(name, reason or f"{name} was requested")
         return replace(state, stopping=stopping, request=None, keyboard=bool(event.data.get("keyboard")))
-    return replace(state, request=Request(name, reason, event.at_ms))
+    return replace(state, request=Request(name, reason), reprobed=0)
 
 
 def fold_stopping(state: RolloutState, event: Event) -> RolloutState:

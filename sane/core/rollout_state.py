@@ -56,7 +56,7 @@ class HostState:
     probes: int = 0
     previous_version: str = ""
     previous_digest: str = ""
-    proving_since_ms: int = 0
+    proving_since_ms: int | None = None
     streak_since_ms: int | None = None
     observed_ms: int = 0
     health: HealthSeen | None = None
@@ -85,7 +85,6 @@ class Request(NamedTuple):
 
     name: str
     reason: str
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ class RolloutState:
 
     `undecided` are hosts about which something came in that `reconcile` has not answered; `busy` have an operation
     under way. `touched` were changed, `switched` take traffic on the new version, `same` had the digest before.
+    `reprobed` are canaries that were probed again since an operator asked for their promotion.
     """
 
     id: str
@@ -127,6 +127,7 @@ class RolloutState:
     gate_outcome: str = ""
     gate_attempt: int = 0
     watched_ms: int = 0
+    reprobed: int = 0
     progress_ms: int = 0
     created_ms: int = 0
     ended_ms: int = 0

@@ -111,10 +111,11 @@ def drive(
     *,
     watch: Watcher | None = None,
     meddle: Meddler | None = None,
+    until: Callable[[RolloutState], bool] = lambda state: False,
     patience_ms: int = 10_000,
     limit: int = 5_000,
 ) -> Run:
-    """Control a deployment to its end, or until nothing happens and nobody is asked for `patience_ms`."""
+    """Control a deployment to its end, until `until` holds, or until it waits for a person who is not there."""
     state, log, now = apply(None, first), [first], first.at_ms
     coming: list[tuple[int, int, Action]] = []
     number = 0
@@ -142,7 +143,7 @@ def drive(
                     heapq.heappush(coming, (due, number, action))
             if not decisions:
                 break
-        if state.terminal:
+        if state.terminal or until(state):
             break
         if meddle and (request := meddle(state, now)):
             put(ask(state, request, now))
