@@ -88,7 +88,8 @@ def up(count: int, server: str, directory: Path | None, output: str, query: str)
     started = labs.start(_directory(directory), count, server=server)
     views = labs.look(started.directory)
     faulty = sum(view.fault is not None for view in views)
-    ports = f"{'ports' if len(views) > 1 else 'port'} {', '.join(str(v.port) for v in views[:5])}{', …' if len(views) > 5 else ''} of 127.0.0.1"
+    some = ", ".join(str(view.port) for view in views[:5]) + (", …" if len(views) > 5 else "")
+    ports = f"{'ports' if len(views) > 1 else 'port'} {some} of 127.0.0.1"
     notes = [f"{len(views)} {'host' if len(views) == 1 else 'hosts'} up ({started.server}), {ports}"]
     if faulty:
         notes.append(f"{faulty} with a fault: see `sane lab list`")
