@@ -6,6 +6,7 @@ understand all of a shell: where it is not sure, it refuses, and a step can alwa
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -16,6 +17,9 @@ _FRESH = "fresh quote"  # stands for the character before, right behind a quote 
 _HEREDOC = re.compile(r"<<(-?)[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\[^\n]|[^\s;|&<>()'\"\\`])+)(?=[\s;|&<>()])")
 _CASE = re.compile(r"case\s")
 # What reads its words once more, as code or as arithmetic, where our quotes are gone.
+_FIRST = r"(?:^|\s(?:then|do|else)\s)\s*"
+_AS_NAME = "as the name of a variable"
+_AS_NUMBER = "as a number to compare, which zsh and ksh evaluate"
 _READS_AGAIN = (
     (re.compile(r"(?:^|\s)(?:eval|trap|let)\s"), "in words that are read as code again"),
     (
@@ -25,7 +29,12 @@ _READS_AGAIN = (
     (re.compile(r"(?:^|[\s/])(?:perl|ruby|node)\s(?:.*\s)?-[A-Za-z]*e\s+\S*$"), "in code for -e"),
     (re.compile(r"(?:^|\s)\[\[\s(?!.*\s\]\])"), "inside [[ … ]], which evaluates arithmetic"),
     (re.compile(r"\w\[[^\]\s]*$"), "as the subscript of an array, which is arithmetic"),
+    (re.compile(_FIRST + r"(?:export|declare|typeset|local|readonly|unset|read|getopts)\s(?:.*\s)?[^\s=]*$"), _AS_NAME),
+    (re.compile(_FIRST + r"(?:declare|typeset|local|integer)\s(?:.*\s)?-\w*i"), "as an integer, which is arithmetic"),
+    (re.compile(r"(?:^|\s)(?:test|\[|printf)\s(?:.*\s)?-v\s+\S*$"), _AS_NAME),
+    (re.compile(r"\s-(?:eq|ne|lt|le|gt|ge)\s+\S*$"), _AS_NUMBER),
 )
+_COMPARED = re.compile(r"[^\s;|&]*\s+-(?:eq|ne|lt|le|gt|ge)\s")
 _INSIDE = {
     "`": "inside `…`",
     "$'": "inside $'…'",
@@ -58,9 +67,10 @@ def scan_shell(literals: Sequence[str]) -> tuple[ShellPlace, ...]:
     """Return the place of the value behind each literal but the last."""
     scanner = _Scanner()
     places: list[ShellPlace] = []
-    for literal in literals[:-1]:
+    for literal, behind in itertools.pairwise(literals):
         scanner.read(literal)
-        places.append(scanner.place())
+        place = scanner.place()
+        places.append(place._replace(refusal=_AS_NUMBER) if not place.refusal and _COMPARED.match(behind) else place)
         scanner.skip_value()
     return tuple(places)
 
@@ -119,6 +129,8 @@ class _Scanner:
             return self._comment_character(char)
         if self.escaped:
             self.escaped = False
+            if top == "$'" and char == "'":
+                self.unsure = "behind a \\' in $'…', where shells differ"
             return self._ordinary("\\")
         if char == "\\" and top != "'":
             self.escaped = True
@@ -165,7 +177,9 @@ class _Scanner:
             return self._open("(", 2)
         if text.startswith("${", at):
             return self._open("{", 2)
-        if text.startswith("$'", at) and '"' not in self.stack:
+        if text.startswith("$'", at) and self.top != '"':
+            if self.top == "{":
+                self.unsure = "behind a quote inside ${…}"
             return self._open("$'", 2)
         return self._ordinary("$")
 
