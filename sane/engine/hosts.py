@@ -38,8 +38,11 @@ class HostPlaces:
     async def _open(self, host: Host) -> Place:
         directory = host.vars.get("host_dir")
         env = {"SANE_HOST_DIR": str(directory)} if directory else {}
-        target = parse_target(host.target) if host.target else await self._target(host)
-        return Place(target, target.pane is not None, env)
+        if host.target:
+            target = control = parse_target(host.target)
+        else:
+            target, control = await self._target(host), Target(host.name, None)
+        return Place(target, control, target.pane is not None, env)
 
     async def _target(self, host: Host) -> Target:
         via = host.via or self._via

@@ -73,6 +73,8 @@ class WorkflowPerformer:
             return self._ended(action, state, "failed", error=error.message, hint=error.hint)
 
     def _ended(self, action: Effect, state: RolloutState, outcome: str, **details: Any) -> Event:
+        if outcome == "failed" and not details.get("hint"):
+            details["hint"] = f"Mend the cause on the host, then: sane retry {state.key}"
         return finished(
             action, state, self._now_ms(), outcome, **{k: v for k, v in details.items() if v not in ("", None)}
         )
@@ -165,7 +167,7 @@ class WorkflowPerformer:
 
     async def _run(self, host: str, command: Command) -> CommandResult:
         place = await self._places.place(self._plan.host(host))
-        transport = await self._context.transport(place.target)
+        transport = await self._context.transport(place.control)
         quiet = replace(
             command, env={**command.env, **place.env}, display=command.display or "# sane: look at the host"
         )

@@ -58,7 +58,7 @@ async def probe_host(
         )
 
     place = await places.place(plan.host(action.host))
-    transport = await context.transport(place.target)
+    transport = await context.transport(place.control)
     return await read_and_judge(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env, facts_of)
 
 
@@ -133,7 +133,7 @@ async def _document(
     binding = plan.binding(state, name, version, "")
     try:
         place = await places.place(plan.host(name))
-        transport = await context.transport(place.target)
+        transport = await context.transport(place.control)
         reading = await _read(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env)
         return {"host": name, "health": json.loads(reading.content or b"")}
     except (SaneError, TimeoutError, ValueError):

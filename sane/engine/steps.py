@@ -39,6 +39,7 @@ Outcome = Literal["ok", "skipped", "failed", "unreachable", "lost"]
 STEP_TIMEOUT_S = 300.0  # of a step that names none: as long as a healthy host may take (healthy_deadline)
 RECONTACT_S = 20.0  # a host whose connection broke inside a step is asked again for so long
 TAIL_CHARS = 4_000
+ERROR_CHARS = 300  # of the last line that a failed step wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,14 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Say where a host's steps run: the target, whether it is a pane, and where the host keeps its receipts."""
+    """Say where a host's steps run, whether that is a pane, and where its questions are asked.
+
+    `control` is the host without its window, so that a watcher sees the steps and nothing else. `env` says where the
+    host keeps its receipts.
+    """
 
     target: Target
+    control: Target
     in_pane: bool
     env: Mapping[str, str]
     lease: str = ""
@@ -138,21 +144,21 @@ async def _run_command(
     timeout_s = _timeout_s(step, arguments)
     operation = Operation(operation_id, str(arguments["command"]), lease=place.lease, token=place.token)
     env = {**environment(binding, step), **place.env}
-    transport = await context.transport(place.target)
+    transport, control = await context.transport(place.target), await context.transport(place.control)
     make = launch_in_pane if place.in_pane else launch
     command = make(operation, env=env, cwd=None, timeout_s=timeout_s)
     try:
         if resumed:
-            result = await _take_over(transport, command, operation_id, place, timeout_s)
+            result = await _take_over(transport, control, command, operation_id, place, timeout_s)
         else:
             result = await transport.run(command)
             if result.exit_code == ALREADY_STARTED:
-                result = await _take_over(transport, command, operation_id, place, timeout_s)
+                result = await _take_over(transport, control, command, operation_id, place, timeout_s)
     except LostError as error:
-        result = await _contact_again(transport, operation_id, place, timeout_s, error)
+        result = await _contact_again(control, operation_id, place, timeout_s, error)
     if result is None:
         return StepResult("lost", error="the host does not know what became of the step")
-    return await _settle(transport, operation_id, place, result, timeout_s)
+    return await _settle(control, operation_id, place, result, timeout_s)
 
 
 def _timeout_s(step: Step, arguments: Mapping[str, object]) -> float:
@@ -163,20 +169,20 @@ def _timeout_s(step: Step, arguments: Mapping[str, object]) -> float:
 
 
 async def _take_over(
-    transport: Transport, command: Command, operation_id: str, place: Place, timeout_s: float
+    transport: Transport, control: Transport, command: Command, operation_id: str, place: Place, timeout_s: float
 ) -> CommandResult | None:
     """Adopt what has ended, attach to what runs, start what left no trace; None where nobody can know."""
-    inspected = await transport.run(_quietly(inspect(operation_id), place))
+    inspected = await control.run(_quietly(inspect(operation_id), place))
     state, _ = parse_inspection(inspected.output)
     if state == "absent":
         return await transport.run(command)
     if state == "ambiguous":
         return None
-    return await transport.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
+    return await control.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
 
 
 async def _contact_again(
-    transport: Transport, operation_id: str, place: Place, timeout_s: float, lost: LostError
+    control: Transport, operation_id: str, place: Place, timeout_s: float, lost: LostError
 ) -> CommandResult | None:
     """Attach again to a step whose connection broke. Raises the loss where the host can't be reached in time."""
     delay_s = 0.2
@@ -184,11 +190,11 @@ async def _contact_again(
     while asyncio.get_running_loop().time() < deadline:
         try:
             async with asyncio.timeout(max(0.1, deadline - asyncio.get_running_loop().time())):
-                inspected = await transport.run(_quietly(inspect(operation_id), place))
+                inspected = await control.run(_quietly(inspect(operation_id), place))
             state, _ = parse_inspection(inspected.output)
             if state in ("absent", "ambiguous"):
                 return None
-            return await transport.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
+            return await control.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
         except (TransportError, TimeoutError):
             await asyncio.sleep(delay_s)
             delay_s = min(2.0, delay_s * 2)
@@ -196,13 +202,13 @@ async def _contact_again(
 
 
 async def _settle(
-    transport: Transport, operation_id: str, place: Place, result: CommandResult, timeout_s: float
+    control: Transport, operation_id: str, place: Place, result: CommandResult, timeout_s: float
 ) -> StepResult:
     output = result.output + result.stderr
     if result.timed_out:
         # The wait ended; the step itself runs on until it is told to stop.
         if not place.in_pane:
-            await transport.run(_quietly(stop(operation_id), place))
+            await control.run(_quietly(stop(operation_id), place))
         return StepResult("failed", TIMEOUT_EXIT_CODE, output, f"no end within {timeout_s:g} s", hint_for(124, ""))
     code = result.exit_code
     text = output[-TAIL_CHARS:].decode("utf-8", "replace")
@@ -214,7 +220,8 @@ async def _settle(
     answer = {"output": text, "exit_code": code, "duration_ms": result.duration_ms, "timed_out": False}
     if code == 0:
         return StepResult("ok", 0, output, answer=answer)
-    return StepResult("failed", code, output, "", hint_for(code, text), answer)
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    return StepResult("failed", code, output, said[-1][:ERROR_CHARS] if said else "", hint_for(code, text), answer)
 
 
 def _quietly(command: Command, place: Place) -> Command:

@@ -225,8 +225,8 @@ def _digest_of_all(specs: Sequence[HostSpec]) -> str:
 
 
 def deployment_id(key: str, revision: int) -> str:
-    """Return the id of a revision of a key."""
-    return f"{key}-{revision}"
+    """Return an id for a revision of a key that no other store gives: operations on hosts are named after it."""
+    return f"{key}-{revision}-{secrets.token_hex(3)}"
 
 
 def _idempotency(asked: DeployRequest, plan: DeploymentPlan) -> dict[str, Any]:

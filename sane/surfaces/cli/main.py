@@ -17,12 +17,15 @@ from sane.errors import SaneError, exit_status
 COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("sane.surfaces.cli.deploy:deploy", "Roll a version out to the hosts of an inventory."),
     "retry": ("sane.surfaces.cli.deploy:retry", "Deploy again to the hosts of a deployment that need it."),
+    "resume": ("sane.surfaces.cli.deploy:resume", "Go on with a deployment that was interrupted."),
     "deployment": ("sane.surfaces.cli.deployment:deployment", "List, inspect and steer deployments."),
-    "run": ("sane.surfaces.cli.run:run", "Run one command on many hosts and fold equal answers."),
     "health": ("sane.surfaces.cli.health:health", "Check the hosts' health, or explain a verdict."),
+    "run": ("sane.surfaces.cli.run:run", "Run one command on many hosts and fold equal answers."),
     "events": ("sane.surfaces.cli.events:events", "Show or follow the event log."),
     "validate": ("sane.surfaces.cli.validate:validate", "Explain the mistakes in inventories and workflows."),
     "lab": ("sane.surfaces.cli.lab:lab", "Start throwaway hosts to try things on, and break them."),
+    "mcp": ("sane.surfaces.cli.mcp:mcp", "Serve the verbs to AI agents."),
+    "tools": ("sane.surfaces.cli.tools:tools", "Print the verbs as tool schemas for AI agents."),
     "doctor": ("sane.surfaces.cli.doctor:doctor", "Check what this machine has and what is missing."),
     "completion": ("sane.surfaces.cli.completion:completion", "Print the completion script of a shell."),
 }

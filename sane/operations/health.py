@@ -1,0 +1,105 @@
+"""Ask hosts for their health outside of a rollout, and explain what the proof lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sane.core.binding import Binding
+from sane.core.health import Facts, HealthVerdict
+from sane.core.health_probe import ProbeReading
+from sane.core.inventory import Host, Inventory
+from sane.core.target import Target, parse_target
+from sane.core.workflow import HealthFile, Workflow
+from sane.engine.context import AsyncContext
+from sane.engine.fan_out import PARALLEL
+from sane.engine.probes import gates_of, read_and_judge
+from sane.errors import SaneError, TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class HealthQuestion:
+    """Say what is asked of each host: where the file is, and what it must prove.
+
+    `version` "" is any. `max_age_ms` None leaves the age alone: a file written once by a deployment is old and true.
+    """
+
+    workflow: Workflow
+    version: str = ""
+    max_age_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """Hold one host's verdict; `error` and `phase` where it could not be asked."""
+
+    host: str
+    verdict: HealthVerdict
+    error: str = ""
+    phase: str = ""
+    hint: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answer as JSON; what there is none of is left out."""
+        seen = self.verdict
+        found = {
+            "host": self.host,
+            "verdict": seen.verdict,
+            "status": seen.status,
+            "version": seen.version,
+            "reason": self.error or seen.reason,
+            "rule": seen.rule,
+            "phase": self.phase,
+            "hint": self.hint,
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def question_for(workflow: Workflow | None, path: str | None) -> HealthQuestion:
+    """Return the question for a workflow's health file, or for a file at `path` (`health.json` when None)."""
+    if workflow is None:
+        return HealthQuestion(Workflow(name="health", key="health", health=HealthFile(path=path or "health.json")))
+    return HealthQuestion(replace(workflow, health=replace(workflow.health, path=path)) if path else workflow)
+
+
+async def check_health(
+    inventory: Inventory, hosts: Sequence[Host], question: HealthQuestion, *, parallel: int = PARALLEL
+) -> list[HostHealth]:
+    """Return each host's health in the order given; a host that can't be asked is `unreachable`."""
+    context, places = AsyncContext(inventory), asyncio.Semaphore(parallel)
+
+    async def one(host: Host) -> HostHealth:
+        async with places:
+            return await _ask(context, host, question)
+
+    try:
+        return await asyncio.gather(*(one(host) for host in hosts))
+    finally:
+        await context.close()
+
+
+async def _ask(context: AsyncContext, host: Host, question: HealthQuestion) -> HostHealth:
+    health = question.workflow.health
+    age_ms = question.max_age_ms
+
+    def facts_of(reading: ProbeReading) -> Facts:
+        return Facts(
+            version=question.version,
+            max_bytes=health.max_bytes,
+            fresh=age_ms is not None,
+            poll_interval_ms=(age_ms or 0) // 3 or 1,  # the judge allows three polls
+            gates=gates_of(health.gates),
+        )
+
+    try:
+        path = Binding(question.workflow, host, question.version).health_path()
+        target = parse_target(host.target) if host.target else Target(host.name, None)
+        transport = await context.transport(target)
+        return HostHealth(host.name, await read_and_judge(transport, path, health.max_bytes, {}, facts_of))
+    except SaneError as error:
+        phase = error.phase if isinstance(error, TransportError) else ""
+        return HostHealth(host.name, HealthVerdict("unreachable"), error.message, phase, error.hint)
+    except TimeoutError:
+        return HostHealth(host.name, HealthVerdict("unreachable"), "no answer in time", "command")

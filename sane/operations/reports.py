@@ -1,0 +1,61 @@
+"""The report of a deployment, from its events and the files of its outputs alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sane.core.report_model import HostOutput, report
+from sane.core.rollout import RolloutState, apply
+from sane.core.rollout_table import TERMINAL
+from sane.errors import NotFoundError
+from sane.store.base import DeploymentRow, Lease, Store
+
+TAIL_BYTES = 4_000
+READ_PAGE = 1000
+
+
+async def build_report(store: Store, deployment: str) -> dict[str, Any]:
+    """Return the JSON report of a deployment as far as it is. Raises NotFoundError."""
+    state: RolloutState | None = None
+    files: dict[str, str] = {}
+    after = 0
+    while events := await store.read(after, deployment=deployment, limit=READ_PAGE):
+        for event in events:
+            state = apply(state, event)
+            if event.kind == "step_started":
+                files.pop(event.host, None)
+            elif event.kind == "step_finished" and event.data.get("output_file"):
+                files[event.host] = str(event.data["output_file"])
+        after = events[-1].seq
+    if state is None:
+        raise NotFoundError(f"there is no deployment '{deployment}'")
+    return report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
+
+
+def summarise(row: DeploymentRow, lease: Lease | None, now_ms: int) -> dict[str, Any]:
+    """Return one line about a deployment; an active one that nobody drives is interrupted."""
+    waiting = ("awaiting_promotion", "paused")
+    driven = lease is not None and now_ms < lease.until_ms
+    interrupted = row.status not in (*TERMINAL, *waiting) and not driven
+    return {
+        "deployment": row.id,
+        "key": row.key,
+        "revision": row.revision,
+        "version": row.version,
+        "status": "interrupted" if interrupted else row.status,
+        "stable": row.stable,
+        "description": row.reason,
+        "created_at_ms": row.created_at_ms,
+        "updated_at_ms": row.updated_at_ms,
+    }
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""  # pruned, or on another controller's disk: the report names it all the same
