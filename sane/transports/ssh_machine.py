@@ -14,7 +14,7 @@ from sane.core.ssh_settings import HostSettings
 from sane.errors import LostError, UnreachableError
 from sane.transports.base import Completed
 from sane.transports.ssh_pool import SshPool
-from sane.transports.ssh_session import RemoteCommand
+from sane.transports.ssh_session import RemoteCommand, when_there_is_room
 
 OUTPUT_LIMIT_BYTES = 64 << 20
 READ_PAUSE_BYTES = 4 << 20  # unread output above this stops the host from sending more
@@ -53,8 +53,9 @@ class SshMachine:
         connection = await holding.enter_async_context(self._pool.session(self._settings))
         session = _ChannelSession()
         try:
-            await cast("Any", connection).create_session(
-                lambda: session, f"exec {quote_argv(argv)} 2>/dev/null", encoding=None
+            script = f"exec {quote_argv(argv)} 2>/dev/null"
+            await when_there_is_room(
+                connection, lambda: cast("Any", connection).create_session(lambda: session, script, encoding=None)
             )
         except (OSError, asyncssh.Error) as error:
             await holding.aclose()

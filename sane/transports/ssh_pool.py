@@ -24,6 +24,7 @@ HANDSHAKES_AT_ONCE = 64
 # A handshake takes 2 ms of CPU; one that takes longer is waiting for its host, and waiting needs no place in the queue.
 HANDSHAKE_PLACE_S = 0.5
 SESSIONS_AT_ONCE = 8  # of the ten that an sshd allows on one connection; one more is needed to end a command
+ROOM_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 3.0
 
 
@@ -90,10 +91,23 @@ class SshPool:
 
     @contextlib.asynccontextmanager
     async def session(self, settings: HostSettings) -> AsyncGenerator[asyncssh.SSHClientConnection]:
-        """Give the connection to a host with room for one more session on it."""
+        """Give the connection to a host with room for one more session on it.
+
+        Raises UnavailableError when there is no room for a minute, and what `connection` raises.
+        """
         places = self._sessions.setdefault(settings, asyncio.Semaphore(SESSIONS_AT_ONCE))
-        async with places:
+        try:
+            async with asyncio.timeout(ROOM_TIMEOUT_S):
+                await places.acquire()
+        except TimeoutError:
+            raise UnavailableError(
+                f"{settings.name} is busy with {SESSIONS_AT_ONCE} commands of ours",
+                hint="Its sshd allows ten at once on one connection; wait for one of them to end.",
+            ) from None
+        try:
             yield await self.connection(settings)
+        finally:
+            places.release()
 
     async def _open(self, settings: HostSettings) -> asyncssh.SSHClientConnection:
         tunnel = await self.connection(settings.jump) if settings.jump is not None else None

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
-import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
 import asyncssh
 
 from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+from sane.transports.ssh_output import CommandSession
 
 KILL_GRACE_S = 1.0  # between TERM and KILL
 KILL_TIMEOUT_S = 5.0  # for the host to confirm the end
 LINGER_S = 0.1  # how long output may still come once the command has ended and something else holds its pipe
 LINGER_ROUNDS = 20
+OPEN_AGAIN_S = (0.005, 0.02, 0.05, 0.1, 0.2)
 STDIN_BLOCK_BYTES = 1 << 18
-STDERR = 1  # the data type of RFC 4254, section 5.2
-MARK_LIMIT_BYTES = 1 << 16  # what a login shell's start-up files may write before the mark
 
 
 class Finished(NamedTuple):
@@ -38,103 +36,18 @@ class Finished(NamedTuple):
     truncated: bool
 
 
-class CommandSession(asyncssh.SSHClientSession[bytes]):
-    """Gather what one command writes, up to a limit for each stream."""
-
-    def __init__(self, mark: bytes, limit_bytes: int, on_output: Callable[[bytes], None] | None) -> None:
-        self._mark = mark
-        self._limit_bytes = limit_bytes
-        self._on_output = on_output
-        self._held = bytearray()  # stderr until the mark is seen
-        self._kept: tuple[list[bytes], list[bytes]] = ([], [])
-        self._room = [limit_bytes, limit_bytes]
-        self.channel: Any = None
-        self.group: int | None = None
-        self.exit_code: int | None = None
-        self.truncated = False
-        self.failure: BaseException | None = None
-        self.activity = 0
-        self.exited = asyncio.Event()
-        self.closed = asyncio.Event()
-        self.writable = asyncio.Event()
-        self.writable.set()
-
-    def connection_made(self, chan: Any) -> None:
-        self.channel = chan
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        self.activity += 1
-        if datatype != STDERR:
-            self._keep(0, data)
-        elif not self._mark:
-            self._keep(1, data)
+async def when_there_is_room(connection: asyncssh.SSHClientConnection, start: Callable[[], Awaitable[object]]) -> None:
+    """Start a session, again after a moment where the server has no room: it clears ended ones away a little later."""
+    for pause_s in OPEN_AGAIN_S:
+        try:
+            await start()
+        except asyncssh.ChannelOpenError:
+            if connection.is_closed():
+                raise
         else:
-            self._held += data
-            self._look_for_mark()
-
-    def _look_for_mark(self) -> None:
-        found = re.search(re.escape(self._mark) + rb" (\d+)\n", self._held)
-        if found is None and len(self._held) < MARK_LIMIT_BYTES:
             return
-        if found is not None:
-            self.group = int(found[1])
-            del self._held[found.start() : found.end()]
-        self._release_held()
-
-    def _release_held(self) -> None:
-        self._mark, held = b"", bytes(self._held)
-        self._held.clear()
-        if held:
-            self._keep(1, held)
-
-    def _keep(self, stream: int, data: bytes) -> None:
-        kept = data[: self._room[stream]]
-        self.truncated |= len(kept) < len(data)
-        self._room[stream] -= len(kept)
-        if not kept:
-            return
-        self._kept[stream].append(kept)
-        if self._on_output is not None and self.failure is None:
-            try:
-                self._on_output(kept)
-            except Exception as error:  # must not tear down a connection that others share
-                self.failure = error
-
-    def eof_received(self) -> bool:
-        return True  # it may still read
-
-    def exit_status_received(self, status: int) -> None:
-        self.exit_code = status
-        self.exited.set()
-
-    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        self.exit_code = 128 + _signal_number(signal)
-        self.exited.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._held:
-            self._release_held()
-        if exc is not None and not self.exited.is_set():
-            self.failure = self.failure or exc
-        self.exited.set()
-        self.closed.set()
-        self.writable.set()
-
-    def pause_writing(self) -> None:
-        self.writable.clear()
-
-    def resume_writing(self) -> None:
-        self.writable.set()
-
-    def output(self, stream: int) -> bytes:
-        """Return what was kept of stdout (0) or stderr (1)."""
-        return b"".join(self._kept[stream])
-
-
-def _signal_number(name: str) -> int:
-    with contextlib.suppress(KeyError):
-        return int(signal.Signals[f"SIG{name.partition('@')[0]}"])
-    return 0
+        await asyncio.sleep(pause_s)
+    await start()
 
 
 class RemoteCommand:
@@ -186,10 +99,11 @@ class RemoteCommand:
 
     async def _open(self) -> None:
         try:
-            await cast("Any", self._connection).create_session(
-                lambda: self._session,
-                self._script.encode("utf-8", "surrogateescape"),
-                encoding=None,
+            await when_there_is_room(
+                self._connection,
+                lambda: cast("Any", self._connection).create_session(
+                    lambda: self._session, self._script.encode("utf-8", "surrogateescape"), encoding=None
+                ),
             )
         except asyncssh.ChannelOpenError as error:
             if self._connection.is_closed():
@@ -219,8 +133,7 @@ class RemoteCommand:
 
     async def _barrier(self) -> None:
         """Wait for one more answer: what the host sent before it has come by then, however slow the way."""
-        with contextlib.suppress(OSError, asyncssh.Error):
-            await self._connection.run(":", stdin=asyncssh.DEVNULL)
+        await self._run_beside(":")
 
     async def _feed(self) -> None:
         session, rest = self._session, memoryview(self._stdin)
@@ -274,11 +187,15 @@ class RemoteCommand:
         await session.exited.wait()
 
     async def _signal(self, name: str) -> None:
+        if self._session.group is not None:
+            await self._run_beside(f"kill -{name} -- -{self._session.group}")
+            return
         with contextlib.suppress(OSError, asyncssh.Error):  # it has just ended
-            if self._session.group is None:
-                self._session.channel.send_signal(name)
-            else:
-                await self._connection.run(f"kill -{name} -- -{self._session.group}", stdin=asyncssh.DEVNULL)
+            self._session.channel.send_signal(name)
+
+    async def _run_beside(self, script: str) -> None:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await when_there_is_room(self._connection, lambda: self._connection.run(script, stdin=asyncssh.DEVNULL))
 
     def _never_started(self) -> UnreachableError:
         return UnreachableError(

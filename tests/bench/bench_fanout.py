@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.bench.bench_fanout [ROUNDS]
 
-The hosts are real sshd processes, an address each. CPU is that of the client's processes (rusage), whole processes from start
-to end; `ours, in the loop` leaves out the start of Python and the imports.
+The hosts are real sshd processes, an address each. CPU is that of the client's processes (rusage), whole processes from
+start to end; `ours, in the loop` leaves out the start of Python and the imports.
 """
 
 from __future__ import annotations

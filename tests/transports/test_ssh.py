@@ -1,0 +1,267 @@
+"""What the ssh transport, its pool and its machine do beyond the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sane.core.command import Command
+from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+from sane.transports.ssh import SCRIPT_LIMIT_BYTES
+from sane.transports.ssh_config import SshConfig
+from sane.transports.ssh_pool import HANDSHAKE_PLACE_S, SESSIONS_AT_ONCE, SshPool
+from tests.transports.sshd import Sshd, is_running
+
+
+async def test_one_connection_is_shared_by_all_who_ask(pool: SshPool, sshd: Sshd) -> None:
+    before = set(sshd.sessions())
+    script = Command("echo $PPID")
+    results = await asyncio.gather(*(pool.transport("web1").run(script) for _ in range(3 * SESSIONS_AT_ONCE)))
+    assert len({result.output for result in results}) == 1
+    assert len(set(sshd.sessions()) - before) in (1, 2)  # OpenSSH serves a user who is not root with two processes
+
+
+async def test_equal_settings_share_under_two_names(tmp_path: Path, sshd: Sshd) -> None:
+    config = tmp_path / "config"
+    config.write_text(sshd.config("web1 web2"))
+    async with SshPool(SshConfig(config=str(config))) as pool:
+        one, two = pool.transport("web1"), pool.transport("web2")
+        assert one.name == "ssh:web1"
+        assert (await one.run(Command("true"))).target == "ssh:web1"
+        assert (await two.run(Command("true"))).target == "ssh:web2"
+
+
+async def test_a_connection_that_went_away_is_opened_again(pool: SshPool) -> None:
+    transport = pool.transport("web1")
+    await transport.run(Command("true"))
+    connection = await pool.connection(transport.settings)
+    connection.abort()
+    assert (await transport.run(Command("echo again"))).output == b"again\n"
+    assert await pool.connection(transport.settings) is not connection
+
+
+async def test_a_failed_attempt_is_not_kept(tmp_path: Path, sshd: Sshd) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        port = taken.getsockname()[1]
+        server = Sshd(port=port)
+        config = tmp_path / "config"
+        config.write_text(server.config())
+        async with SshPool(SshConfig(config=str(config))) as pool:
+            with pytest.raises(UnreachableError):
+                await pool.transport("web1").run(Command("true"))
+            taken.close()
+            try:
+                server.start()
+                assert (await pool.transport("web1").run(Command("true"))).exit_code == 0
+            finally:
+                server.stop()
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_attempt_of_others(pool: SshPool) -> None:
+    transport = pool.transport("web1")
+    first = asyncio.create_task(pool.connection(transport.settings))
+    second = asyncio.create_task(pool.connection(transport.settings))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert not (await second).is_closed()
+
+
+async def test_silent_hosts_hold_up_nobody(tmp_path: Path, sshd: Sshd) -> None:
+    """Two places for handshakes and six silent hosts: the good one is through long before any of them times out."""
+    silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
+    text = sshd.config() + "".join(
+        f"Host s{n}\n HostName 127.0.0.1\n Port {sock.getsockname()[1]}\n ConnectTimeout 4\n UserKnownHostsFile none\n"
+        for n, sock in enumerate(silent)
+    )
+    config = tmp_path / "config"
+    config.write_text(text)
+    async with SshPool(SshConfig(config=str(config)), handshakes_at_once=2) as pool:
+        waiting = [asyncio.create_task(pool.transport(f"s{n}").run(Command("true"))) for n in range(6)]
+        await asyncio.sleep(0)
+        started = time.monotonic()
+        await pool.transport("web1").run(Command("true"))
+        assert time.monotonic() - started < 3 * HANDSHAKE_PLACE_S + 1
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    for sock in silent:
+        sock.close()
+
+
+async def test_a_background_job_does_not_hold_the_command(pool: SshPool, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    started = time.monotonic()
+    result = await pool.transport("web1").run(Command(f"sleep 30 & echo $! >{pid}; echo started"))
+    assert (result.output, result.exit_code) == (b"started\n", 0)
+    assert time.monotonic() - started < 2
+    job = int(pid.read_text())
+    assert is_running(job)
+    await pool.transport("web1").run(Command(f"kill {job}"))
+
+
+async def test_output_written_just_before_the_end_is_kept_although_a_job_holds_the_pipe(pool: SshPool) -> None:
+    result = await pool.transport("web1").run(Command("sleep 5 & head -c 3000000 /dev/zero; kill -9 $$"))
+    assert (len(result.output), result.exit_code) == (3_000_000, 137)
+
+
+async def test_a_long_script(pool: SshPool) -> None:
+    script = "# " + "x" * SCRIPT_LIMIT_BYTES + "\nprintf '%s' \"it's $VALUE\"; exit 5"
+    result = await pool.transport("web1").run(Command(script, env={"VALUE": "here"}))
+    assert (result.output, result.exit_code) == (b"it's here", 5)
+    assert (await pool.transport("web1").run(Command("ls /tmp/.sane-script-* 2>/dev/null"))).output == b""
+
+
+async def test_line_numbers_in_messages_are_those_of_the_script(pool: SshPool) -> None:
+    result = await pool.transport("web1").run(Command("true\nno-such-program", cwd="/", env={"A": "1"}))
+    assert b"line 2" in result.stderr or b": 2:" in result.stderr
+    assert result.exit_code == 127
+
+
+async def test_a_directory_that_is_not_there(pool: SshPool) -> None:
+    result = await pool.transport("web1").run(Command("echo not reached", cwd="/no/such/place"))
+    assert (result.output, result.exit_code) == (b"", 1)
+    assert b"/no/such/place" in result.stderr
+
+
+async def test_home_paths(pool: SshPool, sshd: Sshd) -> None:
+    transport = pool.transport("web1")
+    await transport.put("~/a file", b"x")
+    assert (sshd.home / "a file").read_bytes() == b"x"
+    assert await transport.get("~/a file") == b"x"
+    assert (await transport.run(Command("pwd", cwd="~"))).output == f"{sshd.home}\n".encode()
+
+
+async def test_a_closed_input_is_no_failure(pool: SshPool) -> None:
+    result = await pool.transport("web1").run(Command("exec 0</dev/null; echo done", stdin=bytes(8 << 20)))
+    assert (result.output, result.exit_code) == (b"done\n", 0)
+
+
+async def test_a_failing_watcher_fails_its_own_command_only(pool: SshPool) -> None:
+    def watch(chunk: bytes) -> None:
+        raise ValueError(f"saw {chunk!r}")
+
+    transport = pool.transport("web1")
+    other = asyncio.create_task(transport.run(Command("sleep 0.3; echo fine")))
+    with pytest.raises(ValueError, match="saw"):
+        await transport.run(Command("echo hi"), watch)
+    assert (await other).output == b"fine\n"
+
+
+async def test_get_of_endless_files(pool: SshPool) -> None:
+    assert await pool.transport("web1").get("/dev/zero", limit_bytes=5000) == bytes(5000)
+
+
+async def test_more_sessions_than_the_server_allows(tmp_path: Path) -> None:
+    server = Sshd(options={"MaxSessions": "1"})
+    config = tmp_path / "config"
+    config.write_text(server.config())
+    try:
+        server.start()
+        async with SshPool(SshConfig(config=str(config))) as pool:
+            transport = pool.transport("web1")
+            first = asyncio.create_task(transport.run(Command("sleep 1; echo first")))
+            await asyncio.sleep(0.4)
+            with pytest.raises(UnavailableError, match="no further session"):
+                await transport.run(Command("true"))
+            assert (await first).output == b"first\n"
+    finally:
+        server.stop()
+
+
+async def test_machine_runs_programs_by_argument_list(pool: SshPool) -> None:
+    machine = pool.machine("web1")
+    assert machine.name == "web1"
+    argv = ["printf", "%s|", "a b", "it's", "$x", "", "-n", "\\"]
+    done = await machine.execute(argv)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, b"a b|it's|$x||-n|\\|", b"")
+    done = await machine.execute(["sh", "-c", "cat; echo bad >&2; exit 9"], stdin=b"in")
+    assert (done.exit_code, done.stdout, done.stderr) == (9, b"in", b"bad\n")
+    with pytest.raises(TimeoutError, match="sleep on web1"):
+        await machine.execute(["sleep", "30"], timeout_s=0.3)
+    await machine.close()
+
+
+async def test_channel_talks_both_ways_and_ends_its_program(pool: SshPool) -> None:
+    machine = pool.machine("web1")
+    channel = await machine.spawn(["sh", "-c", "echo $$; echo no >&2; exec cat"])
+    pid = int(await channel.read(5))
+    await channel.write(b"hello")
+    assert await channel.read(5) == b"hello"
+    with pytest.raises(TimeoutError):
+        await channel.read(0.05)
+    await channel.close()
+    await channel.close()
+    deadline = time.monotonic() + 5
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    with pytest.raises(LostError):
+        await channel.write(b"late")
+
+
+async def test_channel_whose_program_ends(pool: SshPool) -> None:
+    channel = await pool.machine("web1").spawn(["echo", "bye"])
+    assert await channel.read(5) == b"bye\n"
+    assert await channel.read(5) == b""
+    await channel.close()
+
+
+async def test_a_slow_reader_holds_the_program_back_and_loses_nothing(pool: SshPool) -> None:
+    channel = await pool.machine("web1").spawn(["head", "-c", "20000000", "/dev/zero"])
+    await asyncio.sleep(0.3)
+    size = 0
+    while chunk := await channel.read(5):
+        size += len(chunk)
+        assert len(chunk) < 12_000_000  # bounded, although nobody read
+    assert size == 20_000_000
+    await channel.close()
+
+
+async def test_machine_close_ends_its_channels(pool: SshPool) -> None:
+    machine = pool.machine("web1")
+    channel = await machine.spawn(["cat"])
+    await machine.close()
+    assert await channel.read(5) == b""
+
+
+async def test_a_closed_pool_opens_nothing(tmp_path: Path, sshd: Sshd) -> None:
+    config = tmp_path / "config"
+    config.write_text(sshd.config())
+    pool = SshPool(SshConfig(config=str(config)))
+    await pool.close()
+    await pool.close()
+    with pytest.raises(UnavailableError):
+        await pool.transport("web1").run(Command("true"))
+
+
+async def test_errors_hold_no_secret(tmp_path: Path, sshd: Sshd) -> None:
+    config = tmp_path / "config"
+    config.write_text(sshd.config().replace(f"Port {sshd.port}", "Port 1"))
+    async with SshPool(SshConfig(config=str(config))) as pool:
+        with pytest.raises(TransportError) as caught:
+            await pool.transport("web1").run(Command("true", env={"TOKEN": "hunter2"}, stdin=b"hunter2"))
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+async def test_no_room_is_said_in_time(pool: SshPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.ssh_pool.ROOM_TIMEOUT_S", 0.2)
+    machine = pool.machine("web1")
+    channels = [await machine.spawn(["cat"]) for _ in range(SESSIONS_AT_ONCE)]
+    with pytest.raises(UnavailableError, match="busy"):
+        await machine.execute(["true"])
+    await channels[0].close()
+    assert (await machine.execute(["true"])).exit_code == 0
+    await machine.close()
+
+
+async def test_start_up_noise_on_stderr_is_kept_and_the_mark_is_not(pool: SshPool, sshd: Sshd) -> None:
+    result = await pool.transport("web1").run(Command("printf 'no newline' >&2; exit 2"))
+    assert (result.stderr, result.exit_code) == (b"no newline", 2)
+    # A command that replaces the shell or says nothing leaves no trace of the mark either.
+    assert (await pool.transport("web1").run(Command("exec true"))).stderr == b""
