@@ -59,10 +59,14 @@ async def run_script(connection: Connection, script: Script[T]) -> T:
         script.close()
 
 
+# A connection that the server ends in the middle of a call raises InternalClientError (asyncpg 0.32, seen in tests).
+CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+LOST = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, *CLIENT_ERRORS, OSError)
+
+
 def is_lost(error: BaseException | None) -> bool:
     """Return whether an error says that the connection went away, or could not be made."""
-    lost = asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError | asyncpg.InterfaceError | OSError
-    return isinstance(error, lost) and not isinstance(error, TimeoutError)
+    return isinstance(error, LOST) and not isinstance(error, TimeoutError)
 
 
 def explain(error: BaseException, name: str) -> SaneError:
@@ -87,7 +91,7 @@ def explain(error: BaseException, name: str) -> SaneError:
 
 
 # asyncpg raises its own tree, and lets errors of the socket and of the deadline through.
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+FAILURES = (asyncpg.PostgresError, *CLIENT_ERRORS, OSError, asyncio.TimeoutError)
 
 
 class Waiting(NamedTuple):
@@ -208,8 +212,10 @@ class PostgresStore(LogStore):
             try:
                 connection = await connect(self._url)
                 await self._wake_by(connection)
-            except FAILURES:
-                self._followers.wake()  # whoever follows reads the log and is told what is wrong
+            except (
+                Exception
+            ):  # whatever it is, no follower may go deaf: each is woken, reads, and is told what is wrong
+                self._followers.wake()
                 await asyncio.sleep(RELISTEN_S)
             finally:
                 if connection is not None:
