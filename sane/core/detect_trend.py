@@ -106,7 +106,8 @@ def _is_leak(rises: tuple[float, ...], policy: TrendPolicy) -> bool:
 
 def _is_steady(rises: tuple[float, ...], concordance: float, least_rise: float, step_share: float) -> bool:
     total = sum(rises[-4:]) / 4 - sum(rises[:4]) / 4
-    if total < least_rise or max(b - a for a, b in pairwise(rises)) > step_share * (rises[-1] - rises[0]):
+    step = max(b - a for a, b in pairwise(rises))
+    if total - step < least_rise or step > step_share * (rises[-1] - rises[0]):
         return False
     score = sum((b > a) - (b < a) for i, a in enumerate(rises) for b in rises[i + 1 :])
     return score >= concordance * len(rises) * (len(rises) - 1) / 2

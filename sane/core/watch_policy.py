@@ -38,7 +38,7 @@ class TrendPolicy:
     so far. What is above `allowance` adds up (CUSUM). A leak is a sum above `limit`, in which at least
     `concordance` of all pairs of the last `window` buckets rise (Kendall; or `long_concordance` of the last
     `long_window`, for what rises slowly in much noise), by at least `window_rise` (`long_rise`) in all, and no
-    single step is more than `step_share` of that. A field NAME_used_UNIT whose bucket is at `full_share` of
+    single step is more than `step_share` of all. A field NAME_used_UNIT whose bucket is at `full_share` of
     NAME_total_UNIT needs no trend; it is over below `relief_share`.
     """
 
@@ -53,8 +53,8 @@ class TrendPolicy:
     concordance: float = 0.75
     long_window: int = 24
     long_concordance: float = 0.6
-    long_rise: float = 0.25
-    window_rise: float = 0.12
+    long_rise: float = 0.2
+    window_rise: float = 0.1
     step_share: float = 0.35
     full_share: float = 0.9
     relief_share: float = 0.8

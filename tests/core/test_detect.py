@@ -20,7 +20,9 @@ GONE = replace(HEALTHY, verdict="", status="", reachable=False, version="", prob
 FAILED = replace(HEALTHY, verdict="fail", status="critical")
 
 
-def play(samples: list[Sample], watch: HostWatch | None = None, **more: object) -> tuple[HostWatch, list[tuple[int, Finding]]]:
+def play(
+    samples: list[Sample], watch: HostWatch | None = None, **more: object
+) -> tuple[HostWatch, list[tuple[int, Finding]]]:
     """Return the watch after the samples, one a poll, and (poll, finding) of each finding."""
     watch, found = watch or HostWatch("web1", "a"), list[tuple[int, Finding]]()
     for i, sample in enumerate(samples):
@@ -71,7 +73,9 @@ def test_a_stale_file_is_found_by_its_age() -> None:
     assert names(found)[0] == (15, "stale", False)  # older than three polls at 14, and again at 15
 
 
-@pytest.mark.parametrize("cycle", [[GONE, HEALTHY], [FAILED, FAILED, *[HEALTHY] * 8], [replace(HEALTHY, probe_ok=False), *[HEALTHY] * 2]])
+@pytest.mark.parametrize(
+    "cycle", [[GONE, HEALTHY], [FAILED, FAILED, *[HEALTHY] * 8], [replace(HEALTHY, probe_ok=False), *[HEALTHY] * 2]]
+)
 def test_flapping_is_one_finding_until_it_is_calm(cycle: list[Sample]) -> None:
     _, found = play([HEALTHY] * 5 + cycle * 12 + [HEALTHY] * 150)
     assert [(fault, cleared) for _, fault, cleared in names(found)] == [("flapping", False), ("flapping", True)]
