@@ -94,6 +94,7 @@ def test_down_works_when_half_of_it_is_gone(lab: StartLab) -> None:
     with pytest.raises(UsageError, match="rest of a lab"):
         labs.start(hosts.directory)
     assert labs.end(hosts.directory) == ["server1", "server2"]
+    assert not hosts.lab.socket_dir.exists()
     assert traces_of(hosts.directory) == []
     assert not hosts.directory.exists()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -146,16 +147,20 @@ def _new_lab(directory: Path, server: str) -> Lab:
     import pwd
 
     user = pwd.getpwuid(os.geteuid()).pw_name
-    return Lab(directory, user, choose_server(server, os.environ), _new_socket_dir(), {})
+    return Lab(directory, user, choose_server(server, os.environ), _socket_dir(directory), {})
 
 
-def _new_socket_dir() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sane-lab-", dir="/tmp"))  # a socket's path has room for about 100 bytes
+def _socket_dir(directory: Path) -> Path:
+    """Return where a lab's tmux sockets are: short, as their paths have room for about 100 bytes, and known for ever."""
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
+    return Path(f"/tmp/sane-lab-{os.geteuid()}-{digest}")
 
 
 def _add_hosts(lab: Lab, count: int) -> Lab:
-    if not _is_ours(lab.socket_dir):  # gone with the last boot
-        lab = dataclasses.replace(lab, socket_dir=_new_socket_dir())
+    with contextlib.suppress(FileExistsError):
+        lab.socket_dir.mkdir(mode=0o700)
+    if not _is_ours(lab.socket_dir):
+        raise UnavailableError(f"{lab.socket_dir} belongs to somebody else", hint="Name another directory with --dir.")
     taken = {host.port for host in lab.hosts.values()}
     for number in range(len(lab.hosts) + 1, count + 1):
         port = free_port(taken)
@@ -166,9 +171,10 @@ def _add_hosts(lab: Lab, count: int) -> Lab:
 
 def _is_ours(directory: Path) -> bool:
     try:
-        return directory.lstat().st_uid == os.geteuid() and directory.is_dir()
+        found = directory.lstat()
     except OSError:
         return False
+    return found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
 
 
 def _start_missing(lab: Lab, known: set[str]) -> Lab:
@@ -281,8 +287,8 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _remove_files(directory: Path, lab: Lab | None, names: Iterable[str]) -> None:
-    if lab is not None and lab.socket_dir.name.startswith("sane-lab-") and _is_ours(lab.socket_dir):
-        shutil.rmtree(lab.socket_dir, ignore_errors=True)
+    if _is_ours(_socket_dir(directory)):
+        shutil.rmtree(_socket_dir(directory), ignore_errors=True)
     for name in names:
         shutil.rmtree(directory / name, ignore_errors=True)
     shutil.rmtree(directory / ".lab", ignore_errors=True)
