@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sane.core.rollout import RolloutState
 from sane.engine.context import AsyncContext
+from sane.engine.hooks import hook_after, run_hook
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.runner import Runner, steady_clock
@@ -40,8 +41,13 @@ async def drive(
     performer = WorkflowPerformer(plan, context, places, owner, now_ms, lambda event: runner.note(event))
     runner = Runner(store, deployment, state.key, owner, performer, now_ms=now_ms, wait_for_people=wait_for_people)
     try:
+        if state.status == "pending" and (problem := await run_hook(store, context, plan, state, "pre_deploy", now_ms)):
+            say(problem.error)
+            await request(store, deployment, "fail", problem.error)
         with _Keyboard(store, runner, deployment, say):
             state = await runner.run()
+        if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
+            say(problem.error)
         await _leave_windows(places, state, say, keep_windows)
         return state
     finally:
