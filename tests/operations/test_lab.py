@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import time
@@ -103,8 +102,9 @@ def test_up_keeps_what_runs_and_restarts_what_died(lab: StartLab) -> None:
     hosts = lab(2)
     before = labs.look(hosts.directory)
     keys = hosts.lab.known_hosts.read_text()
-    assert before[0].pid is not None
-    os.kill(before[0].pid, signal.SIGKILL)
+    server = processes.identify(before[0].pid or 0)
+    assert server is not None
+    processes.end([server])
     labs.start(hosts.directory, 3)
     after = labs.look(hosts.directory)
     assert [view.state for view in after] == ["up", "up", "up"]

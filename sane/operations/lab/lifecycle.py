@@ -151,7 +151,7 @@ def _new_lab(directory: Path, server: str) -> Lab:
 
 
 def _socket_dir(directory: Path) -> Path:
-    """Return where a lab's tmux sockets are: short, as their paths have room for about 100 bytes, and known for ever."""
+    """Return where a lab's tmux sockets are: short, as a path has room for about 100 bytes."""
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
     return Path(f"/tmp/sane-lab-{os.geteuid()}-{digest}")
 
