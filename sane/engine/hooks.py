@@ -1,7 +1,7 @@
 """Hooks: steps that run once a deployment, on this machine, before it, after it, and when it failed.
 
-What ran is in the log, so a controller that resumes does not run a hook again. They run detached with a receipt like any
-other step: one that was cut off is adopted or attached to.
+What ran is in the log, so a controller that resumes does not run a hook again. They run detached with a receipt like
+any other step: one that was cut off is adopted or attached to.
 """
 
 from __future__ import annotations
