@@ -78,6 +78,21 @@ async def test_events_of_other_processes_arrive_without_gap_or_double(open_anoth
     await events.aclose()
 
 
+async def test_an_event_of_another_process_arrives_at_once(open_another: OpenAnother) -> None:
+    """At once: sooner than the check that makes good for lost notifications, which comes every 5 s."""
+    reader, writer = await open_another(), await open_another()
+    events = reader.follow(0)
+    await writer.append([message()])
+    await take(events, 1)
+    for _ in range(3):
+        waiting = asyncio.create_task(take(events, 1))
+        await asyncio.sleep(0.05)  # let the follower go to sleep: only a notification can wake it
+        await writer.append([message()])
+        async with asyncio.timeout(2):
+            await waiting
+    await events.aclose()
+
+
 async def test_the_filter_holds_for_stored_and_published_events(store: Store) -> None:
     events = store.follow(0, deployment="d2", kinds=("message", "output"))
     waiting = asyncio.create_task(take(events, 3))
