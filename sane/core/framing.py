@@ -219,7 +219,7 @@ FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
 
 def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> list[bytes]:
     """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
-    prologue = escape_for_b(erase_sequence(place, rows).encode())
+    prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{FISH_CLEANUP}{printf_mark(token, END, '0')};end"
     else:

@@ -28,22 +28,32 @@ F = TypeVar("F", bound=VerbFunction)  # a decorated verb keeps its own type
 
 # Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
 VERB_NAMES: tuple[str, ...] = (
+    "check-pane-health",
     "checksum-file",
     "context-database",
     "create-file",
+    "detect-mode",
     "detect-platform",
+    "detect-ssh",
     "edit-file",
     "friction-analysis",
+    "get-label",
     "get-tool",
+    "label-pane",
     "list-panes",
+    "list-windows",
     "log-operation",
     "read-file",
     "run-command",
+    "send-keys",
+    "setup-prompt",
+    "split-pane",
     "transfer-from-workstation",
     "transfer-to-workstation",
     "validate-bash",
     "validate-json",
     "validate-with-ai",
+    "wait-ready",
 )
 
 

@@ -1,0 +1,179 @@
+"""The primitives on panes, called as a shell calls them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.pane_fixtures import SHELLS, Tmux, tmux
+
+__all__ = ["tmux"]
+pytestmark = pytest.mark.e2e
+BIN = Path(__file__).parents[2] / "bin"
+
+
+def call(server: Tmux, name: str, *words: str, code: int = 0) -> dict[str, Any]:
+    done = subprocess.run([BIN / name, *words], env=server.environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout) if done.stdout.startswith("{") else {"stderr": done.stderr, "stdout": done.stdout}
+
+
+def wait_for_program(server: Tmux, name: str, program: str) -> None:
+    until = time.monotonic() + 5
+    while server.call("display", "-p", "-t", name, "#{pane_current_command}").strip() != program:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_run_command_answers(tmux: Tmux) -> None:
+    name = tmux.new()
+    answer = call(tmux, "sane-run-command", name, "printf 'a\\n'; (exit 3)")
+    assert (answer["output"], answer["exit_code"], answer["attempts"], answer["retried"]) == ("a\n", 3, 1, False)
+    assert "total_duration_ms" not in answer
+    call(tmux, "sane-run-command", "--exit-status", name, "(exit 3)", code=3)
+    answer = call(tmux, "sane-run-command", name, "printf '\\377\\n'")
+    assert (answer["output"], answer["output_base64"]) == ("\ufffd\n", "/wo=")
+
+
+def test_run_command_retries_only_what_is_transient(tmux: Tmux) -> None:
+    name = tmux.new()
+    answer = call(tmux, "sane-run-command", name, "echo Connection refused; (exit 1)", "5", "1")
+    assert (answer["attempts"], answer["retried"], answer["exit_code"]) == (2, True, 1)
+    assert answer["total_duration_ms"] > answer["duration_ms"]
+    answer = call(tmux, "sane-run-command", name, "(exit 1)", "5", "3")
+    assert (answer["attempts"], answer["retried"]) == (1, False)
+
+
+@pytest.mark.parametrize("command", ["echo 'x", "cat <<END\nx", "if true", "echo $(", "echo )"])
+def test_a_syntax_error_is_told_and_nothing_sent(tmux: Tmux, command: str) -> None:
+    name = tmux.new()
+    tmux.wait_for(name, "#")
+    before = tmux.screen(name)
+    answer = call(tmux, "sane-run-command", name, command)
+    assert "nothing was sent" in answer["error"]
+    assert "exit_code" not in answer
+    assert tmux.screen(name) == before
+
+
+def test_errors_read_as_scripts_match_them(tmux: Tmux) -> None:
+    name = tmux.new()
+    for words, sentence in {
+        ("nope", "true"): "Error: Session 'nope' does not exist",
+        (f"{name}:a.b.c", "true"): "Error: Invalid pane specification 'a.b.c'. Use format WINDOW or WINDOW.PANE",
+        (f"{name}:0.7", "true"): f"Error: Pane '{name}:0.7' does not exist",
+        ("%99", "true"): "Error: Pane '%99' does not exist",
+        (name, "true", "x"): "Error: timeout must be a number, got 'x'",
+        (name, "true", "1", "y"): "Error: max_retries must be a number, got 'y'",
+    }.items():
+        answer = call(tmux, "sane-run-command", *words, code=1)
+        assert answer["stderr"].split("\n")[0] == sentence
+
+
+def test_lists(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("new-window", "-d", "-t", name, "-n", "a: b.c", "dash")
+    new = call(tmux, "sane-split-pane", f"{name}:0.0", "horizontal")["pane"]
+    panes = call(tmux, "sane-list-panes", name)
+    assert panes["session"] == name
+    assert [(p["window"], p["index"], p["command"]) for p in panes["panes"]] == [
+        (0, 0, "bash"),
+        (0, 1, "bash"),
+        (1, 0, "dash"),
+    ]
+    assert panes["panes"][1]["id"] == new
+    windows = call(tmux, "sane-list-windows", name)["windows"]
+    assert [(w["index"], w["name"], w["pane_count"]) for w in windows] == [(0, "bash", 2), (1, "a: b.c", 1)]
+
+
+def test_labels(tmux: Tmux) -> None:
+    name = tmux.new()
+    assert call(tmux, "sane-get-label", name) == {"status": "no_label", "pane": name}
+    assert call(tmux, "sane-label-pane", name, "build it")["status"] == "created_with_label"
+    assert call(tmux, "sane-label-pane", name, "build")["status"] == "labeled"
+    assert call(tmux, "sane-get-label", name) == {"status": "found", "pane": name, "label": "build"}
+    assert call(tmux, "sane-list-panes", name)["panes"][0]["label"] == "build"
+    answer = call(tmux, "sane-label-pane", "nope", "x", code=1)
+    assert answer == {"status": "error", "message": "Session 'nope' does not exist"}
+
+
+def test_send_keys(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.wait_for(name, "#")
+    answer = call(tmux, "sane-send-keys", name, "echo $((6*7))", "Enter")
+    assert answer["status"] == "sent"
+    assert "\n42\n" in answer["output"]
+    assert call(tmux, "sane-send-keys", "nope", "x", code=1) == {
+        "status": "error",
+        "error": "Session 'nope' does not exist",
+    }
+
+
+MODES = {
+    "bash": ("bash --norc", "bash", "bash"),
+    "zsh": ("zsh -f", "bash", "zsh"),
+    "fish": ("fish --no-config", "bash", "fish"),
+    "python": ("python3 -q", "raw", "python"),
+    "cat": ("cat", "raw", "cat"),
+}
+
+
+@pytest.mark.parametrize("program", MODES)
+def test_modes(tmux: Tmux, program: str) -> None:
+    command, mode, shell = MODES[program]
+    name = tmux.new(command)
+    until = time.monotonic() + 5
+    while True:
+        answer = call(tmux, "sane-detect-mode", name)
+        if (answer["mode"], answer["shell"], answer["supports_structured_prompt"]) == (mode, shell, mode == "bash"):
+            return
+        assert time.monotonic() < until, answer
+
+
+def test_health(tmux: Tmux) -> None:
+    name = tmux.new()
+    answer = call(tmux, "sane-check-pane-health", name)
+    assert (answer["health_status"], answer["responsive"], answer["frozen"]) == ("healthy", True, False)
+    assert tmux.screen(name) == "bash-5.2#"
+    tmux.type(name, "sleep 30\n")
+    wait_for_program(tmux, name, "sleep")
+    answer = call(tmux, "sane-check-pane-health", name, code=1)
+    assert (answer["health_status"], answer["details"][:5]) == ("unknown", "sleep")
+    tmux.call("send-keys", "-t", name, "C-c")
+    tmux.wait_for(name, "^C")
+    tmux.call("send-keys", "-t", name, "C-s")
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    answer = call(tmux, "sane-check-pane-health", name, "--all", "--timeout", "0.5", code=1)
+    assert [pane["health_status"] for pane in answer["panes"]] == ["frozen", "healthy"]
+    assert (answer["health_status"], answer["frozen"]) == ("frozen", True)
+
+
+def test_wait_ready(tmux: Tmux) -> None:
+    name = tmux.new("sh -c 'sleep 0.5; exec bash --norc'")
+    answer = call(tmux, "sane-wait-ready", name, "5")
+    assert answer["ready"] is True
+    assert answer["duration_ms"] > 100
+    tmux.type(name, "sleep 30\n")
+    wait_for_program(tmux, name, "sleep")
+    answer = call(tmux, "sane-wait-ready", name, "0.3", code=1)
+    assert (answer["ready"], "sleep is running" in answer["reason"]) == (False, True)
+
+
+@pytest.mark.parametrize("shell", list(SHELLS))
+def test_setup_prompt(tmux: Tmux, shell: str) -> None:
+    name = tmux.new(SHELLS[shell], width=120)
+    answer = call(tmux, "sane-setup-prompt", name)
+    word = "sh" if shell == "dash" else shell
+    assert (answer["status"], answer["shell"], answer["ps1_set"]) == ("success", word, True)
+    assert call(tmux, "sane-run-command", name, "sh -c 'exit 7'")["exit_code"] == 7
+    pattern = rf"\w+@\S+ - [a-z]{{3}}\d{{6}}:\d{{6}}[ap]m seq:\d+ rslt:7 {word} [$#]"
+    until = time.monotonic() + 3
+    while not re.search(pattern, tmux.screen(name)):
+        assert time.monotonic() < until, tmux.screen(name)
+        time.sleep(0.02)
+    assert call(tmux, "sane-run-command", name, "echo still")["output"] == "still\n"
