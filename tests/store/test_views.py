@@ -177,6 +177,8 @@ async def test_a_rebuild_makes_good_what_was_damaged(store: Any) -> None:
         from sane.store.script import Query
 
         yield Query("DELETE FROM hosts WHERE host < 'h5'")
+        yield Query("UPDATE hosts SET host = 'ghost' WHERE host = 'h9'")
+        yield Query("UPDATE hosts SET version = 'other', proven_by = 'nobody' WHERE host = 'h8'")
         yield Query("UPDATE deployments SET status = 'nonsense'")
 
     await store._write(damage)
