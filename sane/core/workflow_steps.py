@@ -17,7 +17,7 @@ from sane.core.units import parse_duration_ms
 HOOK_NAMES = ("version", "key", "revision", "deployment")
 HOST_NAMES = (*HOOK_NAMES, "host", "address", "user", "previous_version", "nonce", "health_path")
 STEP_KEYS: tuple[str, ...] = (
-    *("name", "when", "expect", "retries", "register", "detached"),
+    *("name", "when", "expect", "retries", "register"),
     *with_units(("retry_delay", "timeout"), ("_ms", "_s", "_seconds")),
 )
 MAX_STEPS = 200
@@ -33,7 +33,7 @@ class Step:
 
     `arguments` go by the verb's parameter names; their strings may hold `{{ name }}`. `when` must pass for the step to
     run, `expect` must pass on the verb's answer for it to succeed. `retries` follow a failure, `retry_delay_ms` apart.
-    `timeout_ms` None is the verb's own. `detached`: the step outlives the connection and leaves a receipt.
+    `timeout_ms` None is the verb's own.
     """
 
     name: str
@@ -45,7 +45,6 @@ class Step:
     retry_delay_ms: int = 1_000
     timeout_ms: int | None = None
     register: str = ""
-    detached: bool = False
     line: int = 0
 
 
@@ -145,7 +144,6 @@ class _StepReading:
             retry_delay_ms=read.duration_ms("retry_delay", 1_000, bare="s"),
             timeout_ms=read.duration_ms("timeout", 0, bare="s") or None,
             register=self._register(),
-            detached=read.flag("detached"),
             line=self.node.line,
         )
 

@@ -57,7 +57,6 @@ def test_a_full_workflow() -> None:
             retry_delay: 500ms
             timeout: 90
             register: built
-            detached: true
           - create-file: {path: "/tmp/{{ results.built.output }}", content: 1.10, backup: false}
         switch: [{run-command: "true"}]
         revert: [{run-command: "true"}]
@@ -71,7 +70,7 @@ def test_a_full_workflow() -> None:
     build, create = found.stage
     assert (build.name, build.verb, build.arguments) == ("build", "run-command", {"command": "make", "timeout_s": 120})
     assert (build.retries, build.retry_delay_ms, build.timeout_ms, build.register) == (2, 500, 90_000, "built")
-    assert (build.detached, build.line) == (True, 11)
+    assert build.line == 11
     assert create.arguments["content"] == "1.10"
     assert create.arguments["backup"] is False
     assert create.name == "create-file-2"
