@@ -45,9 +45,7 @@ async def create_file(
     """
     import hashlib
 
-    data = _bytes_of(content, encoding)
-    if not exact:
-        data += b"\n"
+    data = _bytes_of(content, encoding) + (b"" if exact else b"\n")
     fields = await replace_file(
         context,
         target,

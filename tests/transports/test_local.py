@@ -161,6 +161,7 @@ def test_leaves_no_descriptor_open(local: Caller) -> None:
     for _ in range(5):
         local.run("echo x; echo y >&2", stdin=b"data")
         local.run("sleep 5", timeout_s=0.02)
+        local.run("sleep 0.3 & true")
     assert len(os.listdir("/proc/self/fd")) == before
 
 
