@@ -61,8 +61,8 @@ class Sshd:
             path.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
         return path
 
-    def start(self) -> Sshd:
-        """Start it and wait until it listens."""
+    def start(self, **late: str) -> Sshd:
+        """Start it, with options that were not known before, and wait until it listens."""
         options = {
             "ListenAddress": f"127.0.0.1:{self.port}",
             "HostKey": str(self.host_key),
@@ -78,6 +78,7 @@ class Sshd:
             "MaxStartups": "1000",
             "SetEnv": f"HOME={self.home}",
             **self._options,
+            **late,
         }
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it drops its privileges to

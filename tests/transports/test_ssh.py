@@ -260,8 +260,54 @@ async def test_no_room_is_said_in_time(pool: SshPool, monkeypatch: pytest.Monkey
     await machine.close()
 
 
-async def test_start_up_noise_on_stderr_is_kept_and_the_mark_is_not(pool: SshPool, sshd: Sshd) -> None:
+async def test_the_mark_leaves_no_trace(pool: SshPool) -> None:
     result = await pool.transport("web1").run(Command("printf 'no newline' >&2; exit 2"))
     assert (result.stderr, result.exit_code) == (b"no newline", 2)
-    # A command that replaces the shell or says nothing leaves no trace of the mark either.
     assert (await pool.transport("web1").run(Command("exec true"))).stderr == b""
+
+
+async def test_what_start_up_files_say_is_kept_around_the_mark(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_text("printf 'noise without end' >&2\n")
+    server = Sshd()
+    config = tmp_path / "config"
+    config.write_text(server.config())
+    try:
+        # Only bash reads BASH_ENV; another login shell is simply quiet here.
+        server.start(SetEnv=f"HOME={server.home} BASH_ENV={tmp_path}/noise")
+        async with SshPool(SshConfig(config=str(config))) as pool:
+            result = await pool.transport("web1").run(Command("echo error >&2; sleep 60", timeout_s=0.5))
+        assert result.stderr.removeprefix(b"noise without end") == b"error\n"
+        assert result.timed_out
+    finally:
+        server.stop()
+
+
+async def relay(delay_s: float, to_port: int) -> asyncio.Server:
+    """Return a server on loopback that hands everything on to a port, a while later."""
+    loop = asyncio.get_running_loop()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            loop.call_later(delay_s, writer.write, data)
+        loop.call_later(delay_s, writer.close)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", to_port)
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pipe(tmp_path: Path, sshd: Sshd) -> None:
+    """The window of 2 MiB is full when the command ends, so the rest comes a round trip after its exit code."""
+    size = (2 << 20) + 40_000
+    server = await relay(0.15, sshd.port)
+    config = tmp_path / "config"
+    port = server.sockets[0].getsockname()[1]
+    config.write_text(sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}"))
+    known = tmp_path / "known"
+    known.write_text("known " + sshd.known_hosts.read_text().split(" ", 1)[1])
+    config.write_text(config.read_text().replace(str(sshd.known_hosts), str(known)))
+    async with server, SshPool(SshConfig(config=str(config))) as pool:
+        result = await pool.transport("web1").run(Command(f"sleep 8 & head -c {size} /dev/zero"))
+    assert (len(result.output), result.exit_code) == (size, 0)
