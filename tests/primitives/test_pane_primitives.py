@@ -168,10 +168,9 @@ def test_wait_ready(tmux: Tmux) -> None:
 def test_setup_prompt(tmux: Tmux, shell: str) -> None:
     name = tmux.new(SHELLS[shell], width=120)
     answer = call(tmux, "sane-setup-prompt", name)
-    word = "sh" if shell == "dash" else shell
-    assert (answer["status"], answer["shell"], answer["ps1_set"]) == ("success", word, True)
+    assert (answer["status"], answer["shell"], answer["ps1_set"]) == ("success", shell, True)
     assert call(tmux, "sane-run-command", name, "sh -c 'exit 7'")["exit_code"] == 7
-    pattern = rf"\w+@\S+ - [a-z]{{3}}\d{{6}}:\d{{6}}[ap]m seq:\d+ rslt:7 {word} [$#]"
+    pattern = rf"\w+@\S+ - [a-z]{{3}}\d{{6}}:\d{{6}}[ap]m seq:\d+ rslt:7 {shell} [$#]"
     until = time.monotonic() + 3
     while not re.search(pattern, tmux.screen(name)):
         assert time.monotonic() < until, tmux.screen(name)
