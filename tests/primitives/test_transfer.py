@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
+from sane.core.target import Target
 from sane.errors import NotFoundError, RemoteError, UsageError
+from sane.primitives.transfer_from_workstation import transfer_from_workstation
+from sane.surfaces.context import BlockingContext
+from sane.transports.base import Transport
+from sane.transports.blocking import run_blocking
+from sane.transports.local import LocalTransport
 
 Call = Callable[..., dict[str, Any]]
 WORMHOLE = """#!/bin/sh
@@ -97,6 +103,19 @@ def test_says_what_is_wrong(call: Call, tmp_path: Path) -> None:
         call("transfer-from-workstation", "local:", "/etc/hostname", str(tmp_path / "none" / "x"))
     with pytest.raises(UsageError, match="'seven' is no wormhole code"):
         call("transfer-to-workstation", "local:", "/etc/hostname", "seven")
+
+
+def test_a_copy_that_is_not_the_same_is_no_success(tmp_path: Path) -> None:
+    class Lossy(BlockingContext):
+        async def transport(self, target: Target) -> Transport:
+            return LossyTransport()
+
+    class LossyTransport(LocalTransport):
+        async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
+            await super().put(path, content[:-1] + b"?", mode=mode)
+
+    with pytest.raises(RemoteError, match="did not arrive as it was sent"):
+        run_blocking(transfer_from_workstation(Lossy(), "local:", "/etc/hostname", str(tmp_path / "t-x")))
 
 
 @pytest.mark.parametrize("code", [None, "9-own-code"])

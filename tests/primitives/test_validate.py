@@ -124,6 +124,11 @@ class _ModelHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def do_GET(self) -> None:
+        """Answer somebody who followed the redirect, key in hand."""
+        self.server.requests.append((self.path, self.headers["Authorization"], {}))
+        self.send_error(404)
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
