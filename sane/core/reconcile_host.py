@@ -33,7 +33,7 @@ def decide(state: RolloutState, number: int) -> Action | None:
     if host.status == t.PENDING:
         return _after_preflight(host)
     if state.cancelling:
-        return _cancelled(host)
+        return _cancelled(state, number, host)
     if host.part == "probe" and host.health is not None and host.outcome == "":
         return _after_probe(state, number, host)
     if host.status == t.UNKNOWN:
@@ -104,7 +104,9 @@ def _after_revert(state: RolloutState, host: HostState) -> Action:
     return HostTransition(host.spec.name, t.REVERTING, to, _step_reason(host))
 
 
-def _cancelled(host: HostState) -> Action | None:
+def _cancelled(state: RolloutState, number: int, host: HostState) -> Action | None:
+    if host.status in (t.CHECKING, t.REVERTING) and host.part == "probe" and _proven(state, number, host):
+        return _proof(state, number, host)
     if host.status in (t.TRANSFERRING, t.ACTIVATING, t.CHECKING):
         reason = f"cancelled after {host.part or 'nothing'}: not proven healthy"
         return HostTransition(host.spec.name, host.status, t.UNKNOWN, reason)
@@ -125,14 +127,17 @@ def _after_probe(state: RolloutState, number: int, host: HostState) -> Action | 
     if host.status == t.UNKNOWN and verdict not in ("unreachable", ""):
         return HostTransition(name, t.UNKNOWN, t.CHECKING, "contact again")
     if _proven(state, number, host):
-        to = t.REVERTED if host.status == t.REVERTING else t.HEALTHY
-        if host.status == t.CHECKING and not state.touched >> number & 1:
-            to = t.UNCHANGED
-        return HostTransition(name, host.status, to, "proven healthy")
+        return _proof(state, number, host)
     deadline = _deadline_ms(state, host)
     if host.observed_ms < deadline:
         return probe(state, host, min(host.observed_ms + state.policy.poll_interval_ms, deadline))
     return _too_late(state, host)
+
+
+def _proof(state: RolloutState, number: int, host: HostState) -> HostTransition:
+    changed = state.touched >> number & 1
+    to = t.REVERTED if host.status == t.REVERTING else t.HEALTHY if changed else t.UNCHANGED
+    return HostTransition(host.spec.name, host.status, to, "proven healthy")
 
 
 def _proven(state: RolloutState, number: int, host: HostState) -> bool:

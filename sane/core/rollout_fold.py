@@ -83,13 +83,13 @@ def _leave_out(state: RolloutState, but: int) -> RolloutState:
 
 
 def _prove_again(state: RolloutState, at_ms: int, *, clear_streak: bool) -> RolloutState:
-    """Start the health deadlines of hosts in flight again; with `clear_streak` their proof too."""
+    """Start the health deadlines of hosts that are being proven again; with `clear_streak` their proof too."""
     hosts = state.hosts
-    for number in bits(state.in_flight):
+    for number in bits(state.in_flight | state.canaries & state.among(t.HEALTHY)):
         host = hosts[number]
-        streak = None if clear_streak else host.streak_since_ms
-        since = host.proving_since_ms if clear_streak else at_ms
-        hosts = hosts.replaced(number, replace(host, proving_since_ms=since, streak_since_ms=streak))
+        if host.proving_since_ms is not None:
+            streak = None if clear_streak else host.streak_since_ms
+            hosts = hosts.replaced(number, replace(host, proving_since_ms=at_ms, streak_since_ms=streak))
     return replace(state, hosts=hosts)
 
 
@@ -205,7 +205,7 @@ def _preflighted(state: RolloutState, number: int, host: HostState) -> RolloutSt
 
 
 def _evidence(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: data[name] for name in ("step", "exit_code", "error", "hint") if name in data}
+    return {name: data[name] for name in ("step", "exit_code", "error", "hint") if data.get(name) is not None}
 
 
 def fold_health(state: RolloutState, event: Event) -> RolloutState:
@@ -257,8 +257,9 @@ def fold_promoted(state: RolloutState, event: Event) -> RolloutState:
 
 
 def fold_lease(state: RolloutState, event: Event) -> RolloutState:
-    """Begin every proof again: no controller watched without a break across a change of controllers."""
-    return _prove_again(state, event.at_ms, clear_streak=True)
+    """Begin every proof and deadline again: nobody watched without a break across a change of controllers."""
+    state = _prove_again(state, event.at_ms, clear_streak=True)
+    return replace(state, progress_ms=event.at_ms)
 
 
 Fold = Callable[[RolloutState, Event], RolloutState]

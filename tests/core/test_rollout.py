@@ -341,6 +341,30 @@ def test_a_new_controller_begins_every_proof_again_and_settles_what_was_begun() 
     assert statuses(sample(state, 215, "pass")) == {"web1": "healthy"}
 
 
+def test_the_time_without_a_controller_counts_against_no_deadline() -> None:
+    rules = policy(min_healthy_ms=20, healthy_deadline_ms=60, progress_deadline_ms=100)
+    hour = 3_600_000
+    state = sample(drive_to_probe(apply(None, begin(["web1", "web2"], rules))), 10, "pass")
+    state = apply(state, Event("lease_taken", hour, deployment="app-1", data={"owner": "b", "token": 2}))
+    assert WaitUntil(hour + 100) in reconcile(state, hour)
+    state = sample(state, hour + 1, "pass")
+    assert statuses(state)["web1"] == "checking"
+    state = sample(state, hour + 21, "pass")
+    assert statuses(state)["web1"] == "healthy"
+    assert not state.failing
+
+
+def test_a_host_that_was_just_proven_stays_healthy_when_it_is_cancelled() -> None:
+    state = drive_to_probe(apply(None, begin(["web1", "web2"], policy())))
+    state = apply(state, ask(state, "cancel", 5))
+    state = sample(state, 6, "pass")
+    assert statuses(state) == {"web1": "healthy", "web2": "pending"}
+    (end,) = reconcile(state, 7)
+    event = event_of(end, state, 7)
+    assert event is not None
+    assert statuses(apply(state, event)) == {"web1": "healthy", "web2": "not_attempted"}
+
+
 def test_an_outcome_told_twice_or_late_changes_nothing() -> None:
     run = drive(begin(SIX[:2], policy()), World({}))
     state = fold(run.log[:-5])

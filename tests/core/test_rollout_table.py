@@ -195,3 +195,18 @@ def test_the_page_of_states_is_up_to_date() -> None:
         [sys.executable, ROOT / "docs" / "states.py", "--check"], capture_output=True, text=True, timeout=20
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_deployment_that_is_stopping_can_neither_be_paused_nor_stopped_again() -> None:
+    state = replace(apply(None, begin(["a"], RolloutPolicy(**QUICK))), status=t.RUNNING)  # type: ignore[arg-type]
+    stop = Event("deployment_stopping", 0, deployment="app-1", data={"cause": "deadline", "reason": "too slow"})
+    stopping = apply(state, stop)
+    pause = {"from": t.RUNNING, "to": t.PAUSED, "reason": ""}
+    with pytest.raises(ConflictError, match="not stopping"):
+        apply(stopping, Event("deployment_transition", 0, deployment="app-1", data=pause))
+    with pytest.raises(ConflictError, match="stopping already"):
+        apply(stopping, stop)
+    for request in ("pause", "fail"):
+        with pytest.raises(ConflictError, match="failing"):
+            check_request(stopping, request)
+    check_request(stopping, "cancel")
