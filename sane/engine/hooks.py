@@ -6,7 +6,7 @@ any other step: one that was cut off is adopted or attached to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,10 @@ from sane.engine.context import AsyncContext
 from sane.engine.plan import DeploymentPlan
 from sane.engine.steps import Place, StepResult, run_step
 from sane.store.base import Store
+from sane.store.reading import read_events
 
 HERE = Place(Target(None, None), Target(None, None), False, {})
+READ_PAGE = 1000
 FAILED = ("failed", "reverted", "partial", "reverting")
 
 
@@ -48,8 +50,11 @@ async def run_hook(
         deployment=state.id,
         given=plan.given,
     )
+    steps = plan.workflow.part(hook)
+    if not steps:
+        return None
     ended = await _ended(store, state.id, hook)
-    for number, step in enumerate(plan.workflow.part(hook), 1):
+    for number, step in enumerate(steps, 1):
         if step.name in ended:
             continue
         data: dict[str, Any] = {"step": step.name, "part": hook}
@@ -67,8 +72,8 @@ async def run_hook(
 
 
 async def _ended(store: Store, deployment: str, hook: str) -> set[str]:
-    events: Sequence[Event] = await store.read(deployment=deployment, kinds=("step_finished",), limit=100_000)
-    return {str(e.data["step"]) for e in events if not e.host and e.data.get("part") == hook}
+    ended = read_events(store, deployment=deployment, kinds=("step_finished",))
+    return {str(e.data["step"]) async for e in ended if not e.host and e.data.get("part") == hook}
 
 
 def _event(kind: str, state: RolloutState, at_ms: int, data: dict[str, Any]) -> Event:

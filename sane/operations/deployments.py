@@ -32,8 +32,8 @@ from sane.errors import ConflictError, NotFoundError, UsageError
 from sane.operations.files import inventory_of, parse_yaml, read_bytes, workflow_of
 from sane.store import open_store
 from sane.store.base import DeploymentRow, Store
+from sane.store.reading import read_events
 
-READ_PAGE = 1000
 CREATE_TRIES = 20  # others may take the same revision in the same moment
 
 
@@ -167,12 +167,9 @@ async def load_deployment(store: Store, deployment: str) -> tuple[RolloutState, 
     """Return a deployment's state, and the event that created it. Raises NotFoundError."""
     state: RolloutState | None = None
     first: Event | None = None
-    after = 0
-    while events := await store.read(after, deployment=deployment, limit=READ_PAGE):
-        for event in events:
-            first = first or event
-            state = apply(state, event)
-        after = events[-1].seq
+    async for event in read_events(store, deployment=deployment):
+        first = first or event
+        state = apply(state, event)
     if state is None or first is None:
         raise NotFoundError(f"there is no deployment '{deployment}'")
     return state, first

@@ -10,24 +10,21 @@ from sane.core.rollout import RolloutState, apply
 from sane.core.rollout_table import TERMINAL
 from sane.errors import NotFoundError
 from sane.store.base import DeploymentRow, Lease, Store
+from sane.store.reading import read_events
 
 TAIL_BYTES = 4_000
-READ_PAGE = 1000
 
 
 async def build_report(store: Store, deployment: str) -> dict[str, Any]:
     """Return the JSON report of a deployment as far as it is. Raises NotFoundError."""
     state: RolloutState | None = None
     files: dict[str, str] = {}
-    after = 0
-    while events := await store.read(after, deployment=deployment, limit=READ_PAGE):
-        for event in events:
-            state = apply(state, event)
-            if event.kind == "step_started":
-                files.pop(event.host, None)
-            elif event.kind == "step_finished" and event.data.get("output_file"):
-                files[event.host] = str(event.data["output_file"])
-        after = events[-1].seq
+    async for event in read_events(store, deployment=deployment):
+        state = apply(state, event)
+        if event.kind == "step_started":
+            files.pop(event.host, None)
+        elif event.kind == "step_finished" and event.data.get("output_file"):
+            files[event.host] = str(event.data["output_file"])
     if state is None:
         raise NotFoundError(f"there is no deployment '{deployment}'")
     return report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
