@@ -116,6 +116,8 @@ def _put(path: str, content: bytes, mode: int | None) -> None:
     created = False
     try:
         before = os.stat(path) if os.path.exists(path) else None
+        if before is not None:
+            _must_be_regular(path, before)
         # A new file gets what the umask leaves; one that was there is not readable by more people for a moment.
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if mode or before else 0o666)
         created = True
@@ -137,6 +139,13 @@ def _put(path: str, content: bytes, mode: int | None) -> None:
             os.unlink(temporary)
 
 
+def _must_be_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise RemoteError(f"{path}: Is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise RemoteError(f"{path}: Not a regular file")
+
+
 def _write_all(fd: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
@@ -145,7 +154,9 @@ def _write_all(fd: int, content: bytes) -> None:
 
 def _get(path: str, limit_bytes: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        # Without O_NONBLOCK the open of a FIFO would wait for a writer, for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            _must_be_regular(path, os.fstat(file.fileno()))
             return file.read(limit_bytes)
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} does not exist") from error

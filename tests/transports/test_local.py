@@ -243,6 +243,15 @@ def test_put_and_get_say_what_is_wrong(local: Caller, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_waits_for_no_fifo_and_replaces_none(local: Caller, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(RemoteError, match="Not a regular file"):
+        local(local.transport.get(str(tmp_path / "fifo")))
+    with pytest.raises(RemoteError, match="Not a regular file"):
+        local(local.transport.put(str(tmp_path / "fifo"), b"x"))
+    assert os.listdir(tmp_path) == ["fifo"]
+
+
 def test_finds_a_program_on_the_path(tmp_path: Path) -> None:
     assert find_program("sh", "/nonexistent:/bin") == "/bin/sh"
     assert find_program("none-such", os.environ["PATH"]) is None
