@@ -52,11 +52,11 @@ def observe_fields(trends: Trends, values: Mapping[str, float], at_ms: int, poli
 
 
 def restart_fields(trends: Trends) -> Trends:
-    """Return the trends after the process started anew: a day of it is still known, unless it leaked."""
-    return {
-        name: FieldTrend(trend.bucket, trend.low, day=() if trend.is_leaking else trend.day)
-        for name, trend in trends.items()
-    }
+    """Return the trends after the process started anew: a leak that was found is over.
+
+    What was only suspected goes on: had the start cured it, the next buckets are low and say so.
+    """
+    return {name: FieldTrend(trend.bucket, trend.low) if trend.is_leaking else trend for name, trend in trends.items()}
 
 
 def leaking(trends: Trends) -> tuple[str, str]:

@@ -21,22 +21,26 @@ _SECRET_WORDS = (
     r"passw(?:or)?d|passphrase|\bpwd|_pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key|"
     r"client[_-]?key|encryption[_-]?key|credential|signature|session[_-]?id"
 )
-_NAME = rf"[\w.-]{{0,64}}(?:{_SECRET_WORDS})[\w.-]{{0,64}}"  # bounded: a long word must not cost its square
-_VALUE = r"""(?:"(?:[^"\\]|\\.)*(?:"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z)|\\"[^"]*\\?"|[^\s,;&'"}\])]+)"""
+# no prefix before the word, and a bounded suffix: a long line must not cost its square
+_NAME = rf"(?:{_SECRET_WORDS})[\w.-]{{0,64}}"
+_HIDDEN = r"""(?!\[redacted\](?:[\s,;&'"}\])]|\Z))"""
+_VALUE = _HIDDEN + r"""(?:"(?:[^"\\]|\\.)*(?:"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z)|\\"[^"]*\\?"|[^\s,;&'"}\])]+)"""
 
 # (pattern, replacement), in the order in which they are applied
 _SOURCES: tuple[tuple[str, str], ...] = (
     (r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\Z)", MARK),
-    (r"(?:[A-Za-z0-9+/=]{16,}\s+){0,200}[A-Za-z0-9+/=]*\s*-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----", MARK),
     (
         r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-api-key|x-auth-token)(\"?'?\s*[:=]\s*)"
         r"[^\r\n]*(?:\r?\n[ \t]+[^\r\n]+)*",
         r"\1\2" + MARK,
     ),
     (r"(?i)\b(bearer|basic|digest)[ \t\r\n]+[A-Za-z0-9+/=._~-]{6,}", r"\1 " + MARK),
-    (r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]*(?:@[^\s/@]*)*@", r"\1:" + MARK + "@"),
-    (r"(?i)(" + _NAME + r"[\"']?\s{0,3}(?:=>|:=|[:=])\s{0,3}(?:[|>][+-]?\s{1,20})?)" + _VALUE, r"\1" + MARK),
-    (r"(?i)(--?" + _NAME + r"[ \t]+)" + _VALUE, r"\1" + MARK),
+    (r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?!\[redacted\]@)[^\s/@]*:[^\s/@]*(?:@[^\s/@]*)*@", r"\1" + MARK + "@"),
+    (
+        r"(?i)(" + _NAME + r"[\"']?\s{0,3}(?:=>|:=|[:=])\s{0,40}(?:[|>][+-]?\s{1,20})?)(?![|>][+-]?\s)" + _VALUE,
+        r"\1" + MARK,
+    ),
+    (r"(?i)(--?[\w-]{0,40}" + _NAME + r"[ \t]+)" + _VALUE, r"\1" + MARK),
     (r"\beyJ[A-Za-z0-9_-]{6,}\s?\.\s?[A-Za-z0-9_-]{4,}(?:\s?\.\s?[A-Za-z0-9_-]*)?", MARK),
     (r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12,}", MARK),
     (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})", MARK),
@@ -45,6 +49,8 @@ _SOURCES: tuple[tuple[str, str], ...] = (
     (r"\b(?:sk|rk|pk)[-_](?:live|test|ant|proj|or)?[-_A-Za-z0-9]{16,}", MARK),
     (r"\b(?:npm_|pypi-)[A-Za-z0-9_-]{20,}", MARK),
 )
+_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY[A-Z ]{0,10}-----")
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/=\r\t ]*")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _PERCENT = re.compile(r"[^\s%]{0,200}(?:%[0-9A-Fa-f]{2}[^\s%]{0,200})+")
 
@@ -59,7 +65,25 @@ def redact(text: str) -> str:
 
     Redacting twice changes nothing more.
     """
-    return _hide_encoded(_redact_plain(text))
+    return _hide_encoded(_redact_plain(_hide_key_tails(text)))
+
+
+def _hide_key_tails(text: str) -> str:
+    """Hide the body of a private key whose beginning was cut off: the lines of base64 before its end."""
+    done, kept = 0, list[str]()
+    for match in _KEY_END.finditer(text):
+        before = text[done : match.start()]
+        if "PRIVATE KEY" not in before:
+            lines = before.split("\n")
+            while len(lines) > 1 and _KEY_BODY.fullmatch(lines[-1]):
+                lines.pop()
+            if _KEY_BODY.fullmatch(lines[-1]):
+                lines[-1] = ""
+            kept.append("\n".join([*lines, MARK]))
+        else:
+            kept.append(text[done : match.end()])
+        done = match.end()
+    return "".join(kept) + text[done:]
 
 
 def _redact_plain(text: str) -> str:
@@ -70,7 +94,8 @@ def _redact_plain(text: str) -> str:
 
 def _hide_encoded(text: str) -> str:
     """Hide base64 and percent-encoded words that hold a secret once decoded."""
-    text = _PERCENT.sub(_hide_when(unquote), text)
+    if "%" in text:
+        text = _PERCENT.sub(_hide_when(unquote), text)
     return _ENCODED.sub(_hide_when(_from_base64), text)
 
 

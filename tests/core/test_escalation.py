@@ -300,7 +300,7 @@ def test_alerts_over_the_hourly_limit_wait_and_are_not_lost() -> None:
     assert sorted(sent) == ["e1", "e2", "e3", "e4", "e5"]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process died here."""
 
 
@@ -317,7 +317,7 @@ class Process:
 
     def may_die(self) -> None:
         if self.random.random() < self.kill_share:
-            raise Killed
+            raise KilledError
 
     def append(self, one: Event) -> None:
         self.may_die()
@@ -400,7 +400,7 @@ def test_whenever_it_is_killed_no_episode_is_lost_and_none_escalated_twice(seed:
         now_ms += 300_000
         try:
             process.step(now_ms)
-        except Killed:
+        except KilledError:
             process.start()
     process.kill_share = 0.0
     process.start()

@@ -105,7 +105,19 @@ class HostTrace:
         odd = self.abnormal.get(i)
         if odd is None:
             return Sample(
-                self.name, at_ms, "pass", "healthy", version, at_ms - 5_000, self.numbers(i), True, "", self.zone, "", True, nonce
+                self.name,
+                at_ms,
+                "pass",
+                "healthy",
+                version,
+                at_ms - 5_000,
+                self.numbers(i),
+                True,
+                "",
+                self.zone,
+                "",
+                True,
+                nonce,
             )
         if not odd.get("reachable", True):
             return Sample(self.name, at_ms, "", "", reachable=False, zone=self.zone)
@@ -116,7 +128,19 @@ class HostTrace:
         verdict, status = odd.get("verdict", "pass"), odd.get("status", "healthy")
         probe_ok = odd.get("probe_ok", verdict == "pass")
         return Sample(
-            self.name, at_ms, verdict, status, named, mtime_ms, self.numbers(i), probe_ok, odd.get("gate", ""), self.zone, "", True, nonce
+            self.name,
+            at_ms,
+            verdict,
+            status,
+            named,
+            mtime_ms,
+            self.numbers(i),
+            probe_ok,
+            odd.get("gate", ""),
+            self.zone,
+            "",
+            True,
+            nonce,
         )
 
     def _previous(self, version: str) -> str:
@@ -191,9 +215,7 @@ def build_fleet(*, folder: str, hosts: int, days: int, incidents: int, seed: int
     rng = random.Random(seed)
     polls = days * POLLS_A_DAY
     zone_size = min(zone_size, max(5, hosts // 3))
-    traces = [
-        HostTrace(f"web{n + 1}", f"z{n // zone_size + 1}", rng.randrange(1 << 30)) for n in range(hosts)
-    ]
+    traces = [HostTrace(f"web{n + 1}", f"z{n // zone_size + 1}", rng.randrange(1 << 30)) for n in range(hosts)]
     releases = [(0, "1.10.0")]
     at = rng.randrange(3, 6) * POLLS_A_DAY
     while at < polls - POLLS_A_DAY:

@@ -109,9 +109,7 @@ def detect_all(fleet: Fleet, policy: WatchPolicy, *, progress: bool = False) -> 
 class Cascade:
     """Drive the escalation controller through time: the loop around the two pure functions, with drawn models."""
 
-    def __init__(
-        self, fleet: Fleet, policy: EscalationPolicy, matrix: tuple[float, float], seed: int
-    ) -> None:
+    def __init__(self, fleet: Fleet, policy: EscalationPolicy, matrix: tuple[float, float], seed: int) -> None:
         self.fleet = fleet
         self.policy = policy
         self.matrix = matrix
@@ -168,7 +166,9 @@ class Cascade:
                 yield action.event(now_ms)
                 yield from self._escalate(action, now_ms)
             case DecidePlan(episode=name, plan=plan):
-                yield Event("plan_decided", now_ms, data={"episode": name, "plan": plan, "decision": "run", "reasons": []})
+                yield Event(
+                    "plan_decided", now_ms, data={"episode": name, "plan": plan, "decision": "run", "reasons": []}
+                )
             case RunPlan(episode=name, plan=plan):
                 yield action.event(now_ms)
                 yield Event("plan_finished", now_ms, data={"episode": name, "plan": plan, "outcome": "done"})

@@ -25,7 +25,9 @@ from cascade_prices import (
 
 HARD_KINDS = ("crash", "lying", "zone")
 SLACK_POLLS = 20  # an incident told within ten minutes of its end still counts as found
-AFTERMATH_POLLS = 70  # what is told so soon after an incident is about it (flapping is open for 60 polls after the last bad one)
+AFTERMATH_POLLS = (
+    70  # what is told so soon after an incident is about it (flapping is open for 60 polls after the last bad one)
+)
 
 
 @dataclass
@@ -51,7 +53,9 @@ class Row:
             "missed": self.missed,
             "false_escalations_a_day": round(self.false_a_day, 3),
             "delay_polls": {kind: spread(values) for kind, values in sorted(self.delays.items())},
-            "missed_incidents": [f"{x.kind}: {x.shape} on {x.hosts[0]} at poll {x.start}" for x in self.missed_incidents],
+            "missed_incidents": [
+                f"{x.kind}: {x.shape} on {x.hosts[0]} at poll {x.start}" for x in self.missed_incidents
+            ],
         }
 
 
@@ -143,9 +147,7 @@ def score_every_poll(fleet: Fleet, name: str, *, is_planner: bool, seed: int) ->
     odd = 0
     for trace in fleet.hosts:
         spans = inside[trace.name]
-        odd += sum(
-            not trace.in_maintenance(i) and not any(s <= i < e for s, e in spans) for i in trace.abnormal
-        )
+        odd += sum(not trace.in_maintenance(i) and not any(s <= i < e for s, e in spans) for i in trace.abnormal)
     row.false_a_day = (odd * hits + (polls - odd) * alarms) / (fleet.polls / POLLS_A_DAY)
     return row
 

@@ -39,7 +39,9 @@ def compare(fleet: Fleet, *, seed: int, progress: bool = False, sweep: bool = Tr
     ours = score(fleet, run_cascade(fleet, findings, matrix=None, seed=seed), "ours, rules only")
     with_model = score(fleet, run_cascade(fleet, findings, matrix=CHEAP_MATRIX, seed=seed), "ours, with cheap model")
     swept = [
-        score(fleet, run_cascade(fleet, findings, matrix=matrix, seed=seed), f"ours, cheap model {matrix[0]}/{matrix[1]}")
+        score(
+            fleet, run_cascade(fleet, findings, matrix=matrix, seed=seed), f"ours, cheap model {matrix[0]}/{matrix[1]}"
+        )
         for matrix in matrices
     ]
     planner = score_every_poll(fleet, "planner on every poll", is_planner=True, seed=seed)
@@ -91,13 +93,15 @@ def broken(figures: dict[str, Any]) -> list[str]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table of one fleet."""
-    print(f"\n{result['hosts']} hosts, {result['days']:g} days, {result['polls']:,} polls, {result['incidents']} incidents")
-    print(f"{'':32}{'planner':>12}{'cheap':>12}{'dollars':>12}{'missed':>8}{'false/day':>11}  delay in polls: median/p95/max")
+    print(
+        f"\n{result['hosts']} hosts, {result['days']:g} days, {result['polls']:,} polls, {result['incidents']} incidents"
+    )
+    print(
+        f"{'':32}{'planner':>12}{'cheap':>12}{'dollars':>12}{'missed':>8}{'false/day':>11}  delay in polls: median/p95/max"
+    )
     for row in (*result["rows"], *result["sweep"]):
         value = row.as_json()
-        delays = " ".join(
-            f"{kind} {x['median']}/{x['p95']}/{x['max']}" for kind, x in value["delay_polls"].items()
-        )
+        delays = " ".join(f"{kind} {x['median']}/{x['p95']}/{x['max']}" for kind, x in value["delay_polls"].items())
         print(
             f"{row.name:32}{row.planner_calls:12,}{row.cheap_calls:12,}{value['cost_dollars']:12,.2f}{row.missed:8}{row.false_a_day:11.2f}  {delays}"
         )
@@ -120,7 +124,9 @@ def main() -> int:
     failures, results = [], []
     for hosts in chosen.hosts:
         # one large fleet holds 1,000 incidents; small ones need several seeds to say anything
-        seeds = [chosen.seed] if chosen.seed is not None else SEEDS[chosen.set] if hosts < 300 else SEEDS[chosen.set][:1]
+        seeds = (
+            [chosen.seed] if chosen.seed is not None else SEEDS[chosen.set] if hosts < 300 else SEEDS[chosen.set][:1]
+        )
         for seed in seeds:
             count = chosen.incidents or max(60, round(1.1 * hosts))
             print(f"{hosts} hosts, seed {seed}, traces/{chosen.set}", file=sys.stderr, flush=True)

@@ -1,0 +1,67 @@
+"""The benchmark's bounds on a reduced trace, and that the simulator's shortcuts change nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cascade_fleet import KINDS, POLL_MS, build_fleet, load_shapes
+from cascade_ours import detect_all, run_cascade, watch_host
+from run_cascade import SEEDS, broken, compare
+
+from sane.core.samples import Sample
+from sane.core.watch_policy import WatchPolicy
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, object]:
+    fleet = build_fleet(folder="judge", hosts=60, days=10, incidents=70, seed=9_001)
+    return compare(fleet, seed=1)
+
+
+def test_the_bounds_hold_on_a_reduced_trace(result: dict[str, object]) -> None:
+    assert [said for figures in result["figures"] for said in broken(figures)] == []  # type: ignore[attr-defined]
+
+
+def test_the_bounds_can_fail(result: dict[str, object]) -> None:
+    worse = {**result["figures"][0], "missed": 1, "times_cheaper_than_cheap": 2.0}  # type: ignore[index]
+    assert len(broken(worse)) == 2
+
+
+def test_skipping_what_can_change_nothing_changes_nothing() -> None:
+    fleet = build_fleet(folder="judge", hosts=9, days=5, incidents=12, seed=5)
+    for trace in fleet.hosts:
+        full, looked_at, full_end = watch_host(fleet, trace, WatchPolicy(), skip=False)
+        quick, looked_at_quick, quick_end = watch_host(fleet, trace, WatchPolicy())
+        assert (full, full_end) == (quick, quick_end)
+        assert looked_at == fleet.polls
+        assert looked_at_quick < looked_at / 5
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    runs = []
+    for _ in range(2):
+        fleet = build_fleet(folder="tune", hosts=9, days=4, incidents=9, seed=3)
+        findings, _ = detect_all(fleet, WatchPolicy())
+        runs.append((fleet.incidents, findings, run_cascade(fleet, findings, matrix=(0.8, 0.2), seed=4).covers))
+    assert runs[0] == runs[1]
+
+
+def test_tuning_and_judging_share_no_seed_and_no_shape() -> None:
+    assert not set(SEEDS["tune"]) & set(SEEDS["judge"])
+    tune, judge = load_shapes("tune"), load_shapes("judge")
+    assert set(tune) == set(judge) == set(KINDS)
+    for kind in KINDS:
+        assert not {str(shape) for shape in tune[kind]} & {str(shape) for shape in judge[kind]}
+
+
+def test_a_sample_holds_nothing_of_the_truth() -> None:
+    fleet = build_fleet(folder="judge", hosts=9, days=4, incidents=9, seed=3)
+    sample = fleet.hosts[0].sample(100)
+    assert type(sample) is Sample
+    assert sample.at_ms == 100 * POLL_MS
+    assert set(sample.fields) == {"memory_used_mb", "memory_total_mb", "open_files", "requests_per_s"}
