@@ -301,7 +301,7 @@ async def relay(delay_s: float, to_port: int) -> asyncio.Server:
 async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pipe(tmp_path: Path, sshd: Sshd) -> None:
     """The window of 2 MiB is full when the command ends, so the rest comes a round trip after its exit code."""
     size = (2 << 20) + 40_000
-    server = await relay(0.15, sshd.port)
+    server = await relay(0.1, sshd.port)
     config = tmp_path / "config"
     port = server.sockets[0].getsockname()[1]
     config.write_text(sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}"))
@@ -309,5 +309,5 @@ async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pi
     known.write_text("known " + sshd.known_hosts.read_text().split(" ", 1)[1])
     config.write_text(config.read_text().replace(str(sshd.known_hosts), str(known)))
     async with server, SshPool(SshConfig(config=str(config))) as pool:
-        result = await pool.transport("web1").run(Command(f"sleep 8 & head -c {size} /dev/zero"))
+        result = await pool.transport("web1").run(Command(f"sleep 5 & head -c {size} /dev/zero"))
     assert (len(result.output), result.exit_code) == (size, 0)
