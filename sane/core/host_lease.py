@@ -1,14 +1,15 @@
 """The lease that a controller takes on each host it changes: the shell text, as data, and the reading of its answers.
 
-On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES`, replaced whole by rename; the token
+On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES RANK`, replaced whole by rename; the token
 grows by one each time the holder changes and is never used again. `mkdir` guards the moment of change, so two
 controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. The activate step
 refuses a token older than the holder's (`sane.core.detached`), so a controller that was stopped for a while and comes
 back changes nothing.
 
 An owner is `STORE:CONTROLLER`. Controllers of one store have settled among themselves, by the lease in it, who may
-act: the one that asks takes the lease over at once, with a newer token. Those of another store wait until it is given
-up or expires.
+act; the token of that lease is the rank. One of a rank that is not lower takes the lease over at once, with a newer
+token; one of a lower rank was stopped for a while and is refused, and so is one of another store, until the lease is
+given up or expires.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ until mkdir "$lease/changing" 2>/dev/null; do
     sleep 0.1
 done
 trap 'rmdir "$lease/changing" 2>/dev/null' EXIT
-token=0 owner=- expires=0
-[ -e "$lease/holder" ] && read -r token owner expires <"$lease/holder"
-hold() { echo "$1 $2 $3" >"$lease/holder.new" && mv "$lease/holder.new" "$lease/holder" || exit 98; }
+token=0 owner=- expires=0 rank=0
+[ -e "$lease/holder" ] && read -r token owner expires rank <"$lease/holder"
+hold() { echo "$1 $2 $3 $SANE_RANK" >"$lease/holder.new" && mv "$lease/holder.new" "$lease/holder" || exit 98; }
 """
 
 _TAKE = (
@@ -51,7 +52,8 @@ _TAKE = (
 if [ "$owner" = "$SANE_OWNER" ] && [ "$expires" -gt 0 ]; then
     hold "$token" "$owner" $((now + SANE_TTL))
     echo "taken $token"
-elif [ "$expires" -gt "$now" ] && [ "${owner%%:*}" != "${SANE_OWNER%%:*}" ]; then
+elif [ "$expires" -gt "$now" ] &&
+    { [ "${owner%%:*}" != "${SANE_OWNER%%:*}" ] || [ "${rank:-0}" -gt "$SANE_RANK" ]; }; then
     echo "held $token $owner $((expires - now))"
 else
     hold $((token + 1)) "$SANE_OWNER" $((now + SANE_TTL))
@@ -79,14 +81,17 @@ class HostLease:
     remaining_s: int = 0
 
 
-def take_host_lease(key: str, owner: str, ttl_s: int) -> Command:
-    """Return the command that takes or renews the lease; read its output with `parse_host_lease`."""
-    return _command(_TAKE, key, owner, ttl_s)
+def take_host_lease(key: str, owner: str, ttl_s: int, rank: int = 0) -> Command:
+    """Return the command that takes or renews the lease; read its output with `parse_host_lease`.
+
+    `rank` is the token of the lease that the owner holds in its store.
+    """
+    return _command(_TAKE, key, owner, ttl_s, rank)
 
 
 def release_host_lease(key: str, owner: str) -> Command:
     """Return the command that gives the lease up if it is ours; the token stays used."""
-    return _command(_RELEASE, key, owner, 0)
+    return _command(_RELEASE, key, owner, 0, 0)
 
 
 def parse_host_lease(output: bytes, owner: str) -> HostLease | None:
@@ -102,9 +107,9 @@ def parse_host_lease(output: bytes, owner: str) -> HostLease | None:
     return None
 
 
-def _command(text: str, key: str, owner: str, ttl_s: int) -> Command:
+def _command(text: str, key: str, owner: str, ttl_s: int, rank: int) -> Command:
     for name, value in (("deployment key", key), ("owner", owner)):
         if not _NAME.fullmatch(value):
             raise UsageError(f"{name} '{value}' may hold letters, digits and . _ @ : - only, 121 at most")
-    values = {"SANE_LEASE": key, "SANE_OWNER": owner, "SANE_TTL": str(ttl_s)}
+    values = {"SANE_LEASE": key, "SANE_OWNER": owner, "SANE_TTL": str(ttl_s), "SANE_RANK": str(rank)}
     return Command(f"exec sh -c {shlex.quote(text)}", env=values, timeout_s=20.0)

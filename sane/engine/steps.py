@@ -79,8 +79,12 @@ async def run_step(
     """
     if step.when is not None:
         decided = evaluate(step.when, binding.document())
-        if not decided.passed:
+        if decided.outcome == "fail":
             return StepResult("skipped", error=decided.detail)
+        if not decided.passed:
+            # Whether the step is wanted is not known: to leave it out would be a guess.
+            error = f"when is inconclusive: {decided.detail or step.when.expression}"
+            return StepResult("failed", error=error, hint="Say what absence means: a || b, or a == `null`.")
     result = StepResult("failed")
     for attempt in range(1, step.retries + 2):
         result = await _attempt(context, place, step, binding, f"{operation}.{attempt}", resumed=resumed)

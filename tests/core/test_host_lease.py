@@ -79,3 +79,15 @@ def test_names_that_could_leave_the_directory_are_refused(bad: str) -> None:
 @pytest.mark.parametrize("output", [b"", b"taken", b"taken x", b"held 1 me", b"\xff\xfe"])
 def test_what_cannot_be_read_is_none(output: bytes) -> None:
     assert parse_host_lease(output, "me") is None
+
+
+def test_a_controller_of_the_same_store_that_was_overtaken_is_refused(tmp_path: Path) -> None:
+    def ranked(owner: str, rank: int) -> HostLease | None:
+        output, _ = start(take_host_lease("app", owner, 60, rank), tmp_path).communicate(timeout=10)
+        return parse_host_lease(output, owner)
+
+    assert ranked("store:old", 3) == HostLease(True, 1, "store:old")
+    assert ranked("store:new", 4) == HostLease(True, 2, "store:new")
+    revived = ranked("store:old", 3)
+    assert revived is not None
+    assert (revived.taken, revived.owner, revived.token) == (False, "store:new", 2)
