@@ -26,6 +26,11 @@ class LocalTransport:
     def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
 
+    @property
+    def shell(self) -> str:
+        """Return the name of the shell that runs the commands."""
+        return "bash" if find_program("bash", self._environ.get("PATH")) else "sh"
+
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
         """Run a command with bash, or sh where there is none, in a process group of its own.
 

@@ -66,6 +66,7 @@ def test_runs_bash_where_there_is_one(local: Caller) -> None:
 
 def test_falls_back_to_sh(tmp_path: Path) -> None:
     transport = LocalTransport(environ={"PATH": str(tmp_path)})
+    assert (transport.shell, LocalTransport().shell) == ("sh", "bash")
     assert run_blocking(transport.run(Command('echo "${BASH_VERSION:-none}"'))).output == b"none\n"
 
 

@@ -122,6 +122,14 @@ def test_exit_status_is_the_commands_own_where_asked(capfd: pytest.CaptureFixtur
     assert run(capfd, "run-command", "local:", "true", "--exit-status")[0] == 0
 
 
+def test_a_command_that_does_not_parse_is_not_begun(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, out, _ = run(capfd, "run-command", "local:", f"touch {tmp_path}/begun\nif")
+    answer = json.loads(out)
+    assert (status, answer["attempts"]) == (0, 0)
+    assert "syntax error" in answer["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
