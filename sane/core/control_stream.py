@@ -132,3 +132,12 @@ class ControlLines:
         lines = b"".join([*self._rest, data]).split(b"\n")
         self._rest = [lines.pop()]
         return lines
+
+
+def nested_output(token: str, data: bytes) -> bytes:
+    r"""Return what was printed, from the raw output that a nested tmux piped to a file: between START and END, `\r\n` undone."""
+    prefix = f"\x1b]{OSC_NUMBER};{token};".encode()
+    start = data.rfind(prefix + START.encode() + b"\x07")  # before it may stand the one that was passed through
+    begin = start + len(prefix) + 2 if start >= 0 else 0
+    end = data.find(prefix, begin)
+    return data[begin : end if end >= 0 else len(data)].replace(b"\r\n", b"\n")

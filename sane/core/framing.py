@@ -54,9 +54,9 @@ def typed_line(token: str, place: Place, *, nested: bool = False) -> str:
     """
     if nested:
         line = (
-            " stty -echo&&{ tmux set -p allow-passthrough on 2>/dev/null;printf '\\33Ptmux;\\33\\33]"
-            f"{OSC_NUMBER};{token};R\\\\41;'$(tmux display -pt $TMUX_PANE '#{{pane_width}}.#{{pane_left}}')'\\7\\33\\\\\\\\'"
-            ';eval "$(head -n1)";}'
+            " stty -echo&&tmux set -qp allow-passthrough on&&printf '\\33Ptmux;\\33\\33]"
+            f"{OSC_NUMBER};{token};R\\\\41;%s\\7\\33\\134' $(tmux display -pt $TMUX_PANE '#{{pane_width}}.#{{pane_left}}')&&"
+            'eval "$(head -n1)"'
         )
     else:
         line = f" stty -echo&&printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(head -n1)\""
@@ -80,6 +80,13 @@ def printf_mark(token: str, kind: str, *values: str) -> str:
     holes = "".join(";%s" for _ in values)
     words = "".join(f" {value}" for value in values)
     return f"printf '\\033]{OSC_NUMBER};{token};{kind}{holes}\\007'{words}"
+
+
+def printf_nested_mark(token: str, kind: str, *values: str) -> str:
+    """Return the printf command of a mark that a tmux inside the pane passes on to the pane."""
+    holes = "".join(";%s" for _ in values)
+    words = "".join(f" {value}" for value in values)
+    return f"printf '\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{kind}{holes}\\007\\033\\134'{words}"
 
 
 def quote(text: str, dialect: Dialect) -> str:
@@ -119,6 +126,7 @@ class Run(NamedTuple):
     shown: str
     place: Place
     rows: int
+    nested: bool = False
 
 
 def payload(run: Run, dialect: Dialect) -> list[bytes]:
@@ -130,11 +138,14 @@ def payload(run: Run, dialect: Dialect) -> list[bytes]:
         raise UsageError("a command can't hold a NUL character")
     text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
     prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
-    build = _fish_body if dialect == "fish" else _posix_body
-    return in_pieces(build(run, escape_for_b(prologue)), run.token, dialect)
+    if run.nested:
+        body = nested_body(run, escape_for_b(prologue), dialect)
+    else:
+        body = (_fish_body if dialect == "fish" else _posix_body)(run, escape_for_b(prologue))
+    return in_pieces(body, run.token, dialect, nested=run.nested)
 
 
-def in_pieces(body: str, token: str, dialect: Dialect) -> list[bytes]:
+def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
     r"""Return a body as lines that a terminal in canonical mode takes unharmed.
 
     One line when it is short and plain. Keys that a person pressed before it make it a syntax error as a whole: nothing of
@@ -147,7 +158,8 @@ def in_pieces(body: str, token: str, dialect: Dialect) -> list[bytes]:
         return [data + b"\n"]
     escaped = "".join([WORD_ESCAPES[b] for b in data])
     chunks = [escaped[i : i + CHUNK_BYTES] for i in range(0, len(escaped), CHUNK_BYTES)]
-    go, corrupt = printf_mark(token, GO), f"{DRAIN};{printf_mark(token, CORRUPT)}"
+    mark = printf_nested_mark if nested else printf_mark
+    go, corrupt = mark(token, GO), f"{DRAIN};{mark(token, CORRUPT)}"
     read = f"head -n{len(chunks)}|tr -d '\\n'"
     if dialect == "fish":
         first = (
@@ -217,12 +229,56 @@ def _fish_body(run: Run, prologue: str) -> str:
 FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
 
 
-def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect) -> list[bytes]:
+def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
+    r"""Return the payload for a shell in a tmux inside the pane.
+
+    The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the raw output to
+    a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on.
+    """
+    token = run.token
+    mark = printf_nested_mark
+    end_plain = printf_mark(token, END)
+    send = f"{end_plain};sh -c {quote(_send_script(token), dialect)}"
+    open_pipe = 'tmux pipe-pane -t "$TMUX_PANE" "cat >/tmp/.sane-' + token + '"'
+    file_made = f"sh -c {quote(f'umask 077;: >/tmp/.sane-{token}', dialect)}"
+    start = f"{file_made};{open_pipe};{mark(token, START)};printf %b '{prologue}'"
+    if dialect == "fish":
+        on_exit = f"set -l c $status;{send};{mark(token, EXIT, '$c', 'fish')}{EXIT_PAUSE}"
+        return (
+            f"begin;stty echo;{start};function __sane_x --on-event fish_exit;{on_exit};end;"
+            f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;set -g __sane_j $last_pid;"
+            f"{send};{mark(token, END, '$__sane_s', chr(34) + '$__sane_j' + chr(34))};{FISH_CLEANUP}end"
+        )
+    on_exit = (
+        f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s', chr(34) + '${BASH_VERSION+bash}' + chr(34))}{EXIT_PAUSE}"
+    )
+    keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
+    return (
+        f"{{ stty echo;{start};__sane_t=-;trap {quote(on_exit, 'posix')} EXIT;{keep_set_e}"
+        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;__sane_j=${{!-}};{send};"
+        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};trap - EXIT;"
+        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_t __sane_j;}'
+    )
+
+
+def _send_script(token: str) -> str:
+    """Return the sh script that waits for the END mark in the piped file, and sends the file."""
+    file = f"/tmp/.sane-{token}"
+    return (
+        f'n=0;until tail -c 400 {file}|grep -q "{token};{END}"||[ $n -ge 250 ];do n=$((n+1));sleep 0.02;done;'
+        f'tmux pipe-pane -t "$TMUX_PANE";base64 {file}|'
+        f"awk '{{printf \"\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{DATA};%s\\007\\033\\134\",$0}}';rm -f {file}"
+    )
+
+
+def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
     """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
     prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
+    end = (printf_nested_mark if nested else printf_mark)(token, END, "0")
+    stop_pipe = 'tmux pipe-pane -t "$TMUX_PANE";' if nested else ""
     if dialect == "fish":
-        body = f"begin;stty echo;printf %b '{prologue}';{FISH_CLEANUP}{printf_mark(token, END, '0')};end"
+        body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:
         again = 'case "${__sane_e-}" in 1)set -e;;esac;unset __sane_e __sane_s;'
-        body = f"{{ stty echo;printf %b '{prologue}';{POSIX_CLEANUP}{again}{printf_mark(token, END, '0')};}}"
+        body = f"{{ stty echo;printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}{end};}}"
     return in_pieces(body, token, dialect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 LineKind = Literal["prompt", "empty", "continuation", "repl", "unknown"]
@@ -147,3 +148,36 @@ def repl_name(command: str, before: str) -> str | None:
     if word in REPL_PROMPTS:
         return REPL_PROMPTS[word]
     return "psql" if _is_sql_prompt(before.rstrip()) else None
+
+
+def device_name(before: str, lines: Iterable[str]) -> str | None:
+    """Return which network device's command line a prompt looks like: cisco, juniper or None.
+
+    `Router>` and `Router(config)#` are Cisco's; `Router#` alone could be a shell's, so the screen must speak of it too.
+    `user@router>` is Juniper's.
+    """
+    text = before.strip()
+    if not text or " " in text or text[-1] not in "#>":
+        return None
+    name = text[:-1]
+    if "@" in name:
+        user, _, host = name.partition("@")
+        return "juniper" if text[-1] == ">" and _is_host_name(user) and _is_host_name(host) else None
+    head, bracket, rest = name.partition("(")
+    if bracket:
+        return "cisco" if rest.startswith("config") and rest.endswith(")") and _is_host_name(head) else None
+    if not _is_host_name(head):
+        return None
+    spoke = any(word in line for line in lines for word in ("Cisco", "IOS", "% Invalid input", "User Access"))
+    return "cisco" if text[-1] == ">" or spoke else None
+
+
+def _is_host_name(text: str) -> bool:
+    return bool(text) and text[0].isalnum() and all(c.isalnum() or c in "._-" for c in text)
+
+
+def looks_like_status(line: str) -> bool:
+    """Return whether a line looks like tmux's status line: `[session] 0:bash*`."""
+    head, bracket, rest = line.partition("]")
+    number, colon, _ = rest.strip().partition(":")
+    return head.startswith("[") and bool(bracket) and bool(colon) and number.isdigit()

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
-from sane.core.control_stream import Mark, OutputReader
-from sane.core.framing import (
-    CORRUPT,
-    END,
-    EXIT,
-    FEED,
-    GO,
-    READY,
-    START,
-    Dialect,
-    Run,
-    dialect_of,
-    payload,
-    quote,
-    recovery_payload,
-    rows_taken,
-    typed_line,
-)
-from sane.core.pane_files import TOKEN
-from sane.core.pane_script import compose, strip_exit_notice, strip_job_notices
+from sane.core.command import Command, CommandResult
 from sane.core.paths import runtime_dir
-from sane.core.prompt_line import SHELLS, classify_line
-from sane.errors import LostError, NotFoundError, PaneError
+from sane.core.prompt_line import SHELLS
 from sane.transports.base import Machine, OnOutput
-from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
+from sane.transports.control_mode import ControlClient
+from sane.transports.exchange import Exchange, Exchanged
 from sane.transports.lock import QueueLock
-from sane.transports.pane_state import IDLE_WAIT_S, Screen, look, wait_idle
+from sane.transports.pane_state import Screen, Verdict, judge, look, wait_idle
 from sane.transports.tmux import PaneInfo, TmuxServer
 
-READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
-RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
-GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
-SLOWEST_BYTES_PER_S = 20_000  # a pane behind a slow SSH connection
-LIVENESS_S = 1.0  # how often to ask whether the pane still lives
 LOCK_WAIT_S = 60.0
 
 
@@ -55,13 +28,6 @@ async def open_pane(machine: Machine, pane_spec: str, options: Sequence[str] = (
     return PaneTransport(server, await server.find_pane(pane_spec), pane_spec)
 
 
-class Exchanged(NamedTuple):
-    """Hold a result, and the reader with the marks that came with it."""
-
-    result: CommandResult
-    reader: OutputReader
-
-
 class PaneTransport:
     """Type commands into one pane, one at a time, and read what they print from its raw output."""
 
@@ -70,7 +36,12 @@ class PaneTransport:
         self.pane = pane
         self.name = name
         self._client: ControlClient | None = None
-        self._local = server.machine.name == "local"
+        self.local = server.machine.name == "local"
+
+    @property
+    def pane_id(self) -> str:
+        """Return tmux's id of the pane."""
+        return self.pane.pane_id
 
     @property
     def shell(self) -> str:
@@ -110,8 +81,38 @@ class PaneTransport:
         lock = self._lock()
         await lock.acquire(max(LOCK_WAIT_S, command.timeout_s or 0.0), f"pane {self.name}")
         try:
-            exchange = _Exchange(self, await self.client(), command, on_output, feed)
+            exchange = Exchange(self, await self.client(), command, on_output, feed)
             return Exchanged(await exchange.run(), exchange.reader)
+        finally:
+            lock.release()
+
+    async def look(self) -> Screen:
+        """Return what tmux knows of the pane now. Raises NotFoundError when it is gone."""
+        return await look(await self.client(), self.pane.pane_id)
+
+    async def wait_idle(self, wait_s: float) -> Screen:
+        """Wait until a shell waits in the pane with nothing typed. Raises PaneError saying why not, NotFoundError."""
+        screen, _ = await wait_idle(await self.client(), self.pane.pane_id, self.name, local=self.local, wait_s=wait_s)
+        return screen
+
+    def verdict(self, screen: Screen) -> Verdict:
+        """Return what a look at the pane means for a command that would be typed."""
+        return judge(screen, local=self.local)
+
+    async def probe(self, wait_s: float) -> bool:
+        """Return whether the shell in the pane answers; what is typed for it is erased again.
+
+        Raises PaneError when the pane is not at a prompt: then nothing was typed.
+        """
+        await self.wait_idle(wait_s)
+        lock = self._lock()
+        await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
+        try:
+            exchange = Exchange(self, await self.client(), Command("true"), None, None)
+            answered = await exchange.prompt_is_back(wait_s)
+            if not answered:
+                await exchange.paste("\x03")  # what was typed must not run when the pane thaws
+            return answered
         finally:
             lock.release()
 
@@ -134,212 +135,3 @@ class PaneTransport:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-
-
-class _Exchange:
-    """One command: the line, the handshake, the payload, the answer."""
-
-    def __init__(
-        self,
-        pane: PaneTransport,
-        client: ControlClient,
-        command: Command,
-        on_output: OnOutput | None,
-        feed: Iterable[str] | None,
-    ) -> None:
-        self._pane = pane
-        self._pane_id = pane.pane.pane_id
-        self._client = client
-        self._command = command
-        self._on_output = on_output
-        self._feed = feed
-        self._token = os.urandom(4).hex()
-        self.reader = OutputReader(self._token, command.output_limit_bytes)
-        self._local = pane.server.machine.name == "local"
-        self._started = time.monotonic()
-        self._dialect: Dialect = "posix"
-        self._next_check = 0.0
-
-    async def run(self) -> CommandResult:
-        """Carry the command out."""
-        wait_s = min(IDLE_WAIT_S, self._command.timeout_s or IDLE_WAIT_S)
-        screen, _ = await wait_idle(self._client, self._pane_id, self._pane.name, local=self._local, wait_s=wait_s)
-        await self._handshake(screen)
-        timeout_s = self._command.timeout_s
-        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        if self._feed is not None:
-            await self._send_feed(deadline)
-        mark = await self._wait_for(deadline, END, EXIT)
-        if mark is None and not self._client.closed and time.monotonic() >= deadline:
-            return await self._end_late()
-        return await self._result(mark)
-
-    async def _send_feed(self, deadline: float) -> None:
-        mark = await self._wait_for(deadline, FEED, END, EXIT)
-        if mark is not None and mark.kind == FEED:
-            for piece in self._feed or ():
-                await self._paste(piece)
-
-    async def _handshake(self, screen: Screen) -> None:
-        """Type the line, wait for READY, send the payload and wait for START."""
-        line = typed_line(self._token, screen.place)
-        await self._paste(line + "\r")
-        ready = await self._wait_for(time.monotonic() + READY_WAIT_S, READY)
-        if ready is None:
-            await self._give_up(screen)
-        assert ready is not None
-        self._dialect = dialect_of(ready.kind)
-        if classify_line(screen.before, screen.behind) != "prompt":  # and yet a shell answered: remember this prompt
-            text = tmux_word(screen.before.rstrip())
-            await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
-        script = compose(self._command, self._dialect)
-        if self._feed is not None:
-            script = f"sh -c {quote(script.replace(TOKEN, self._token), self._dialect)}"
-        shown = self._command.display or self._command.script
-        run = Run(self._token, script, shown, screen.place, rows_taken(line, screen.place))
-        await self._send_payload(payload(run, self._dialect))
-
-    async def _send_payload(self, pieces: list[bytes]) -> None:
-        """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was run."""
-        await self._paste(pieces[0].decode("utf-8", "surrogateescape"))
-        wait_s = READY_WAIT_S
-        if len(pieces) > 1 and await self._wait_for(time.monotonic() + wait_s, GO) is not None:
-            await self._paste(pieces[1].decode())
-            wait_s += len(pieces[1]) / SLOWEST_BYTES_PER_S
-        mark = await self._wait_for(time.monotonic() + wait_s, START, CORRUPT, EXIT)
-        if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._alive():
-            return
-        if mark is None:
-            await self._recover()
-        raise PaneError(
-            f"keys pressed in pane {self._pane.name} mixed with the command; it was not run",
-            hint="Try again when nobody types there.",
-        )
-
-    async def _give_up(self, screen: Screen) -> None:
-        if self._client.closed or not await self._alive():
-            raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
-        await self._recover()
-        raise PaneError(
-            f"pane {self._pane.name} did not answer as a shell does; nothing was run",
-            hint=f"{screen.program or 'Its program'} is in the foreground there. Is it a shell at an empty prompt?",
-        )
-
-    async def _recover(self) -> bool:
-        """Clear the line and the terminal's settings after a handshake that failed; return whether a prompt is back."""
-        await self._paste("\x03")
-        reader = self.reader
-        try:
-            return await self._prompt_is_back(RECOVERY_WAIT_S[0])
-        finally:
-            self.reader = reader
-
-    async def _paste(self, text: str) -> None:
-        await self._client.send(*paste_commands(f"sane-{self._token}", self._pane_id, text))
-
-    async def _wait_for(self, deadline: float, *kinds: str) -> Mark | None:
-        """Return the first mark of these kinds; None at the deadline or when the pane has gone."""
-        self._next_check = time.monotonic() + LIVENESS_S
-        while True:
-            fresh = self.reader.feed(self._client.take_output())
-            if fresh and self._on_output is not None:
-                self._on_output(fresh)
-            mark = self.reader.find(*kinds)
-            now = time.monotonic()
-            if mark is not None or now >= deadline or self._client.closed:
-                return mark
-            if self._client.maybe_gone or now >= self._next_check:
-                self._client.maybe_gone = False
-                self._next_check = now + LIVENESS_S
-                if not await self._alive() and not self._client.closed:
-                    self.reader.feed(self._client.take_output())
-                    return self.reader.find(*kinds)
-                continue
-            await self._client.pump(min(deadline, self._next_check))
-
-    async def _alive(self) -> bool:
-        try:
-            return not (await look(self._client, self._pane_id)).dead
-        except (NotFoundError, LostError):
-            return False
-
-    async def _result(self, mark: Mark | None) -> CommandResult:
-        """Return the result; without a mark the pane, its shell or the server has gone, and the code is unknown."""
-        gone = mark is None
-        if mark is None:
-            self._flush()
-        code = None
-        if mark is not None:
-            first = mark.arguments[0] if mark.arguments else ""
-            code = int(first) & 0xFF if first.isdigit() else None
-            if mark.kind == EXIT:
-                gone = await self._goes()
-        return self._answer(code, mark, pane_gone=gone)
-
-    async def _goes(self) -> bool:
-        until = time.monotonic() + GONE_WAIT_S
-        while time.monotonic() < until and not self._client.closed:
-            if not await self._alive():
-                return True
-            await self._client.pump(min(until, time.monotonic() + 0.02))
-        return self._client.closed
-
-    def _answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:
-        output = self.reader.output
-        if mark is not None and len(mark.arguments) > 1:
-            strip = strip_exit_notice if mark.kind == EXIT else strip_job_notices
-            output = strip(output, mark.arguments[1])
-        return CommandResult(
-            target=self._pane.name,
-            command=self._command.display or self._command.script,
-            output=output,
-            exit_code=code,
-            duration_ms=(time.monotonic() - self._started) * 1000,
-            truncated=self.reader.truncated,
-            timed_out=facts.get("timed_out", False),
-            pane_gone=facts.get("pane_gone", False),
-            pane_ready=facts.get("pane_ready", True) and not facts.get("pane_gone", False),
-        )
-
-    async def _end_late(self) -> CommandResult:
-        """Interrupt the command, and find out whether the prompt came back.
-
-        The output ends where the interrupt was sent: behind it stand the terminal's `^C` and the next prompt.
-        """
-        self._flush()
-        output, self.reader = self.reader, OutputReader(self._token, 0)
-        mark: Mark | None = None
-        for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
-            await self._paste(key)
-            mark = await self._wait_for(time.monotonic() + 0.05, END, EXIT)
-            if mark is None and await self._prompt_is_back(wait_s):
-                self.reader = output
-                return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True)
-            if mark is not None or self._client.closed:
-                break
-        gone = self._client.closed or (mark is not None and mark.kind == EXIT and await self._goes())
-        ready = mark is not None and mark.kind == END
-        self.reader = output
-        return self._answer(TIMEOUT_EXIT_CODE, None, timed_out=True, pane_gone=gone, pane_ready=ready)
-
-    async def _prompt_is_back(self, wait_s: float) -> bool:
-        """Return whether a shell answers at a prompt again; undo what the interrupted run left there."""
-        try:
-            screen, _ = await wait_idle(self._client, self._pane_id, self._pane.name, local=self._local, wait_s=wait_s)
-        except (PaneError, NotFoundError):
-            return False
-        token = os.urandom(4).hex()
-        self.reader = OutputReader(token, 0)
-        line = typed_line(token, screen.place)
-        await self._paste(line + "\r")
-        if await self._wait_for(time.monotonic() + wait_s, READY) is None:
-            return False
-        rows = rows_taken(line, screen.place)
-        await self._paste(recovery_payload(token, screen.place, rows, self._dialect)[0].decode())
-        return await self._wait_for(time.monotonic() + wait_s, END) is not None
-
-    def _flush(self) -> None:
-        """Take what was held back because a mark could have begun there."""
-        tail = self.reader.flush()
-        if tail and self._on_output is not None:
-            self._on_output(tail)

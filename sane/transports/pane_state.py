@@ -8,7 +8,7 @@ import time
 from typing import Literal, NamedTuple
 
 from sane.core.framing import Place
-from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, repl_name, split_at
+from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, looks_like_status, repl_name, split_at
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import ControlClient
 
@@ -88,7 +88,9 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
         return "repl"
     known = bool(screen.remembered) and screen.before.rstrip() == screen.remembered and not screen.behind
     if screen.alternate and not is_shell:
-        return "nested" if kind == "prompt" or known else "busy"
+        # Behind ssh only the status line tells a tmux from vim.
+        inside = screen.program in NESTED_PROGRAMS or any(looks_like_status(line) for line in screen.lines[-1:])
+        return "nested" if inside and (kind == "prompt" or known) else "busy"
     if kind == "prompt" or known:
         return "idle"
     if kind == "continuation":

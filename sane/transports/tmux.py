@@ -101,7 +101,7 @@ def parse_panes(text: str) -> list[PaneInfo]:
     for line in text.splitlines():
         parts = line.split("\t", FIELD_COUNT - 1)
         if len(parts) == FIELD_COUNT:
-            panes.append(PaneInfo(*parts[:6], parts[6] == "1", *parts[7:]))
+            panes.append(PaneInfo._make([*parts[:6], parts[6] == "1", *parts[7:]]))
     return panes
 
 
