@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from rollout_world import QUICK, World, begin, drive
-
 from sane.core.policy import RolloutPolicy
 from sane.core.report_model import HostOutput, report
 from sane.core.rollout import apply
 from sane.core.units import Amount
+from tests.core.rollout_world import QUICK, World, begin, drive
 
 POLICY = RolloutPolicy(max_failures=Amount(5), **QUICK)  # type: ignore[arg-type]
 HOST = {

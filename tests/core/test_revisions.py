@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from rollout_world import QUICK, World, begin, drive, statuses
 
 from sane.core.policy import RolloutPolicy
 from sane.core.revisions import Revision, retry_of, rollback_of, rollback_to
 from sane.core.rollout import RolloutState, apply
 from sane.core.units import Amount
 from sane.errors import ConflictError, NotFoundError
+from tests.core.rollout_world import QUICK, World, begin, drive, statuses
 
 POLICY = RolloutPolicy(max_failures=Amount(1), **QUICK)  # type: ignore[arg-type]
 HISTORY = [

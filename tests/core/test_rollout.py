@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rollout_world import QUICK, Run, World, ask, begin, drive, statuses
 
 from sane.core import rollout_table as t
 from sane.core.events import Event
@@ -31,6 +30,7 @@ from sane.core.rollout import (
 )
 from sane.core.units import Amount
 from sane.errors import ConflictError, NotFoundError, UsageError
+from tests.core.rollout_world import QUICK, Run, World, ask, begin, drive, statuses
 
 SIX = [f"web{i}" for i in range(1, 7)]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from rollout_oracle import Oracle
-from rollout_world import FATES, QUICK, REVERT_FATES, World, begin, drive, statuses
 
 from sane.core import rollout_table as t
 from sane.core.events import Event
@@ -14,6 +12,8 @@ from sane.core.policy import RolloutPolicy
 from sane.core.rollout import HostSpec, RolloutState, check_request, exit_status, fold, reconcile
 from sane.core.units import Amount
 from sane.errors import ConflictError
+from tests.core.rollout_oracle import Oracle
+from tests.core.rollout_world import FATES, QUICK, REVERT_FATES, World, begin, drive, statuses
 
 EXITS = {"successful": 0, "partial": 3, "reverted": 5}
 CALM = ("promote", "resume")

@@ -7,13 +7,13 @@ import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rollout_world import QUICK, World, begin, drive
 
 from sane.core.batches import peak_exposure, plan_batches
 from sane.core.host_rows import Rows, bits, first_bits
 from sane.core.policy import RolloutPolicy
 from sane.core.rollout import HostSpec, apply, fold, reconcile
 from sane.core.units import Amount
+from tests.core.rollout_world import QUICK, World, begin, drive
 
 
 def of(count: int, parallel: int) -> RolloutPolicy:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_world import FATES, QUICK, REVERT_FATES, Run, World, ask, begin, drive
 
 from sane.core import rollout_table as t
 from sane.core.events import Event
@@ -21,6 +20,7 @@ from sane.core.rollout import Effect, ProbeHealth, RolloutState, apply, check_re
 from sane.core.rollout_guards import GUARDS
 from sane.core.units import Amount
 from sane.errors import ConflictError
+from tests.core.rollout_world import FATES, QUICK, REVERT_FATES, Run, World, ask, begin, drive
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Edges = set[tuple[str, str]]
