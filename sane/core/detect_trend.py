@@ -47,8 +47,19 @@ def observe_fields(trends: Trends, values: Mapping[str, float], at_ms: int, poli
         if trend.bucket == bucket:
             known[name] = trend if value >= trend.low else replace(trend, low=value)
         else:
-            known[name] = replace(_close_bucket(trend, name, _total_of(name, values), policy), bucket=bucket, low=value)
+            closed = _close_bucket(trend, name, _total_of(name, values), policy)
+            known[name] = replace(_bridge(closed, bucket - trend.bucket - 1, policy), bucket=bucket, low=value)
     return known
+
+
+def _bridge(trend: FieldTrend, missing: int, policy: TrendPolicy) -> FieldTrend:
+    """Return the trend after `missing` buckets without a reading: as yesterday, so that hours stay aligned."""
+    if missing >= policy.season:
+        return replace(trend, day=(), rises=(), sum=0.0)
+    day = trend.day
+    for _ in range(max(0, missing)):
+        day = (*day[1:], day[0]) if len(day) >= policy.season else (*day, trend.low)
+    return trend if missing <= 0 else replace(trend, day=day)
 
 
 def restart_fields(trends: Trends) -> Trends:

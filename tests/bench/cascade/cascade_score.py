@@ -73,8 +73,9 @@ def onset(incident: Incident, host: HostTrace) -> int:
     """
     if incident.kind == "leak":
         return incident.start
+    needed = 3 if incident.kind in HARD_KINDS else 1  # a blip in a healthy phase of it is not its onset
     for i in range(incident.start, incident.end):
-        if is_visible_alone(incident, host, i) and not host.in_maintenance(i):
+        if all(is_visible_alone(incident, host, n) and not host.in_maintenance(n) for n in range(i, i + needed)):
             return i
     return incident.start
 
