@@ -1,7 +1,7 @@
 """The lease that a controller takes on each host it changes: the shell text, as data, and the reading of its answers.
 
-On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES RANK`, replaced whole by rename; the token
-grows by one each time the holder changes and is never used again. `mkdir` guards the moment of change, so two
+On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES RANK`, replaced whole by rename; the
+token grows by one each time the holder changes and is never used again. `mkdir` guards the moment of change, so two
 controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. The activate step
 refuses a token older than the holder's (`sane.core.detached`), so a controller that was stopped for a while and comes
 back changes nothing.

@@ -151,10 +151,13 @@ def unfinished(state: RolloutState) -> tuple[Action, ...]:
 def exit_status(state: RolloutState) -> int:
     """Return the exit status of a command that rolled this out (the table of docs/reference/states.md).
 
-    0 successful · 3 partial · 4 failed, stopped · 5 reverted · 6 failed, revert incomplete · 7 superseded ·
+    0 successful · 3 partial · 4 failed, stopped · 5 reverted · 6 failed, revert incomplete · 7 superseded, or
+    another store's controller has the hosts ·
     8 awaiting promotion or paused · 9 active, can be resumed · 130 cancelled at the keyboard; cancelled elsewhere is 4.
     """
     if state.status == t.FAILED:
+        if state.stopping is not None and state.stopping.cause == "conflict":
+            return 7
         return 6 if state.to_revert else 4
     if state.status == t.CANCELLED:
         superseded = state.stopping is not None and state.stopping.cause == "supersede"

@@ -185,6 +185,9 @@ def fold_finished(state: RolloutState, event: Event) -> RolloutState:
         if not known:
             changes["previous_version"] = str(event.data.get("previous_version", ""))
             changes["previous_digest"] = str(event.data.get("previous_digest", ""))
+        if event.data.get("conflict") and state.stopping is None:
+            # Another store's controller has this key: nothing may be touched, whatever the failure budget.
+            state = replace(state, stopping=Stopping("conflict", str(event.data.get("error", ""))))
         return _preflighted(state, number, replace(host, **changes))
     host = replace(host, **changes)
     return _put(state, number, host, busy=state.busy & ~bit, undecided=state.undecided | bit)

@@ -74,7 +74,7 @@ class HostState:
 
 
 class Stopping(NamedTuple):
-    """Say why no further host starts; `cause` is deadline, gate, fail, cancel or supersede."""
+    """Say why no further host starts; `cause` is deadline, gate, fail, cancel, supersede or conflict."""
 
     cause: str
     reason: str

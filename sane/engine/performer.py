@@ -7,29 +7,26 @@ output goes to a file, and the event that ends the effect carries the step, the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sane.core.binding import Binding
 from sane.core.command import Command, CommandResult
 from sane.core.events import Event
-from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_host_lease
-from sane.core.host_record import HostRecord, look, parse_look, write_record
+from sane.core.hints import hint_for
+from sane.core.host_record import HostFacts, HostRecord, look, parse_look, write_record
 from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
 from sane.core.rollout_actions import part_of
 from sane.core.workflow_steps import Step
 from sane.engine.context import AsyncContext
+from sane.engine.host_leases import HostLeases
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of
 from sane.engine.probes import judge_gates, probe_host
 from sane.engine.steps import Place, StepResult, run_step
-from sane.errors import LostError, SaneError, TransportError
+from sane.errors import ConflictError, LostError, RemoteError, SaneError, TransportError
 from sane.store.outputs import open_output
-
-HOST_LEASE_S = 120  # renewed every third of it while a part runs
 
 
 class WorkflowPerformer:
@@ -41,16 +38,16 @@ class WorkflowPerformer:
         context: AsyncContext,
         places: HostPlaces,
         owner: str,
+        rank: Callable[[], int],
         now_ms: Callable[[], int],
         note: Callable[[Event], None],
     ) -> None:
         self._plan = plan
         self._context = context
         self._places = places
-        self._owner = owner
         self._now_ms = now_ms
         self._note = note
-        self._leases: dict[str, HostLease] = {}
+        self._leases = HostLeases(plan.workflow.key, owner, rank, self._run)
         self._begun_ms: dict[str, int] = {}
 
     async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
@@ -63,7 +60,7 @@ class WorkflowPerformer:
         try:
             if isinstance(action, Preflight):
                 return await self._preflight(action, state)
-            async with self._leased(action.host, state.key):
+            async with self._leases.held(action.host):
                 return await self._part(action, state, resumed=resumed)
         except LostError as error:
             return self._ended(action, state, "lost", error=error.message, hint=error.hint)
@@ -80,27 +77,35 @@ class WorkflowPerformer:
         )
 
     async def _preflight(self, action: Effect, state: RolloutState) -> Event:
-        lease = await self._take_lease(action.host, state.key)
-        if not lease.taken:
-            error = f"{lease.owner} holds the lease on {state.key} there for {lease.remaining_s} s more"
-            return self._ended(action, state, "failed", error=error, hint="Wait for it, or end that controller.")
-        facts = parse_look((await self._run(action.host, look(state.key))).output)
+        async with self._leases.looking(action.host):
+            facts = await self._look(action.host, state)
+            if not facts.problem and not _has(facts, action):
+                self._leases.mark(action.host)
+        if not facts.problem and not _has(facts, action):
+            try:
+                await self._leases.take_in_order(action.host)
+            except ConflictError as error:
+                return self._ended(action, state, "failed", error=error.message, hint=error.hint, conflict=True)
+            facts = await self._look(action.host, state)  # what was seen without the lease may have changed since
         if facts.problem:
-            return self._ended(
-                action, state, "failed", step="preflight", error=facts.problem, hint=_hint(facts.problem)
-            )
+            hint = hint_for(None, facts.problem)
+            return self._ended(action, state, "failed", step="preflight", error=facts.problem, hint=hint)
         had = facts.record
         previous = {"previous_version": had.version, "previous_digest": had.digest} if had else {}
-        same = had is not None and had.digest == action.digest
-        return self._ended(action, state, "unchanged" if same else "ok", **previous)
+        return self._ended(action, state, "unchanged" if _has(facts, action) else "ok", **previous)
+
+    async def _look(self, host: str, state: RolloutState) -> HostFacts:
+        return parse_look((await self._run(host, look(state.key))).output)
 
     async def _part(self, action: Effect, state: RolloutState, *, resumed: bool) -> Event:
         part, host = part_of(action), state.hosts[state.index[action.host]]
-        place = await self._place(action.host, state.key)
+        place = await self._places.place(self._plan.host(action.host))
+        place = replace(place, lease=state.key, token=self._leases.token(action.host))
         binding = self._plan.binding(state, action.host, action.version, nonce_of(state, action.host, part))
         if part == "revert":
             binding = replace(binding, previous_version=host.spec.version)
-        self._begun_ms[action.host] = self._now_ms()
+        # What an earlier controller began may have written its health before we came.
+        self._begun_ms[action.host] = host.started_ms if resumed else self._now_ms()
         for number, step in enumerate(self._plan.workflow.part(part), 1):
             name = f"{action.operation.replace('/', '.')}.{number}"
             result = await self._step(action, state, place, step, binding, name, resumed=resumed)
@@ -122,7 +127,8 @@ class WorkflowPerformer:
         written = await self._run(action.host, write_record(state.key, record))
         if written.exit_code != 0:
             text = written.text + written.stderr.decode("utf-8", "replace")
-            raise SaneError(f"the host could not record what it has: {text.strip()[-300:]}", hint=_hint(text))
+            problem = text.strip()[-300:]
+            raise RemoteError(f"the host could not record what it has: {problem}", hint=hint_for(None, text))
 
     async def _step(
         self,
@@ -173,51 +179,10 @@ class WorkflowPerformer:
         )
         return await transport.run(quiet)
 
-    async def _place(self, host: str, key: str) -> Place:
-        place = await self._places.place(self._plan.host(host))
-        return replace(place, lease=key, token=self._leases[host].token)
-
-    async def _take_lease(self, host: str, key: str) -> HostLease:
-        answer = await self._run(host, take_host_lease(key, self._owner, HOST_LEASE_S))
-        lease = parse_host_lease(answer.output, self._owner)
-        if lease is None:
-            said = (answer.stderr or answer.output).decode("utf-8", "replace").strip()[-300:]
-            raise SaneError(f"the host gave no lease: {said or f'exit code {answer.exit_code}'}", hint=_hint(said))
-        self._leases[host] = lease
-        return lease
-
-    @asynccontextmanager
-    async def _leased(self, host: str, key: str) -> AsyncGenerator[None]:
-        """Hold the host's lease while a part runs."""
-        held = self._leases.get(host)
-        if held is None or not held.taken:
-            held = await self._take_lease(host, key)
-            if not held.taken:
-                raise SaneError(
-                    f"{held.owner} holds the lease on {key} there", hint="Wait for it, or end that controller."
-                )
-        renewing = asyncio.create_task(self._renew(host, key))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-
-    async def _renew(self, host: str, key: str) -> None:
-        while True:
-            await asyncio.sleep(HOST_LEASE_S / 3)
-            with contextlib.suppress(TransportError):  # the next turn tries again; the token fences in any case
-                await self._take_lease(host, key)
-
-    async def release(self, key: str) -> None:
-        """Give up the leases on all hosts; a host that can't be reached keeps it until it expires."""
-        held = [host for host, lease in self._leases.items() if lease.taken]
-        releasing = [self._run(host, release_host_lease(key, self._owner)) for host in held]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*releasing, return_exceptions=True), 5.0)
+    async def release(self) -> None:
+        """Give up the leases on all hosts, within 5 s; on a host that can't be reached it expires."""
+        await self._leases.release()
 
 
-def _hint(text: str) -> str:
-    from sane.core.hints import hint_for
-
-    return hint_for(None, text)
+def _has(facts: HostFacts, action: Effect) -> bool:
+    return facts.record is not None and facts.record.digest == action.digest

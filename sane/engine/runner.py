@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sane.core.events import Event
@@ -68,7 +68,9 @@ class Runner:
         now_ms: Callable[[], int],
         lease_ttl_ms: int = LEASE_TTL_MS,
         wait_for_people: bool = True,
+        before: Callable[[RolloutState], Awaitable[None]] | None = None,
     ) -> None:
+        """Prepare a run. `before` is awaited under the lease, before anything is decided."""
         self._store = store
         self._deployment = deployment
         self._key = key
@@ -77,6 +79,7 @@ class Runner:
         self._now_ms = now_ms
         self._lease_ttl_ms = lease_ttl_ms
         self._wait_for_people = wait_for_people
+        self._before = before
         self._lease: Lease | None = None
         self._state: RolloutState | None = None
         self._seq = 0
@@ -135,6 +138,9 @@ class Runner:
 
     async def _drive(self) -> RolloutState:
         await self._catch_up()
+        if self._before is not None:
+            await self._before(self.state)
+            await self._catch_up()
         await self._resume()
         while True:
             wake_at_ms = await self._decide()

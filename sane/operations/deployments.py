@@ -27,11 +27,12 @@ from sane.core.revisions import create, retry_of
 from sane.core.rollout import HostSpec, RolloutState, apply, check_request
 from sane.core.workflow import Workflow, check_version
 from sane.engine.plan import DeploymentPlan, Source, digest_of, source_of
+from sane.engine.presence import forget, is_dead
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError, UsageError
 from sane.operations.files import inventory_of, parse_yaml, read_bytes, workflow_of
 from sane.store import open_store
-from sane.store.base import DeploymentRow, Store
+from sane.store.base import DeploymentRow, Lease, Store
 from sane.store.reading import read_events
 
 CREATE_TRIES = 20  # others may take the same revision in the same moment
@@ -209,7 +210,7 @@ async def request(store: Store, deployment: str, word: str, reason: str, *, keyb
 def parts_of(workflow: Workflow) -> list[str]:
     """Return the parts that a deployment of a workflow goes through."""
     parts = [name for name in ("stage", "switch", "revert") if workflow.part(name)]
-    return ["preflight", *parts, "probe"]
+    return ["preflight", *parts, *(["probe"] if workflow.health.path else [])]
 
 
 def _spec(plan: DeploymentPlan, host: Host, version: str) -> HostSpec:
@@ -239,12 +240,28 @@ async def refuse_second(store: Store, key: str, asked: DeployRequest | None = No
     rows = await store.list_deployments(key=key, limit=1)
     if not rows or (asked is not None and asked.idempotency_key) or rows[0].status in TERMINAL:
         return
-    lease = await store.find_lease(key)
+    lease = await find_driver(store, key)
     holder = f", driven by {lease.owner}" if lease else ", and nobody drives it"
     raise ConflictError(
         f"deployment {rows[0].id} of {key} is {rows[0].status}{holder}",
         hint=f"Wait for its end, or: sane deployment cancel {rows[0].id}; sane resume {rows[0].id} goes on with it.",
     )
+
+
+async def find_driver(store: Store, key: str) -> Lease | None:
+    """Return the lease of the controller at work on a key; None where there is none, or it died on this machine."""
+    lease = await store.find_lease(key)
+    if lease is None or lease.until_ms <= steady_clock()() or is_dead(state_dir(os.environ), lease.owner):
+        return None
+    return lease
+
+
+async def bury_dead_driver(store: Store, key: str) -> None:
+    """Give up the lease of a controller that died on this machine, so that nobody waits for its end."""
+    lease = await store.find_lease(key)
+    if lease is not None and is_dead(state_dir(os.environ), lease.owner):
+        await store.release_lease(lease, steady_clock()())
+        forget(state_dir(os.environ), lease.owner)
 
 
 def _with_data(event: Event, **more: Any) -> Event:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
+from sane.core.paths import state_dir
 from sane.core.rollout import RolloutState
+from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
 from sane.engine.hooks import hook_after, run_hook
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
-from sane.engine.runner import Runner, steady_clock
-from sane.errors import ConflictError
-from sane.operations.deployments import load_deployment, owner_name, plan_of, request
+from sane.engine.presence import present
+from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
+from sane.errors import ConflictError, UsageError
+from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
 
 GOOD = ("healthy", "unchanged", "reverted")
+MIN_LEASE_TTL_MS = 1_000  # renewed three times in it, each a write to the log's disk
 
 
 async def drive(
@@ -38,21 +43,49 @@ async def drive(
     plan = plan_of(first, state)
     context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
     places = HostPlaces(context, state.key, plan.via)
-    performer = WorkflowPerformer(plan, context, places, owner, now_ms, lambda event: runner.note(event))
-    runner = Runner(store, deployment, state.key, owner, performer, now_ms=now_ms, wait_for_people=wait_for_people)
-    try:
+    performer = WorkflowPerformer(
+        plan, context, places, owner, lambda: runner.lease.token, now_ms, lambda event: runner.note(event)
+    )
+
+    async def prepare(state: RolloutState) -> None:
         if state.status == "pending" and (problem := await run_hook(store, context, plan, state, "pre_deploy", now_ms)):
             say(problem.error)
             await request(store, deployment, "fail", problem.error)
-        with _Keyboard(store, runner, deployment, say):
+
+    runner = Runner(
+        store,
+        deployment,
+        state.key,
+        owner,
+        performer,
+        now_ms=now_ms,
+        lease_ttl_ms=lease_ttl_ms(),
+        wait_for_people=wait_for_people,
+        before=prepare,
+    )
+    try:
+        await bury_dead_driver(store, state.key)
+        with present(state_dir(os.environ), owner), _Keyboard(store, runner, deployment, say):
             state = await runner.run()
         if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
             say(problem.error)
         await _leave_windows(places, state, say, keep_windows)
         return state
     finally:
-        await performer.release(state.key)
+        await performer.release()
         await context.close()
+
+
+def lease_ttl_ms() -> int:
+    """Return for how long a lease on a deployment key holds: SANE_LEASE_TTL, else 30 s. Raises UsageError."""
+    text = os.environ.get("SANE_LEASE_TTL", "")
+    if not text:
+        return LEASE_TTL_MS
+    ttl_ms = parse_duration_ms(text, "SANE_LEASE_TTL")
+    if ttl_ms < MIN_LEASE_TTL_MS:
+        hint = f"Write {show_duration(MIN_LEASE_TTL_MS)} or more."
+        raise UsageError(f"SANE_LEASE_TTL is too short to be renewed in time, got '{text}'", hint=hint)
+    return ttl_ms
 
 
 async def _leave_windows(places: HostPlaces, state: RolloutState, say: Callable[[str], None], keep: bool) -> None:

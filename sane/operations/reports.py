@@ -9,6 +9,7 @@ from sane.core.report_model import HostOutput, report
 from sane.core.rollout import RolloutState, apply
 from sane.core.rollout_table import TERMINAL
 from sane.errors import NotFoundError
+from sane.operations.deployments import find_driver
 from sane.store.base import DeploymentRow, Lease, Store
 from sane.store.reading import read_events
 
@@ -27,25 +28,29 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
             files[event.host] = str(event.data["output_file"])
     if state is None:
         raise NotFoundError(f"there is no deployment '{deployment}'")
-    return report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
+    found = report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
+    return {**found, "status": _status_now(state.status, await find_driver(store, state.key))}
 
 
-def summarise(row: DeploymentRow, lease: Lease | None, now_ms: int) -> dict[str, Any]:
+def summarise(row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:
     """Return one line about a deployment; an active one that nobody drives is interrupted."""
-    waiting = ("awaiting_promotion", "paused")
-    driven = lease is not None and now_ms < lease.until_ms
-    interrupted = row.status not in (*TERMINAL, *waiting) and not driven
     return {
         "deployment": row.id,
         "key": row.key,
         "revision": row.revision,
         "version": row.version,
-        "status": "interrupted" if interrupted else row.status,
+        "status": _status_now(row.status, driver),
         "stable": row.stable,
         "description": row.reason,
         "created_at_ms": row.created_at_ms,
         "updated_at_ms": row.updated_at_ms,
     }
+
+
+def _status_now(status: str, driver: Lease | None) -> str:
+    """Return what a person sees: interrupted where it should be worked on and no controller does."""
+    idle = (*TERMINAL, "awaiting_promotion", "paused")
+    return status if driver is not None or status in idle else "interrupted"
 
 
 def _tail(path: str) -> str:

@@ -55,14 +55,13 @@ def list_command(key: str, limit: int, output: str, query: str | None) -> None:
 
 
 async def _list(key: str, limit: int) -> list[dict[str, Any]]:
-    from sane.operations.deployments import opened_store
+    from sane.operations.deployments import find_driver, opened_store
     from sane.operations.reports import summarise
 
     async with opened_store() as store:
-        now_ms = time.time_ns() // 1_000_000
         rows = await store.list_deployments(key=key, limit=limit)
-        leases = {row.key: await store.find_lease(row.key) for row in rows}
-        return [summarise(row, leases[row.key], now_ms) for row in rows]
+        drivers = {row.key: await find_driver(store, row.key) for row in rows}
+        return [summarise(row, drivers[row.key]) for row in rows]
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -142,14 +141,13 @@ for _word, _summary, _example in (
 
 
 async def _request(word: str, name: str, reason: str, wait: bool, output: str) -> int:
-    from sane.operations.deployments import find_deployment, opened_store
+    from sane.operations.deployments import find_deployment, find_driver, opened_store
     from sane.operations.deployments import request as ask
 
     async with opened_store() as store:
         row = await find_deployment(store, name)
         event = await ask(store, row.id, word, reason)
-        lease = await store.find_lease(row.key)
-        driven = lease is not None and lease.until_ms > time.time_ns() // 1_000_000
+        driven = await find_driver(store, row.key) is not None
         if output == "json":
             answer = {"deployment": row.id, "request": word, "seq": event.seq, "driven": driven}
             click.echo(json.dumps(answer))
