@@ -103,16 +103,16 @@ class Exchange:
         self._nested = False
 
     async def run(self) -> CommandResult:
-        """Carry the command out."""
+        """Carry the command out; when the caller is cancelled or interrupted, stop it and bring the prompt back."""
         wait_s = min(IDLE_WAIT_S, self._command.timeout_s or IDLE_WAIT_S)
         screen, verdict = await wait_idle(
             self._client, self._pane_id, self._pane.name, local=self._local, wait_s=wait_s
         )
         self._nested = verdict == "nested"
-        await self._handshake(screen)
         timeout_s = self._command.timeout_s
-        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         try:
+            await self._handshake(screen)
+            deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
             if self._feed is not None:
                 await self._send_feed(deadline)
             mark = await self._wait_for(deadline, END, EXIT)

@@ -124,10 +124,10 @@ class PaneTransport:
 
     def _lock(self) -> QueueLock:
         environ: Mapping[str, str] = getattr(self.server.machine, "environ", os.environ)
-        tmux_dir = environ.get("TMUX_TMPDIR", "/tmp")
-        parts = [self.server.machine.name, *self.server.options, environ.get("TMUX", "").split(",")[0] or tmux_dir]
-        where = "".join(c if c.isalnum() else "_" for c in "-".join(parts))[-150:]
-        folder = Path(runtime_dir(environ, os.getuid())) / "panes" / where / self.pane.pane_id[1:]
+        machine = "".join(c if c.isalnum() else "_" for c in self.server.machine.name)[-100:]
+        # By the server's process: callers inside and outside tmux name its socket in different ways.
+        name = f"{machine}-{self.pane.server_pid}-{self.pane.pane_id[1:]}"
+        folder = Path(runtime_dir(environ, os.getuid())) / "panes" / name
         return QueueLock(folder, self.server.machine.sleep)
 
     async def close(self) -> None:

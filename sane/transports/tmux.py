@@ -20,6 +20,7 @@ LIST_FORMAT = "\t".join(
         "#{pane_index}",
         "#{window_active}#{pane_active}",
         "#{pane_dead}",
+        "#{pid}",
         "#{session_name}",
         "#{window_name}",
         "#{pane_current_command}",
@@ -27,7 +28,7 @@ LIST_FORMAT = "\t".join(
         "#{pane_current_path}",
     ]
 )
-FIELD_COUNT = 12
+FIELD_COUNT = 13
 
 
 class PaneInfo(NamedTuple):
@@ -40,6 +41,7 @@ class PaneInfo(NamedTuple):
     pane_index: str
     active: str
     dead: bool
+    server_pid: str
     session: str
     window: str
     program: str
