@@ -62,6 +62,8 @@ class Binding:
 
     def health_path(self) -> str:
         """Return the path of the host's health file, its own before the workflow's. Raises ConfigError."""
+        if not self.workflow.health.path:
+            return ""
         path = (self.host.health_path if self.host else None) or self.workflow.health.path
         return render(parse_template(path), self._values_but_health_path())
 

@@ -36,7 +36,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 class HealthFile:
     """Say where a host writes its health, how large that may be, and what its content must pass beside its verdict.
 
-    `path` may hold `{{ name }}`; a host's own `health_path` goes before it.
+    `path` may hold `{{ name }}`; a host's own `health_path` goes before it. "" (`health: none` in the file) says that
+    there is nothing to prove: a host whose steps succeeded counts as healthy.
     """
 
     path: str = HEALTH_PATH
@@ -140,8 +141,11 @@ def _read_health_and_policy(
     top: Fields, variables: Mapping[str, Any], problems: Problems
 ) -> tuple[HealthFile, RolloutPolicy]:
     known = ("path", "gate", "gates", *with_units(("poll_interval",)), *with_units(("max_bytes",), ("_kb", "_mb")))
-    health = top.mapping("health", known)
     policy = _read_policy(top, problems)
+    written = top.get("health")
+    if written is not None and written.kind == "scalar" and written.text == "none":
+        return HealthFile(""), policy
+    health = top.mapping("health", known)
     poll_ms = health.duration_ms("poll_interval", policy.poll_interval_ms)
     path, node = health.text("path", HEALTH_PATH), health.get("path")
     if node is not None and node.kind == "scalar":

@@ -211,3 +211,13 @@ def test_the_ready_workflow_never_reverts_to_nothing(tmp_path: Path) -> None:
     ready = load_workflow(READY)
     with pytest.raises(subprocess.CalledProcessError):
         perform(ready.revert[:1], Binding(ready, Host("h"), "1.0.0"), tmp_path)
+
+
+def test_health_none_says_that_there_is_nothing_to_prove() -> None:
+    found = workflow("""
+        name: a
+        health: none
+        stage: [{run-command: "true"}]
+        """)
+    assert found.health.path == ""
+    assert environment(Binding(found, Host("web1"), "1"), found.stage[0])["SANE_HEALTH_PATH"] == ""
