@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -50,12 +49,15 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
             self._look_for_mark()
 
     def _look_for_mark(self) -> None:
-        found = re.search(re.escape(self._mark) + rb" (\d+)\n", self._held)
-        if found is None and len(self._held) < MARK_LIMIT_BYTES:
+        # find, not a pattern: one with a random mark in it would be compiled anew for every command (0.4 ms)
+        start = self._held.find(self._mark + b" ")
+        end = self._held.find(b"\n", start) if start >= 0 else -1
+        number = bytes(self._held[start + len(self._mark) + 1 : end]) if end >= 0 else b""
+        if not number.isdigit() and len(self._held) < MARK_LIMIT_BYTES:
             return
-        if found is not None:
-            self.group = int(found[1])
-            del self._held[found.start() : found.end()]
+        if number.isdigit():
+            self.group = int(number)
+            del self._held[start : end + 1]
         self._release_held()
 
     def _release_held(self) -> None:
