@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,13 @@ def _read(path: Path) -> Source:
     return Source(str(path.absolute()), read_bytes(path).decode("utf-8", "surrogateescape"))
 
 
+@lru_cache(maxsize=4)  # 25 ms a time: who deploys reads the files to create the deployment, and again to drive it
 def _workflow(source: Source) -> Workflow:
     problems = Problems()
     return workflow_of(parse_yaml(source.text.encode("utf-8", "surrogateescape"), source.path, problems), problems)
 
 
+@lru_cache(maxsize=4)
 def _inventory(source: Source) -> Inventory:
     problems = Problems()
     return inventory_of(parse_yaml(source.text.encode("utf-8", "surrogateescape"), source.path, problems), problems)
