@@ -28,6 +28,7 @@ F = TypeVar("F", bound=VerbFunction)  # a decorated verb keeps its own type
 
 # Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
 VERB_NAMES: tuple[str, ...] = (
+    "activate-release",
     "check-pane-health",
     "checksum-file",
     "context-database",
@@ -43,6 +44,7 @@ VERB_NAMES: tuple[str, ...] = (
     "list-panes",
     "list-windows",
     "log-operation",
+    "push-bundle",
     "read-file",
     "run-command",
     "send-keys",
