@@ -76,7 +76,8 @@ class OutputReader:
         self.started = kind == START or (self.started and kind in (FEED, CHECKSUM))
 
     def flush(self) -> bytes:
-        """Return what was held back because a mark could have begun there; for a run that ended without its END mark."""
+        """Return what was held back because a mark could have begun there; for a run that ended without its END
+        mark."""
         fresh: list[bytes] = []
         self._keep(self._pending, fresh)
         self._pending = b""
@@ -135,7 +136,8 @@ class ControlLines:
 
 
 def nested_output(token: str, data: bytes) -> bytes:
-    r"""Return what was printed, from the raw output that a nested tmux piped to a file: between START and END, `\r\n` undone."""
+    r"""Return what was printed, from the raw output that a nested tmux piped to a file: between START and END, `\r\n`
+    undone."""
     prefix = f"\x1b]{OSC_NUMBER};{token};".encode()
     start = data.rfind(prefix + START.encode() + b"\x07")  # before it may stand the one that was passed through
     begin = start + len(prefix) + 2 if start >= 0 else 0

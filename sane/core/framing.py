@@ -1,12 +1,16 @@
 r"""What is typed into a pane to run a command, and how its answer is marked.
 
-1. A short line is typed at the prompt. It turns echo off and prints a READY mark, then reads one line. It means the same in bash, dash,
-   zsh, ash and fish (3.4 or later). `\\41` is `\41` to the POSIX shells and `\41`, which printf makes `!`, to fish, which
+1. A short line is typed at the prompt. It turns echo off and prints a READY mark, then reads one line. It means the
+same in bash, dash,
+   zsh, ash and fish (3.4 or later). `\\41` is `\41` to the POSIX shells and `\41`, which printf makes `!`, to fish,
+   which
    halves backslashes in single quotes too: so the mark tells the dialect.
-2. The payload is sent only behind the READY mark, so nothing of it is ever echoed. It turns echo on, erases the typed line, prints the
+2. The payload is sent only behind the READY mark, so nothing of it is ever echoed. It turns echo on, erases the typed
+line, prints the
    real command in its place and a START mark, evaluates the command in the current shell, and prints an END mark.
 
-A mark is `ESC ] 7791 ; TOKEN ; KIND [; ARGUMENT]… BEL`: a private OSC, which terminals swallow, with a token of this call.
+A mark is `ESC ] 7791 ; TOKEN ; KIND [; ARGUMENT]… BEL`: a private OSC, which terminals swallow, with a token of this
+call.
 It is printed by printf, so its ESC byte exists nowhere in what was typed and no echo can be taken for it.
 """
 
@@ -25,7 +29,8 @@ CHUNK_BYTES = 900  # macOS keeps 1,024
 SHOWN_LIMIT_CHARACTERS = 400
 SHOWN_LIMIT_LINES = 12
 
-# tmux drops what it has not yet passed on when a pane's program ends, so the shell stays for a moment behind its last mark.
+# tmux drops what it has not yet passed on when a pane's program ends, so the shell stays for a moment behind its last
+# mark.
 EXIT_PAUSE = ";sleep 0.05"
 
 READY, GO, START, END, EXIT, CORRUPT = "R", "G", "S", "E", "X", "C"
@@ -48,14 +53,17 @@ class Place(NamedTuple):
 def typed_line(token: str, place: Place, *, nested: bool = False) -> str:
     r"""Return the line to type, without its terminator.
 
-    It begins with a space, which keeps it out of histories that ignore such lines; a second one where the line would end
-    exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux inside the
+    It begins with a space, which keeps it out of histories that ignore such lines; a second one where the line would
+    end
+    exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux inside
+    the
     pane, which swallows the mark unless it is told to pass it through.
     """
     if nested:
         line = (
             " stty -echo&&tmux set -qp allow-passthrough on&&printf '\\33Ptmux;\\33\\33]"
-            f"{OSC_NUMBER};{token};R\\\\41;%s\\7\\33\\134' $(tmux display -pt $TMUX_PANE '#{{pane_width}}.#{{pane_left}}')&&"
+            f"{OSC_NUMBER};{token};R\\\\41;%s\\7\\33\\134' "
+            "$(tmux display -pt $TMUX_PANE '#{pane_width}.#{pane_left}')&&"
             'eval "$(head -n1)"'
         )
     else:
@@ -148,8 +156,10 @@ def payload(run: Run, dialect: Dialect) -> list[bytes]:
 def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
     r"""Return a body as lines that a terminal in canonical mode takes unharmed.
 
-    One line when it is short and plain. Keys that a person pressed before it make it a syntax error as a whole: nothing of
-    it runs. Else a first line, which prints GO, and lines of 900 bytes, escaped for `printf %b`, whose total length it checks
+    One line when it is short and plain. Keys that a person pressed before it make it a syntax error as a whole:
+    nothing of
+    it runs. Else a first line, which prints GO, and lines of 900 bytes, escaped for `printf %b`, whose total length
+    it checks
     before anything runs. Should the shell read those as commands (Ctrl-C came between), each is one
     word that names no command.
     """
@@ -188,7 +198,8 @@ def _posix_body(run: Run, prologue: str) -> str:
     zsh_hook = f"__sane_x(){{ set -- $?;case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
     return (
         f"{{ stty echo;printf %b '{prologue}';"
-        f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};__sane_t=$(trap -p EXIT);trap {quote(chain, "posix")} EXIT;'
+        f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};'
+        f"__sane_t=$(trap -p EXIT);trap {quote(chain, 'posix')} EXIT;"
         f'elif [ -n "${{ZSH_VERSION-}}" ];then eval {quote(zsh_hook, "posix")};'
         f"{_plain_exit_trap(run.script, mark_exit)}fi;"
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
@@ -210,7 +221,8 @@ def _plain_exit_trap(script: str, mark_exit: str) -> str:
 POSIX_CLEANUP = (
     "if [ -n \"${ZSH_VERSION-}\" ];then eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
     "unset -f __sane_x 2>/dev/null;elif [ -n \"${BASH_VERSION-}\" ];then case $(trap -p EXIT) in *']7791;'*)"
-    'trap - EXIT;eval "${__sane_t-}";;esac;elif [ "${__sane_t-}" = - ];then trap - EXIT;fi;unset __sane_t __sane_p __sane_h;'
+    'trap - EXIT;eval "${__sane_t-}";;esac;'
+    'elif [ "${__sane_t-}" = - ];then trap - EXIT;fi;unset __sane_t __sane_p __sane_h;'
 )
 
 
@@ -232,7 +244,8 @@ FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
 def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
     r"""Return the payload for a shell in a tmux inside the pane.
 
-    The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the raw output to
+    The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the
+    raw output to
     a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on.
     """
     token = run.token

@@ -1,6 +1,7 @@
 """The scripts that move a file through a pane, and the lines that carry it.
 
-Content goes in as base64 lines that a program in the pane reads with echo off, and comes out in DATA marks, which terminals
+Content goes in as base64 lines that a program in the pane reads with echo off, and comes out in DATA marks, which
+terminals
 swallow: a watcher sees one line that says what happens. Both scripts are for sh, whatever the pane's own shell is.
 """
 
@@ -47,7 +48,8 @@ def put_script(path: str, content: bytes, mode: int | None) -> str:
         "n=$(printf %o $((0666&~0$(umask))));umask 077;"
         'if [ -e "$p" ]&&[ ! -f "$p" ];then echo "$p: it is not a regular file";exit 73;fi;'
         ': >"$t"||exit 73;trap \'rm -f -- "$t"\' EXIT;'
-        f'{receive}base64 -d 2>/dev/null|{{ cat >"$t"||{{ cat >/dev/null;false;}};}};s=$?;stty echo;[ $s = 0 ]||exit 73;'
+        f'{receive}base64 -d 2>/dev/null|{{ cat >"$t"||{{ cat >/dev/null;false;}};}};'
+        "s=$?;stty echo;[ $s = 0 ]||exit 73;"
         f'{SHA256} <"$t"|grep -q {hashlib.sha256(content).hexdigest()}||exit 74;'
         f'{owner};{keep};mv -f -- "$t" "$p"||exit 73;trap - EXIT'
     )
@@ -73,5 +75,6 @@ def get_script(path: str, limit_bytes: int) -> str:
     read = f'head -c {limit_bytes} -- "$p" 2>/dev/null'
     return (
         f'p={path_word(path)};[ -e "$p" ]||exit 66;[ -r "$p" ]&&[ ! -d "$p" ]||exit 77;'
-        f"{read}|base64|{send};h=$({read}|{SHA256}|tr -dc 0-9a-f|tail -c 64);{printf_mark(TOKEN, CHECKSUM, chr(34) + '$h' + chr(34))}"
+        f"{read}|base64|{send};"
+        f"h=$({read}|{SHA256}|tr -dc 0-9a-f|tail -c 64);{printf_mark(TOKEN, CHECKSUM, chr(34) + '$h' + chr(34))}"
     )

@@ -49,7 +49,8 @@ def strip_job_notices(output: bytes, last_job: str) -> bytes:
 
 
 def strip_exit_notice(output: bytes, shell: str) -> bytes:
-    """Return output without what an interactive shell itself writes when it exits: bash its word, fish its editor's reset."""
+    """Return output without what an interactive shell itself writes when it exits: bash its word, fish its editor's
+    reset."""
     if shell == "bash":
         return re.sub(rb"(\A|(?<=\n))(exit|logout)\n\Z", b"", output)
     if shell == "fish":

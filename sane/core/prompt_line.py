@@ -105,7 +105,8 @@ CARRIERS = frozenset(
 
 
 def split_at(line: str, column: int) -> tuple[str, str]:
-    """Return the text of a screen line before and behind a cursor column (in cells); trailing blanks are made up for."""
+    """Return the text of a screen line before and behind a cursor column (in cells); trailing blanks are made up
+    for."""
     if line.isascii():
         return line[:column].ljust(column), line[column:].rstrip()
     import unicodedata
@@ -140,7 +141,8 @@ def _is_sql_prompt(text: str) -> bool:
 
 
 def repl_name(command: str, before: str) -> str | None:
-    """Return which interactive interpreter a pane shows, by its foreground program, else by its prompt; None for none."""
+    """Return which interactive interpreter a pane shows, by its foreground program, else by its prompt; None for
+    none."""
     program = command.rstrip("0123456789.") if command.startswith("python") else command
     if program in REPLS:
         return REPLS[program]

@@ -1,6 +1,7 @@
 r"""The prompt `user@host - dec032025:035722pm seq:3201 rslt:0 bash $`, for each shell, with OSC 133 marks.
 
-OSC 133 A and B stand around the prompt, D with the exit code behind each command; terminals that don't know them show nothing.
+OSC 133 A and B stand around the prompt, D with the exit code behind each command; terminals that don't know them show
+nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ DATE = "LC_ALL=C date +%b%d%Y:%I%M%S%p|tr A-Z a-z"
 PROMPTS = {
     "bash": (
         "__sane_rslt(){ __sane_last=$?;};"
-        'case "${PROMPT_COMMAND-}" in *__sane_rslt*);;*)PROMPT_COMMAND="__sane_rslt${PROMPT_COMMAND:+;$PROMPT_COMMAND}";;esac;'
+        'case "${PROMPT_COMMAND-}" in *__sane_rslt*);;'
+        '*)PROMPT_COMMAND="__sane_rslt${PROMPT_COMMAND:+;$PROMPT_COMMAND}";;esac;'
         r"PS1='\[\e]133;D;${__sane_last-}\a\e]133;A\a\]\u@\h - $(" + DATE + r") seq:\! rslt:${__sane_last-0} bash "
         r"\$ \[\e]133;B\a\]'"
     ),

@@ -29,7 +29,8 @@ TRANSIENT_TEXTS = (
 
 @dataclasses.dataclass(frozen=True)
 class RanCommand:
-    """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost bytes."""
+    """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost
+    bytes."""
 
     output: str
     exit_code: int | None

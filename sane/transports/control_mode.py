@@ -1,4 +1,5 @@
-"""A control-mode client of a tmux server: pane output as raw bytes, and commands without starting a process for each."""
+"""A control-mode client of a tmux server: pane output as raw bytes, and commands without starting a process for
+each."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class ControlClient:
     async def attach(cls, server: TmuxServer, session_id: str, pane_id: str) -> ControlClient:
         """Attach to a session by its id: attaching by a pane would change the current window.
 
-        `ignore-size` keeps the windows' size and -E the session's environment as they are. Older tmux refuses the flag, and does
+        `ignore-size` keeps the windows' size and -E the session's environment as they are. Older tmux refuses the
+        flag, and does
         not count a control client's size anyway.
         Raises LostError when it can't be attached, UnreachableError when the server does not answer.
         """
@@ -95,7 +97,8 @@ class ControlClient:
         return output
 
     async def pump(self, deadline: float) -> bool:
-        """Read once, for at most until `deadline`; return False at the deadline. Raises TransportError for a wedged server."""
+        """Read once, for at most until `deadline`; return False at the deadline. Raises TransportError for a wedged
+        server."""
         try:
             data = await self._channel.read(deadline - time.monotonic())
         except TimeoutError:
@@ -151,7 +154,8 @@ def tmux_word(text: str) -> str:
 def paste_commands(buffer: str, pane_id: str, text: str) -> Sequence[str]:
     """Return the commands that write text straight to a pane's terminal.
 
-    Not send-keys: copy mode would take the keys, and synchronize-panes would copy them to other panes. paste-buffer does neither;
+    Not send-keys: copy mode would take the keys, and synchronize-panes would copy them to other panes. paste-buffer
+    does neither;
     -r keeps newlines as they are.
     """
     return (f"set-buffer -b {buffer} -- {tmux_word(text)}", f"paste-buffer -d -r -b {buffer} -t {pane_id}")

@@ -170,7 +170,8 @@ class Exchange:
         return line_editor_waits(screen) and self._token not in screen.before and "head -n1" not in screen.before
 
     async def _send_payload(self, pieces: list[bytes]) -> None:
-        """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was run."""
+        """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was
+        run."""
         await self.paste(pieces[0].decode("utf-8", "surrogateescape"))
         wait_s = READY_WAIT_S
         if len(pieces) > 1 and await self._wait_for(time.monotonic() + wait_s, GO) is not None:

@@ -16,7 +16,8 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
 
 
 class QueueLock:
-    """Hold a place in a queue, as a locked ticket file with a number: whoever's predecessors have all gone, holds the lock.
+    """Hold a place in a queue, as a locked ticket file with a number: whoever's predecessors have all gone, holds the
+    lock.
 
     `folder` belongs to the lock alone. `sleep` waits in the caller's way.
     """

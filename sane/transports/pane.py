@@ -1,4 +1,5 @@
-"""Run commands in a tmux pane, on this machine or through a remote machine's tmux, exactly and in sight of a watcher."""
+"""Run commands in a tmux pane, on this machine or through a remote machine's tmux, exactly and in sight of a
+watcher."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class PaneTransport:
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
         """Run a command in the pane's shell and return its result; `cd` and variables stay.
 
-        Waits its turn where others use the pane too. Raises PaneError when the pane can't take a command (then nothing was typed),
+        Waits its turn where others use the pane too. Raises PaneError when the pane can't take a command (then
+        nothing was typed),
         NotFoundError when it is gone, LostError when the way to it is lost.
         """
         return (await self.exchange(command, on_output)).result

@@ -26,7 +26,8 @@ Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "conti
 
 
 class Screen(NamedTuple):
-    """Hold what tmux knows of a pane at one moment; `before` and `behind` are the cursor line's text around the cursor."""
+    """Hold what tmux knows of a pane at one moment; `before` and `behind` are the cursor line's text around the
+    cursor."""
 
     place: Place
     before: str
@@ -128,7 +129,8 @@ async def wait_idle(
 ) -> tuple[Screen, Verdict]:
     """Wait until a command can be typed; return the screen then, and `idle` or `nested`.
 
-    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL or a dead pane; NotFoundError when the
+    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL or a dead pane;
+    NotFoundError when the
     pane is gone.
     """
     deadline = time.monotonic() + wait_s

@@ -11,7 +11,8 @@ CHECK_TIMEOUT_S = 5.0
 
 
 async def syntax_error(machine: Machine, shell: str, script: str) -> str | None:
-    """Return what the shell says is wrong with a command; None when it parses, or when there is no such shell to ask."""
+    """Return what the shell says is wrong with a command; None when it parses, or when there is no such shell to
+    ask."""
     if shell not in CHECKERS or not worth_checking(script):
         return None
     try:

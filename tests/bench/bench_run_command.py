@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -58,8 +59,8 @@ def main(rounds: int) -> None:
         for name, values in times.items():
             median = statistics.median(values[2:])
             print(json.dumps({"case": name, "median_ms": round(median, 1), "ratio": round(median / base, 2)}))
-        pane = server.open(server.new())
-        took = timed(lambda: pane.run("seq 1 2000000", timeout_s=60))
+        long_pane = server.open(server.new())
+        took = timed(partial(long_pane.run, "seq 1 2000000", timeout_s=60))
         print(json.dumps({"case": "2,000,000 lines, exact", "median_ms": round(took), "rounds": 1}))
 
 

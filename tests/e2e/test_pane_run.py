@@ -62,10 +62,8 @@ def test_a_hundred_kilobytes_of_command(shell_pane: Pane) -> None:
 
 
 def test_heredoc(shell_pane: Pane) -> None:
-    if shell_pane.shell == "fish":  # pyright: ignore
-        script = "printf '%s\\n' 'a $x' | cat"
-    else:
-        script = "cat <<'END'\na $x\nEND\n"
+    fish = shell_pane.shell == "fish"  # pyright: ignore
+    script = "printf '%s\\n' 'a $x' | cat" if fish else "cat <<'END'\na $x\nEND\n"
     assert shell_pane.run(script).output == b"a $x\n"
 
 

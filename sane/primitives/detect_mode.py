@@ -1,0 +1,49 @@
+"""sane-detect-mode: what waits for input in a pane."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from sane.core.prompt_line import SHELLS, device_name, repl_name
+from sane.primitives._pane import open_tmux_pane
+from sane.transports.context import Context
+from sane.verbs.registry import verb
+
+SHELL_CAPABILITIES = ["run_command", "exit_code", "create_file", "structured_prompt"]
+PROMPT_SHELLS = frozenset({"bash", "zsh", "fish", "dash", "sh", "ash", "busybox"})
+
+
+@dataclasses.dataclass(frozen=True)
+class PaneMode:
+    """Answer the mode: `bash` where a POSIX-like shell takes commands, `raw` for everything else."""
+
+    mode: str
+    shell: str
+    capabilities: list[str]
+    supports_structured_prompt: bool
+    pane: str
+    busy: bool
+
+
+@verb(access="read", example="sane-detect-mode work:0.1")
+async def detect_mode(ctx: Context, target: Annotated[str, "the pane"]) -> PaneMode:
+    """Tell whether a shell, an interpreter or a device takes input in a pane, without typing anything.
+
+    `shell` behind an ssh is a guess from the prompt. Raises NotFoundError.
+    """
+    pane = await open_tmux_pane(ctx, target)
+    screen = await pane.look()
+    verdict = pane.verdict(screen)
+    repl = repl_name(screen.program, screen.before) if verdict == "repl" else None
+    device = device_name(screen.before, screen.lines) if screen.program not in SHELLS else None
+    if repl or device:
+        return PaneMode("raw", repl or device or "", ["send_keys"], False, target, False)
+    if screen.program in SHELLS:
+        shell = screen.program
+    elif verdict in ("idle", "typing", "continuation"):
+        shell = "zsh" if screen.before.rstrip().endswith("%") else "bash"
+    else:
+        return PaneMode("raw", screen.program, ["send_keys"], False, target, True)
+    busy = verdict not in ("idle", "typing", "continuation")
+    return PaneMode("bash", shell, list(SHELL_CAPABILITIES), shell in PROMPT_SHELLS, target, busy)

@@ -1,0 +1,37 @@
+"""sane-get-label: the name people gave a pane."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Annotated
+
+from sane.errors import UsageError
+from sane.primitives._contexts import contexts_path, find_subject, read_entry
+from sane.transports.context import Context
+from sane.transports.tmux import TmuxServer
+from sane.verbs.registry import verb
+
+
+@dataclasses.dataclass(frozen=True)
+class PaneLabel:
+    """Answer `found` with the label, or `no_label`."""
+
+    status: str
+    pane: str
+    label: str | None = None
+
+
+@verb(access="read", example="sane-get-label work:0.1")
+async def get_label(ctx: Context, target: Annotated[str, "the pane"]) -> PaneLabel:
+    """Answer a pane's label: the one on the pane itself, else the one in the context database.
+
+    Raises NotFoundError, UsageError.
+    """
+    subject = await find_subject(ctx, target)
+    if subject.target.pane is None:
+        raise UsageError(f"'{target}' is no pane")
+    pane = await TmuxServer(await ctx.machine(subject.target.host)).find_pane(subject.target.pane)
+    entry = read_entry(contexts_path(ctx.state_dir, os.environ), subject)
+    label = pane.label or (entry or {}).get("label")
+    return PaneLabel("found" if label else "no_label", target, str(label) if label else None)

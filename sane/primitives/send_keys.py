@@ -1,0 +1,62 @@
+"""sane-send-keys: press keys in a pane, whatever runs there."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Annotated
+
+from sane.core.target import parse_target
+from sane.errors import RemoteError, UsageError
+from sane.primitives._pane import elapsed_ms, timestamp_now
+from sane.transports.context import Context
+from sane.transports.tmux import TmuxServer, text_of
+from sane.verbs.registry import verb
+
+SETTLED_S, LONGEST_S = 0.06, 1.0  # the screen unchanged for so long counts as the answer; looked at for so long at most
+
+
+@dataclasses.dataclass(frozen=True)
+class SentKeys:
+    """Answer with the screen as it was once it had settled."""
+
+    status: str
+    output: str
+    duration_ms: float
+    timestamp: str
+
+
+@verb(access="write", destructive=True, idempotent=False, example="sane-send-keys work:0.1 C-c")
+async def send_keys(
+    ctx: Context,
+    target: Annotated[str, "the pane"],
+    keys: Annotated[list[str], "text, or names of keys as tmux has them: Enter, C-c, Up, Space"],
+) -> SentKeys:
+    """Press keys in a pane and answer what the screen shows then.
+
+    Raises NotFoundError; RemoteError with what tmux said.
+    """
+    started = time.monotonic()
+    parsed = parse_target(target)
+    if parsed.pane is None:
+        raise UsageError(f"'{target}' is no pane", hint="Write SESSION[:WINDOW[.PANE]], %ID or ssh:HOST/SESSION.")
+    if not keys:
+        raise UsageError("no keys were given")
+    machine = await ctx.machine(parsed.host)
+    server = TmuxServer(machine)
+    pane = (await server.find_pane(parsed.pane)).pane_id
+    done = await server.run("send-keys", "-t", pane, "--", *keys)
+    if done.exit_code != 0:
+        raise RemoteError(f"the keys were not taken: {text_of(done.stderr).strip()}")
+    screen, since = "", time.monotonic()
+    while time.monotonic() - started < LONGEST_S:
+        await machine.sleep(0.02)
+        shot = await server.run("capture-pane", "-p", "-t", pane)
+        if shot.exit_code != 0:
+            break  # the keys ended the pane
+        now = text_of(shot.stdout)
+        if now != screen:
+            screen, since = now, time.monotonic()
+        elif time.monotonic() - since >= SETTLED_S:
+            break
+    return SentKeys("sent", screen.rstrip("\n"), elapsed_ms(started), timestamp_now())
