@@ -112,6 +112,9 @@ def judge(content: bytes | None, facts: Facts) -> HealthVerdict:
     for check in (_version_rule, _nonce_rule, _activation_rule, _age_rule):
         rule = check(document, facts)
         if not rule.passed:
+            if check is _age_rule and (said := _words(document, facts))[0] != "pass":
+                # Of this activation, and no good news: what it said tells more than how long ago it did.
+                rule = rule._replace(detail=f"{said[1]}, {rule.detail}")
             return _refuse("version_mismatch" if check is _version_rule else "stale", rule, rules, told)
         rules.append(rule)
     return _judge_words(document, facts, rules, told)
@@ -124,7 +127,7 @@ def _refuse(
 
 
 def _judge_words(document: Mapping[str, Any], facts: Facts, rules: list[Rule], told: tuple[str, str]) -> HealthVerdict:
-    verdict, detail = _agents(document) if facts.health_check == "agent_states" else _status(document)
+    verdict, detail = _words(document, facts)
     name = "agents" if facts.health_check == "agent_states" else "status"
     if verdict != "pass":
         return _refuse(verdict, Rule(name, False, detail), rules, told)
@@ -136,6 +139,10 @@ def _judge_words(document: Mapping[str, Any], facts: Facts, rules: list[Rule], t
                 return _refuse(verdict, Rule(rule_name, False, detail), rules, told)
     rules.extend(Rule(rule_name, True, detail) for rule_name, _, detail in results)
     return HealthVerdict("pass", *told, rules=tuple(rules))
+
+
+def _words(document: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
+    return _agents(document) if facts.health_check == "agent_states" else _status(document)
 
 
 def _ask(gate: Gate, document: Mapping[str, Any]) -> tuple[str, str]:

@@ -101,9 +101,8 @@ class WorkflowPerformer:
         part, host = part_of(action), state.hosts[state.index[action.host]]
         place = await self._places.place(self._plan.host(action.host))
         place = replace(place, lease=state.key, token=self._leases.token(action.host))
-        binding = self._plan.binding(state, action.host, action.version, nonce_of(state, action.host, part))
-        if part == "revert":
-            binding = replace(binding, previous_version=host.spec.version)
+        # In a revert, too, `version` is what was deployed, and `previous_version` what the host had before.
+        binding = self._plan.binding(state, action.host, host.spec.version, nonce_of(state, action.host, part))
         # What an earlier controller began may have written its health before we came.
         self._begun_ms[action.host] = host.started_ms if resumed else self._now_ms()
         for number, step in enumerate(self._plan.workflow.part(part), 1):

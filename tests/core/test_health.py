@@ -187,3 +187,10 @@ def test_a_pass_needs_every_rule(document: dict[str, Any], age_ms: int) -> None:
         assert document.get("nonce", "n2") == "n2"
         assert document.get("digest", "d2") == "d2"
         assert age_ms <= 3_000
+
+
+def test_bad_news_that_is_old_is_told_with_its_age() -> None:
+    facts = Facts(version="1.0", mtime_ms=1_000, host_now_ms=60_000, poll_interval_ms=1_000)
+    seen = judge(b'{"status": "unhealthy", "version": "1.0"}', facts)
+    assert (seen.verdict, seen.rule) == ("stale", "young")
+    assert seen.reason == 'status is "unhealthy", 59s old, at most 3s counts'
