@@ -284,11 +284,13 @@ def _send_script(token: str) -> str:
     )
 
 
-def recovery_payload(token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
+def recovery_payload(
+    token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False, ended: str = ""
+) -> list[bytes]:
     """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
     prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
     end = (printf_nested_mark if nested else printf_mark)(token, END, "0")
-    stop_pipe = 'tmux pipe-pane -t "$TMUX_PANE";' if nested else ""
+    stop_pipe = f'tmux pipe-pane -t "$TMUX_PANE";rm -f /tmp/.sane-{ended};' if nested else ""
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:

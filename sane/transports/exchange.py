@@ -314,7 +314,9 @@ class Exchange:
             return False
         dialect = dialect_of(ready.kind)
         place = inner_place(screen.place, ready) if self._nested else screen.place
-        pieces = recovery_payload(token, place, rows_taken(line, place), dialect, nested=self._nested)
+        pieces = recovery_payload(
+            token, place, rows_taken(line, place), dialect, nested=self._nested, ended=self._token
+        )
         await self.paste(pieces[0].decode())
         return await self._wait_for(time.monotonic() + wait_s, END) is not None
 
