@@ -183,9 +183,23 @@ PHASES = (
     "alerted",
     "closed",
 )
-EVENTS = (STARTED, event("escalation_resumed", operation="o"), PROPOSED, PLANNED, FAILED, RUN, APPROVAL, REJECTED, BEGUN, ENDED,
-          RAISED, event("alert_sent", outcome="sent"), event("episode_classified", label="noise", confidence=1.0),
-          event("plan_approved", plan="p1", by="a"), event("plan_refused", plan="p1", by="a"))  # fmt: skip
+EVENTS = (
+    STARTED,
+    event("escalation_resumed", operation="o"),
+    PROPOSED,
+    PLANNED,
+    FAILED,
+    RUN,
+    APPROVAL,
+    REJECTED,
+    BEGUN,
+    ENDED,
+    RAISED,
+    event("alert_sent", outcome="sent"),
+    event("episode_classified", label="noise", confidence=1.0),
+    event("plan_approved", plan="p1", by="a"),
+    event("plan_refused", plan="p1", by="a"),
+)
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -99,10 +99,24 @@ def test_many_hosts_all_hosts_and_little_confidence_wait_for_a_person() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "retry all", [], {}, {"steps": "retry"}, {"steps": [1]}, {"steps": [{"verb": 1}]}, {"steps": [], "tier": "write"},
-     {"steps": [{"verb": "retry", "hosts": "web1"}]}, {"steps": [{"verb": "retry", "hosts": [1]}]}, {"steps": [{"verb": "x", "arguments": []}]},
-     {"steps": [], "confidence": 2}, {"steps": [], "confidence": True}, {"steps": [], "confidence": float("nan")}, {"steps": [{"verb": "retry"}] * 21}],
-)  # fmt: skip
+    [
+        None,
+        "retry all",
+        [],
+        {},
+        {"steps": "retry"},
+        {"steps": [1]},
+        {"steps": [{"verb": 1}]},
+        {"steps": [], "tier": "write"},
+        {"steps": [{"verb": "retry", "hosts": "web1"}]},
+        {"steps": [{"verb": "retry", "hosts": [1]}]},
+        {"steps": [{"verb": "x", "arguments": []}]},
+        {"steps": [], "confidence": 2},
+        {"steps": [], "confidence": True},
+        {"steps": [], "confidence": float("nan")},
+        {"steps": [{"verb": "retry"}] * 21},
+    ],
+)
 def test_nonsense_is_an_error_that_says_what(value: object) -> None:
     with pytest.raises(UsageError):
         plan_from_json(value)
@@ -113,8 +127,18 @@ def test_a_plan_survives_json() -> None:
     assert plan_from_json(plan.as_json()) == plan
 
 
-EPISODE = Episode("e1", "crash", "host", "a", "the host does not answer", ("web1", "web2", "web3"), ("web1", "web2", "web3"), 0,
-                  spending=Spending(10, 20), tried=("retry web1: failed",))  # fmt: skip
+EPISODE = Episode(
+    "e1",
+    "crash",
+    "host",
+    "a",
+    "the host does not answer",
+    ("web1", "web2", "web3"),
+    ("web1", "web2", "web3"),
+    0,
+    spending=Spending(10, 20),
+    tried=("retry web1: failed",),
+)
 
 
 def packet(log: str = "", **more: Any) -> str:

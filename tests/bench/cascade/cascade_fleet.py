@@ -1,8 +1,9 @@
 """A simulated fleet: what goes wrong and when, and what a poller would see of it.
 
-`build_fleet` draws the incidents from the shapes in traces/, and the noise: blips, releases, planned restarts, steps and rhythms in the
-numbers. `HostTrace.sample(i)` is what the poll number `i` sees: a function of the trace and `i` alone, so that polls can be skipped.
-The truth (`Fleet.incidents`) is for the score; nothing of it is in a sample.
+`build_fleet` draws the incidents from the shapes in traces/, and the noise: blips, releases, planned restarts,
+steps and rhythms in the numbers. `HostTrace.sample(i)` is what the poll number `i` sees: a function of the trace
+and `i` alone, so that polls can be skipped. The truth (`Fleet.incidents`) is for the score; nothing of it is in a
+sample.
 """
 
 from __future__ import annotations
@@ -211,7 +212,10 @@ def load_shapes(folder: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def build_fleet(*, folder: str, hosts: int, days: int, incidents: int, seed: int, zone_size: int = 40) -> Fleet:
-    """Return a fleet with that many incidents of the shapes in traces/FOLDER, and its noise. The seed decides everything."""
+    """Return a fleet with that many incidents of the shapes in traces/FOLDER, and its noise.
+
+    The seed decides everything.
+    """
     rng = random.Random(seed)
     polls = days * POLLS_A_DAY
     zone_size = min(zone_size, max(5, hosts // 3))

@@ -1,8 +1,9 @@
 """What calls cost in the benchmark. Every figure here is an assumption, named as one; change it here and run again.
 
-Prices are in millionths of a dollar a thousand tokens. They stand for two classes of hosted models at list price, without caching
-or batch discounts: a large one at 3 and 15 dollars a million tokens in and out, a small one at 0.15 and 0.60.
-The ratios of the result depend on the ratio of the two (20 in, 25 out), not on their size. Token counts assume 3 bytes of JSON a token.
+Prices are in millionths of a dollar a thousand tokens. They stand for two classes of hosted models at list price,
+without caching or batch discounts: a large one at 3 and 15 dollars a million tokens in and out, a small one at 0.15
+and 0.60. The ratios of the result depend on the ratio of the two (20 in, 25 out), not on their size. Token counts
+assume 3 bytes of JSON a token.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def spread(values: list[int]) -> dict[str, int]:
 def onset(incident: Incident, host: HostTrace) -> int:
     """Return the first poll whose sample shows a fault outside announced maintenance; of a leak, the first byte.
 
-    A frozen file shows when it is older than three polls, `starting` never: an incident of nothing else counts from its start.
+    A frozen file shows when it is older than three polls, `starting` never: an incident of nothing else counts from
+    its start.
     """
     if incident.kind == "leak":
         return incident.start
@@ -126,8 +127,9 @@ def _false(fleet: Fleet, outcome: Outcome) -> int:
 def score_every_poll(fleet: Fleet, name: str, *, is_planner: bool, seed: int) -> Row:
     """Return the row of a model asked about every single sample.
 
-    It sees one sample: it can't tell a blip from an onset, sees a leak only when the field is at 90% of its total, and errs at the rates
-    of cascade_prices. It is told of announced maintenance. Each wrong answer on a healthy sample or a blip wakes somebody.
+    It sees one sample: it can't tell a blip from an onset, sees a leak only when the field is at 90% of its total,
+    and errs at the rates of cascade_prices. It is told of announced maintenance. Each wrong answer on a healthy
+    sample or a blip wakes somebody.
     """
     rng = random.Random(seed)
     hits, alarms = (1 - PLANNER_FAILURE_RATE, 0.0) if is_planner else CHEAP_MATRIX
@@ -174,6 +176,9 @@ def score_oracle(fleet: Fleet) -> Row:
 
 
 def round_cost_micro(fleet: Fleet, price: Price, output: int) -> float:
-    """Return what one call a round over the whole fleet would cost: the cheapest form of asking a model all the time."""
+    """Return what one call a round over the whole fleet would cost.
+
+    The cheapest form of asking a model all the time.
+    """
     call = Call(ROUND_FIXED + ROUND_A_HOST * len(fleet.hosts), output)
     return fleet.polls * cost_micro(price, call)

@@ -94,16 +94,19 @@ def broken(figures: dict[str, Any]) -> list[str]:
 def show(result: dict[str, Any]) -> None:
     """Print the table of one fleet."""
     print(
-        f"\n{result['hosts']} hosts, {result['days']:g} days, {result['polls']:,} polls, {result['incidents']} incidents"
+        f"\n{result['hosts']} hosts, {result['days']:g} days, {result['polls']:,} polls, "
+        f"{result['incidents']} incidents"
     )
     print(
-        f"{'':32}{'planner':>12}{'cheap':>12}{'dollars':>12}{'missed':>8}{'false/day':>11}  delay in polls: median/p95/max"
+        f"{'':32}{'planner':>12}{'cheap':>12}{'dollars':>12}{'missed':>8}{'false/day':>11}"
+        "  delay in polls: median/p95/max"
     )
     for row in (*result["rows"], *result["sweep"]):
         value = row.as_json()
         delays = " ".join(f"{kind} {x['median']}/{x['p95']}/{x['max']}" for kind, x in value["delay_polls"].items())
         print(
-            f"{row.name:32}{row.planner_calls:12,}{row.cheap_calls:12,}{value['cost_dollars']:12,.2f}{row.missed:8}{row.false_a_day:11.2f}  {delays}"
+            f"{row.name:32}{row.planner_calls:12,}{row.cheap_calls:12,}{value['cost_dollars']:12,.2f}"
+            f"{row.missed:8}{row.false_a_day:11.2f}  {delays}"
         )
         for line in value["missed_incidents"][:10]:
             print(f"    missed {line}")
