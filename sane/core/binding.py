@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,13 +15,17 @@ from sane.core.workflow import Workflow
 from sane.core.workflow_steps import SHELL_ARGUMENTS, Step
 from sane.errors import ConfigError
 
+SHORT_DIGEST = 16  # hexadecimal digits: enough for the releases of one application, short enough to be read
+_LATE_NAMES = frozenset(("results", "nonce", "previous_version", "digest", "previous_digest", "revision", "deployment"))
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """Hold what fills a workflow in for one host of one deployment; `host` None is a hook on this machine.
 
     `given` are the variables of who deploys; they go before the host's, and those before the workflow's. `results` are
-    the answers that earlier steps registered. `previous_version` is "" on a host that had none.
+    the answers that earlier steps registered. `previous_version` is "" on a host that had none. `bundles` are the
+    digests that the bundles of push-bundle steps must have, by their paths on this machine.
     """
 
     workflow: Workflow
@@ -33,6 +38,9 @@ class Binding:
     nonce: str = ""
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
     results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    digest: str = ""
+    previous_digest: str = ""
+    bundles: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def variables(self) -> dict[str, Any]:
         """Return the variables, the most particular ones first in right."""
@@ -57,6 +65,8 @@ class Binding:
                 "user": self.host.user,
                 "previous_version": self.previous_version,
                 "nonce": self.nonce,
+                "digest": self.digest[:SHORT_DIGEST],
+                "previous_digest": self.previous_digest[:SHORT_DIGEST],
             }
         return values
 
@@ -113,12 +123,35 @@ def fill_arguments(step: Step, binding: Binding) -> dict[str, object]:
     """
     values = binding.values()
     try:
-        return {
+        filled = {
             name: _fill(value, (step.verb, name) in SHELL_ARGUMENTS, values) for name, value in step.arguments.items()
         }
+        return _pinned(filled, binding) if step.verb == "push-bundle" else filled
     except ConfigError as error:
         message = f"step '{step.name}': {error.message}"
         raise ConfigError(message, file=binding.workflow.file, line=step.line, hint=error.hint) from None
+
+
+def bundle_source(step: Step, binding: Binding) -> str:
+    """Return the path of a push-bundle step's bundle, "" where it is known only while the host changes."""
+    written = str(step.arguments.get("source", ""))
+    names = {reference.name.partition(".")[0] for reference in parse_template(written).references}
+    if step.verb != "push-bundle" or names & _LATE_NAMES:
+        return ""
+    return _beside_workflow(str(_fill(written, False, binding.values())), binding)
+
+
+def _pinned(arguments: Mapping[str, object], binding: Binding) -> dict[str, object]:
+    """Return push-bundle's arguments: the source beside the workflow's file, its digest as it was when deployed."""
+    source = _beside_workflow(str(arguments["source"]), binding)
+    expect = {"expect": binding.bundles[source]} if source in binding.bundles else {}
+    return {**arguments, "source": source, **expect}
+
+
+def _beside_workflow(source: str, binding: Binding) -> str:
+    if source.startswith(("/", "~")):
+        return source
+    return posixpath.normpath(posixpath.join(posixpath.dirname(binding.workflow.file), source))
 
 
 def _fill(value: object, shell: bool, values: Mapping[str, Any]) -> object:

@@ -17,7 +17,9 @@ tab=$(printf '\t')
 fail() { printf 'error=%s\n' "$1"; exit 0; }
 # The reason in what a tool said: a full disk, wherever it stands, else the end of the first line.
 why() {
-    case $1 in *'No space left'* | *'Wrote only'*) echo 'No space left on device' ;; *'uota exceeded'*) echo 'Disk quota exceeded' ;;
+    case $1 in
+    *'No space left'* | *'Wrote only'*) echo 'No space left on device' ;;
+    *'uota exceeded'*) echo 'Disk quota exceeded' ;;
     *) printf '%s\n' "$1" | sed -n '1s/.*: //p;1q' | grep . || printf '%s\n' "${1:-no reason given}" ;; esac
 }
 find_root() {

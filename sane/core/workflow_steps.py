@@ -15,7 +15,10 @@ from sane.core.units import parse_duration_ms
 
 # What every template and condition of a host's step sees, beside the workflow's variables and the host's own.
 HOOK_NAMES = ("version", "key", "revision", "deployment")
-HOST_NAMES = (*HOOK_NAMES, "host", "address", "user", "previous_version", "nonce", "health_path")
+HOST_NAMES = (
+    *(*HOOK_NAMES, "host", "address", "user", "previous_version", "nonce", "health_path"),
+    *("digest", "previous_digest"),  # the first 16 digits of each
+)
 STEP_KEYS: tuple[str, ...] = (
     *("name", "when", "expect", "retries", "register"),
     *with_units(("retry_delay", "timeout"), ("_ms", "_s", "_seconds")),

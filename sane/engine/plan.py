@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sane.core.binding import Binding
+from sane.core.binding import Binding, bundle_source
 from sane.core.events import Event
 from sane.core.inventory import Host, Inventory
 from sane.core.rollout import RolloutState
@@ -29,7 +29,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
-    """Hold the inputs of a deployment; `via` is how hosts are reached, `given` the variables of who deploys."""
+    """Hold the inputs of a deployment; `via` is how hosts are reached, `given` the variables of who deploys.
+
+    `bundles` are the digests of the bundles that push-bundle steps send, by their paths.
+    """
 
     workflow: Workflow
     inventory: Inventory
@@ -37,6 +40,7 @@ class DeploymentPlan:
     inventory_source: Source
     via: str = "ssh"
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    bundles: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def host(self, name: str) -> Host:
         """Return a host of the inventory."""
@@ -47,16 +51,20 @@ class DeploymentPlan:
 
     def binding(self, state: RolloutState, host: str, version: str, nonce: str) -> Binding:
         """Return what fills the workflow in for a host."""
+        known = state.hosts[state.index[host]] if host in state.index else None
         return Binding(
             workflow=self.workflow,
             host=self.host(host),
             version=version,
             key=state.key,
-            previous_version=state.hosts[state.index[host]].previous_version if host in state.index else "",
+            previous_version=known.previous_version if known else "",
             revision=state.revision,
             deployment=state.id,
             nonce=nonce,
             given=self.given,
+            digest=known.spec.digest if known else "",
+            previous_digest=known.previous_digest if known else "",
+            bundles=self.bundles,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -66,13 +74,25 @@ class DeploymentPlan:
             "inventory": {"path": self.inventory_source.path, "text": self.inventory_source.text},
             "via": self.via,
             "given": dict(self.given),
+            **({"bundles": dict(self.bundles)} if self.bundles else {}),
         }
 
 
 def digest_of(plan: DeploymentPlan, host: Host, version: str) -> str:
-    """Return the digest of what a version means on a host: SHA-256 over workflow, version and variables."""
-    parts = [plan.workflow_source.text, version, dict(host.vars), dict(plan.given), host.health_path]
+    """Return the digest of what a version means on a host: SHA-256 over workflow, version, variables and bundles."""
+    parts: list[Any] = [plan.workflow_source.text, version, dict(host.vars), dict(plan.given), host.health_path]
+    if digests := [plan.bundles[path] for path in bundle_paths(plan, host, version) if path in plan.bundles]:
+        parts.append(digests)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def bundle_paths(plan: DeploymentPlan, host: Host, version: str) -> list[str]:
+    """Return the paths of the bundles that a version means on a host, as far as they are known before it changes."""
+    pushed = [step for step in (*plan.workflow.stage, *plan.workflow.switch) if step.verb == "push-bundle"]
+    if not pushed:
+        return []
+    binding = Binding(plan.workflow, host, version, key=plan.workflow.key, given=plan.given)
+    return [path for step in pushed if (path := bundle_source(step, binding))]
 
 
 def nonce_of(state: RolloutState, host: str, part: str) -> str:

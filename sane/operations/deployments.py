@@ -27,7 +27,7 @@ from sane.core.paths import state_dir
 from sane.core.revisions import create, retry_of
 from sane.core.rollout import HostSpec, RolloutState, apply, check_request
 from sane.core.workflow import Workflow, check_version
-from sane.engine.plan import DeploymentPlan, Source, digest_of, source_of
+from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.presence import forget, is_dead
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError, UsageError
@@ -87,8 +87,19 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
         dict(request.given),
     )
     check_version(request.version)
-    check_variables(plan.workflow, inventory.select(request.limit), plan.given)
-    return plan
+    hosts = inventory.select(request.limit)
+    check_variables(plan.workflow, hosts, plan.given)
+    return pin_bundles(plan, hosts, request.version)
+
+
+def pin_bundles(plan: DeploymentPlan, hosts: Sequence[Host], version: str) -> DeploymentPlan:
+    """Return the plan with the digests of its bundles as they are now. Raises NotFoundError, UsageError for one."""
+    paths = {path for host in hosts for path in bundle_paths(plan, host, host.version or version)}
+    if not paths:
+        return plan
+    from sane.primitives._bundle import read_manifest
+
+    return replace(plan, bundles={path: read_manifest(path).digest for path in sorted(paths)})
 
 
 def _read(path: Path) -> Source:
@@ -191,6 +202,7 @@ def plan_of(first: Event, state: RolloutState) -> DeploymentPlan:
         inventory_source,
         str(kept["via"]),
         dict(kept["given"]),
+        dict(kept.get("bundles", {})),
     )
 
 
