@@ -145,6 +145,8 @@ class WorkflowPerformer:
         result = await run_step(self._context, place, step, binding, operation, resumed=resumed)
         details: dict[str, Any] = {"step": step.name, "part": part, "outcome": result.outcome}
         details |= {"exit_code": result.exit_code, "duration_ms": self._now_ms() - started_ms}
+        if pruned := result.answer.get("pruned"):
+            details["pruned"] = pruned  # the log knows which releases no rollback can go back to
         if result.output:
             details["output_file"] = self._keep(state, action.host, f"{part}-{step.name}", result.output)
         self._say("step_finished", state, action.host, **details)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from sane.core.events import Event
 from sane.core.revisions import Revision, rollback_of, rollback_to
 from sane.engine.runner import steady_clock
-from sane.errors import ConflictError, NotFoundError
+from sane.errors import ConflictError, NotFoundError, UsageError
 from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second
+from sane.primitives._bundle import read_manifest
 from sane.store.base import Store
+from sane.store.reading import read_events
 
 HISTORY_LIMIT = 1000
 
@@ -33,7 +35,11 @@ async def create_rollback(
         if not rows:
             raise NotFoundError(f"there is no deployment of '{key}'", hint="sane deployment list shows the keys.")
         await refuse_second(store, key)
-        history = [Revision(r.revision, r.version, r.digest, r.id, r.status, r.stable) for r in reversed(rows)]
+        gone = await _pruned(store, key)
+        history = [
+            Revision(r.revision, r.version, r.digest, r.id, r.status, r.stable, pruned=r.id in gone)
+            for r in reversed(rows)
+        ]
         target = rollback_to(history, rows[0].revision, to_revision, expect_revision)
         state, first = await load_deployment(store, target.deployment)
         revision = await store.next_revision(key)
@@ -46,3 +52,25 @@ async def create_rollback(
             if await store.next_revision(key) == revision:
                 raise
     raise ConflictError(f"revisions of {key} are taken faster than this one could get one")
+
+
+async def _pruned(store: Store, key: str) -> set[str]:
+    """Return the deployments of a key whose bundles a host has pruned since, and this machine has no longer."""
+    created = [event async for event in read_events(store, key=key, kinds=("deployment_created",))]
+    sources = {e.deployment: dict(e.data.get("source", {}).get("bundles", {})) for e in created}
+    if not any(sources.values()):
+        return set()
+    pruned: set[str] = set()
+    async for event in read_events(store, key=key, kinds=("deployment_created", "step_finished")):
+        pruned |= set(event.data.get("pruned", ()))
+        if event.kind == "deployment_created":
+            pruned -= set(sources[event.deployment].values())  # sent again since
+    found = {id: lost for id, bundles in sources.items() if (lost := set(bundles.values()) & pruned)}
+    return {id for id, lost in found.items() if any(p for p, d in sources[id].items() if d in lost and not _is(p, d))}
+
+
+def _is(path: str, digest: str) -> bool:
+    try:
+        return read_manifest(path).digest == digest
+    except UsageError:
+        return False
