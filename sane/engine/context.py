@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from sane.core.target import Target
 from sane.transports.base import Machine, Transport
 
 if TYPE_CHECKING:
+    from sane.engine.call import CallContext
+    from sane.engine.pane_pool import PanePool
     from sane.transports.ssh_pool import SshPool
 
 CLOSE_TIMEOUT_S = 5.0
@@ -33,6 +36,25 @@ class AsyncContext:
         self._opening: dict[Target, asyncio.Task[Transport]] = {}
         self._machines: dict[str | None, Machine] = {}
         self._pool: SshPool | None = None
+        self._panes: PanePool | None = None
+
+    @contextlib.asynccontextmanager
+    async def call(
+        self, report: Callable[[str], None] | None = None, *, forbidden_pane: str | None = None
+    ) -> AsyncIterator[CallContext]:
+        """Yield the context of one call among many that share the connections.
+
+        `forbidden_pane` is the id of a local pane that may not be opened: the one the caller itself runs in.
+        """
+        from sane.engine.call import CallContext
+
+        call = CallContext(self, report or self._report, forbidden_pane)
+        try:
+            yield call
+        except BaseException:
+            await call.end(clean=False)
+            raise
+        await call.end(clean=True)
 
     @property
     def state_dir(self) -> Path:
@@ -79,6 +101,15 @@ class AsyncContext:
         return LocalMachine()
 
     @property
+    def panes(self) -> PanePool:
+        """Return the panes that stay open between calls."""
+        if self._panes is None:
+            from sane.engine.pane_pool import PanePool
+
+            self._panes = PanePool(self.machine)
+        return self._panes
+
+    @property
     def pool(self) -> SshPool:
         """Return the pool of SSH connections, made on first use."""
         if self._pool is None:
@@ -106,6 +137,8 @@ class AsyncContext:
             task.cancel()
         opened = await asyncio.gather(*self._opening.values(), return_exceptions=True)
         closing = [t.close() for t in opened if not isinstance(t, BaseException)]
+        if self._panes is not None:
+            closing.append(self._panes.close())
         closing += [machine.close() for machine in self._machines.values()]
         if self._pool is not None:
             closing.append(self._pool.close())

@@ -30,29 +30,34 @@ def input_schema(verb: Verb) -> Schema:
     }
 
 
-def output_schema(verb: Verb) -> Schema | None:
-    """Return the schema of a verb's answer, None where its function promises no dataclass."""
+def output_schema(verb: Verb) -> Schema:
+    """Return the schema of a verb's answer; where its function promises no dataclass, any object."""
     hint = get_type_hints(verb.function).get("return")
-    return type_schema(hint) if dataclasses.is_dataclass(hint) else None
+    return type_schema(hint) if dataclasses.is_dataclass(hint) else {"type": "object"}
 
 
-def type_schema(hint: Any) -> Schema:
-    """Return the schema of a type: dataclasses, lists, mappings, unions, literals and the simple ones."""
+def type_schema(hint: Any, within: tuple[Any, ...] = ()) -> Schema:
+    """Return the schema of a type: dataclasses, lists, mappings, unions, literals and the simple ones.
+
+    A dataclass that holds itself (`within` holds those around this one) is an object there, its fields not told again.
+    """
     if dataclasses.is_dataclass(hint):
+        if hint in within:
+            return {"type": "object"}
         hints = get_type_hints(hint)
         fields = dataclasses.fields(hint)
         # A field that may be None is left out of the answer then, so it is not required.
         required = [f.name for f in fields if type(None) not in get_args(hints[f.name])]
-        properties = {f.name: type_schema(hints[f.name]) for f in fields}
+        properties = {f.name: type_schema(hints[f.name], (*within, hint)) for f in fields}
         return {"type": "object", "properties": properties, "required": required}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (Union, UnionType):
-        options = [type_schema(a) for a in arguments if a is not type(None)]
+        options = [type_schema(a, within) for a in arguments if a is not type(None)]
         return options[0] if len(options) == 1 else {"anyOf": options}
     if origin in (list, tuple) or hint in (list, tuple):
-        return {"type": "array", "items": type_schema(arguments[0])} if arguments else {"type": "array"}
+        return {"type": "array", "items": type_schema(arguments[0], within)} if arguments else {"type": "array"}
     if origin is dict or origin is Mapping or hint in (dict, Mapping):
         return {"type": "object"}
     return {"type": _SIMPLE[hint]} if hint in _SIMPLE else {}

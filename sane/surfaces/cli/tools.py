@@ -30,6 +30,6 @@ def tools(tools_format: str, access: str) -> None:
     Example:
       sane tools --format openai --access read
     """
-    from sane.surfaces.mcp.tools import tool_schemas
+    from sane.surfaces.tool_schemas import tool_schemas
 
     click.echo(json.dumps(tool_schemas(tools_format, access), indent=2))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
 import hmac
 import os
+import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 from sane.engine.context import AsyncContext, open_context
@@ -11,19 +16,22 @@ from sane.errors import UsageError
 from sane.surfaces.mcp.server import ToolServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TOKEN_VARIABLE = "SANE_MCP_TOKEN"
+MOST_BODY_BYTES = 32 << 20  # a file of 10 MB as base64 in JSON fits
+MOST_CONNECTIONS = 256
+MOST_SESSIONS = 64
+SESSION_IDLE_S = 1800.0
+SHUTDOWN_S = 25
 
 
 async def serve_stdio(tier: str, inventory: str | None, limit_chars: int) -> None:
-    """Serve one client on standard input and output until it goes away."""
+    """Serve one client on standard input and output until it goes away, or until SIGTERM or SIGHUP."""
     from mcp.server.stdio import stdio_server
 
-    context = _context(inventory)
-    try:
+    async with _open(inventory) as context:
         server = ToolServer(tier, context, limit_chars).build()
-        async with stdio_server() as (receive, send):
+        async with stdio_server() as (receive, send), _end_on_signals():
             await server.run(receive, send, server.create_initialization_options())
-    finally:
-        await context.close()
 
 
 async def serve_http(tier: str, inventory: str | None, limit_chars: int, address: str) -> None:
@@ -34,47 +42,107 @@ async def serve_http(tier: str, inventory: str | None, limit_chars: int, address
     """
     import uvicorn
 
-    host, port = _split(address)
-    token = os.environ.get("SANE_MCP_TOKEN", "")
+    host, port = split_address(address)
+    token = os.environ.get(TOKEN_VARIABLE, "")
     if host not in LOOPBACK and not token:
         raise UsageError(
             f"{host} is not a loopback address, so anyone could call the tools",
-            hint="Set SANE_MCP_TOKEN, or serve on 127.0.0.1.",
+            hint=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
         )
-    context = _context(inventory)
-    try:
-        app = ToolServer(tier, context, limit_chars).build().streamable_http_app(host=host)
-        guarded = _require_token(app, token) if token else app
-        await uvicorn.Server(uvicorn.Config(guarded, host=host, port=port, log_level="warning")).serve()
-    finally:
-        await context.close()
+    async with _open(inventory) as context:
+        app = http_app(ToolServer(tier, context, limit_chars), host, token)
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+        await uvicorn.Server(config).serve()
 
 
-def _context(inventory: str | None) -> AsyncContext:
-    if inventory is None:
-        return open_context(None)
-    from sane.operations.files import load_inventory
+def http_app(server: ToolServer, host: str, token: str) -> Any:
+    """Return the ASGI application: the protocol at /mcp, behind the token where there is one.
 
-    return open_context(load_inventory(inventory))
+    On loopback a request must name a loopback host and origin, so that a page in a browser can't reach it through a
+    name that it resolves to 127.0.0.1; elsewhere the token does that.
+    """
+    app = server.build().streamable_http_app(
+        host=host,
+        max_request_body_size=MOST_BODY_BYTES,
+        max_sessions=MOST_SESSIONS,
+        session_idle_timeout=SESSION_IDLE_S,
+    )
+    return require_token(app, token) if token else app
 
 
-def _split(address: str) -> tuple[str, int]:
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT or [HOST]:PORT. Raises UsageError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 <= int(port) < 65536:
         raise UsageError(f"'{address}' is not HOST:PORT", hint="Write 127.0.0.1:8765.")
     return host.strip("[]"), int(port)
 
 
-def _require_token(app: Any, token: str) -> Any:
-    expected = f"Bearer {token}".encode()
+def require_token(app: Any, token: str) -> Any:
+    """Return an application that answers 401 to a request without the bearer token."""
+    expected = _digest(f"Bearer {token}".encode())
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        headers = dict(scope.get("headers", ()))
-        if scope["type"] == "http" and not hmac.compare_digest(headers.get(b"authorization", b""), expected):
-            unauthorized = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]
-            await send({"type": "http.response.start", "status": 401, "headers": unauthorized})
-            await send({"type": "http.response.body", "body": b"a bearer token is needed\n"})
-            return
-        await app(scope, receive, send)
+        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["type"] != "lifespan" and not hmac.compare_digest(_digest(given), expected):
+            await _refuse(send)
+        else:
+            await app(scope, receive, send)
 
     return guarded
+
+
+async def _refuse(send: Any) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b"Bearer")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"a bearer token is needed\n"})
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()  # equal lengths, so that the comparison tells nothing of the token's
+
+
+@contextlib.asynccontextmanager
+async def _open(inventory: str | None) -> AsyncIterator[AsyncContext]:
+    loaded = None
+    if inventory is not None:
+        from sane.operations.files import load_inventory
+
+        loaded = load_inventory(inventory)
+    context = open_context(loaded)
+    try:
+        yield context
+    finally:
+        await context.close()
+
+
+@contextlib.asynccontextmanager
+async def _end_on_signals() -> AsyncIterator[None]:
+    """Cancel the body at SIGTERM or SIGHUP, so that running commands are stopped before the end."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        task.uncancel()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)

@@ -1,38 +1,52 @@
 """The MCP server: each verb a tool, with progress, cancellation, pages and resources.
 
 A call runs as a task of its own: when the client cancels, the task is cancelled, and with it the command on its target.
-The one pane no tool may write to is the pane the server itself runs in: an agent could end itself there.
+The one pane no tool may type into is the pane the server itself runs in: an agent could end itself there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
+import anyio
 import mcp_types as types
+from mcp import MCPError
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from sane import __version__
 from sane.core.target import parse_target
+from sane.engine.call import own_pane_error
 from sane.engine.context import AsyncContext
-from sane.errors import AccessError, NotFoundError, SaneError, UsageError
+from sane.errors import STATUS, SaneError, TransportError, UnavailableError
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.mcp.resources import list_resources, list_templates, read_resource
-from sane.surfaces.mcp.tools import describe, tool_name, tools_of_tier, verb_of_tool
+from sane.surfaces.mcp.tools import (
+    READ_ON,
+    all_tools,
+    check_page_arguments,
+    verb_of_tool,
+)
 from sane.verbs.registry import Verb, as_json, bind
-from sane.verbs.schema import input_schema, output_schema
 
-PROGRESS_S = 2.0  # a client sees that a long run is alive
+PROGRESS_S = 1.0  # a client sees that a long run is alive
+STOP_TIMEOUT_S = 20.0  # for a cancelled command to end: Ctrl-C twice and Ctrl-\, with a look at the prompt behind each
+MOST_CALLS = 64  # at once
 DEFAULT_LIMIT_CHARS = 16_000  # about 4,000 tokens
-READ_ON = "read_output"
+INSTRUCTIONS = (
+    "Run commands and move files in tmux panes and on SSH hosts. A target is SESSION:WINDOW.PANE or %ID (a local pane),"
+    " local: (this machine), ssh:HOST, or ssh:HOST/SESSION:WINDOW.PANE. A long output is cut to its head and tail:"
+    " its `output_page` has a cursor, and read_output reads on there. Calls on one pane take turns, others run side by"
+    " side. An error is an answer with `error`, `code` and `hint`."
+)
 
 Request = ServerRequestContext[Any, Any]
+log = logging.getLogger(__name__)
 
 
 class ToolServer:
@@ -43,17 +57,16 @@ class ToolServer:
         self._context = context
         self._limit_chars = limit_chars
         self._pages = OutputPages()
+        self._own_pane = os.environ.get("TMUX_PANE")
+        self._tools = all_tools(tier, limit_chars)
+        self._calls = 0
 
     def build(self) -> Server[Any]:
         """Return the protocol server."""
         return Server(
             "sane",
             version=__version__,
-            instructions=(
-                "Run commands and move files in tmux panes and on SSH hosts. A target is SESSION:WINDOW.PANE or %ID"
-                " (a local pane), local:, ssh:HOST, or ssh:HOST/SESSION:WINDOW.PANE. Long outputs are cut;"
-                " read_output reads on."
-            ),
+            instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
@@ -62,60 +75,69 @@ class ToolServer:
         )
 
     async def _list_tools(self, ctx: Request, params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[*map(_tool, tools_of_tier(self._tier)), _READ_ON_TOOL])
+        return types.ListToolsResult(tools=self._tools)
 
     async def _call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> types.CallToolResult:
-        arguments: Mapping[str, Any] = params.arguments or {}
         try:
-            if params.name == READ_ON:
-                return _result(asdict(self._read_on(arguments)), is_error=False)
-            verb = verb_of_tool(params.name, self._tier)
-            answer = await self._run(ctx, verb, bind(verb, arguments))
-            return _result(self._pages.shorten(answer, self._limit_chars), is_error=not verb.ok(answer))
+            return await self._answer(ctx, params.name, params.arguments or {})
         except SaneError as error:
-            return _result({"error": error.message, "code": error.code, "hint": error.hint}, is_error=True)
+            return result_of(error_answer(error), is_error=True)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelling():
+                raise
+            log.exception("%s failed", params.name)
+            defect = {"error": f"{type(error).__name__}: {error}", "code": "internal", "hint": "", "retryable": False}
+            return result_of(defect, is_error=True)
 
-    async def _run(self, ctx: Request, verb: Verb, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        await self._refuse_own_pane(verb, arguments)
-        task = asyncio.ensure_future(verb.function(self._context, **arguments))
-        began = asyncio.get_running_loop().time()
+    async def _answer(self, ctx: Request, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+        if name == READ_ON:
+            cursor, offset, limit = check_page_arguments(arguments, self._limit_chars)
+            return result_of(self._pages.read(cursor, offset, limit).as_json(), is_error=False)
+        verb = verb_of_tool(name, self._tier)
+        bound = bind(verb, arguments)
+        if self._calls >= MOST_CALLS:
+            raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
+        self._calls += 1
         try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=PROGRESS_S)
-                if not task.done():
-                    elapsed_s = asyncio.get_running_loop().time() - began
-                    message = f"{verb.name} has been running for {elapsed_s:.0f} s"
-                    await ctx.session.report_progress(elapsed_s, None, message)
-            return as_json(task.result())
+            answer = await self._follow(ctx, verb, bound)
         finally:
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(BaseException):
-                    await task
+            self._calls -= 1
+        failed = not verb.ok(answer) or "error" in answer
+        return result_of(self._pages.shorten(answer, self._limit_chars), is_error=failed)
 
-    async def _refuse_own_pane(self, verb: Verb, arguments: Mapping[str, Any]) -> None:
-        own = os.environ.get("TMUX_PANE")
-        if own is None or verb.access == "read" or "target" not in arguments:
-            return
-        target = parse_target(str(arguments["target"]))
-        if target.host is not None or target.pane is None:
-            return
-        machine = await self._context.machine(None)
-        shown = await machine.execute(["tmux", "display-message", "-p", "-t", target.pane, "#{pane_id}"], timeout_s=5.0)
-        if shown.stdout.decode().strip() == own:
-            raise AccessError(
-                f"{target} is the pane this agent runs in; {verb.name} is refused there",
-                hint="Use another pane: split_pane makes one.",
-            )
+    async def _follow(self, ctx: Request, verb: Verb, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a verb as a task, tell how long it has been running, and stop it when the call is cancelled."""
+        loop = asyncio.get_running_loop()
+        began, said = loop.time(), [f"{verb.name} is running"]
+        work = asyncio.create_task(self._perform(verb, arguments, said.append))
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=PROGRESS_S)
+                if not work.done():
+                    elapsed_s = loop.time() - began
+                    await ctx.session.report_progress(elapsed_s, None, f"{said[-1]} ({elapsed_s:.0f} s)")
+            return work.result()
+        finally:
+            if not work.done():
+                # The protocol library cancels again at every await: without the shield the command would not be stopped.
+                work.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait({work}, timeout=STOP_TIMEOUT_S)
 
-    def _read_on(self, arguments: Mapping[str, Any]) -> Any:
-        unknown = set(arguments) - {"cursor", "offset", "limit"}
-        if unknown or not isinstance(arguments.get("cursor"), str):
-            raise UsageError("read_output takes cursor, offset and limit", hint="The cursor is in the cut answer.")
-        offset, limit = arguments.get("offset", 0), arguments.get("limit", self._limit_chars)
-        if not isinstance(offset, int) or not isinstance(limit, int) or offset < 0:
-            raise UsageError("offset and limit must be whole numbers of characters")
-        return self._pages.read(arguments["cursor"], offset, limit)
+    async def _perform(self, verb: Verb, arguments: Mapping[str, Any], report: Any) -> dict[str, Any]:
+        if self._own_pane is not None and verb.destructive:
+            await self._refuse_own_pane(arguments)
+        async with self._context.call(report, forbidden_pane=self._own_pane) as call:
+            return as_json(await verb.function(call, **arguments))
+
+    async def _refuse_own_pane(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse where a verb would reach the own pane without opening it for typing, as send-keys does."""
+        for name in ("target", "session"):
+            target = parse_target(arguments[name]) if arguments.get(name) else None
+            if target is None or target.host is not None or target.pane is None:
+                continue
+            if (await self._context.panes.find(target)).pane_id == self._own_pane:
+                raise own_pane_error(target)
 
     async def _list_resources(self, ctx: Request, params: Any) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=await list_resources(self._context))
@@ -127,52 +149,31 @@ class ToolServer:
         try:
             return await read_resource(self._context, str(params.uri))
         except SaneError as error:
-            raise NotFoundError(f"{params.uri}: {error.message}", hint=error.hint) from error
+            raise MCPError(code=types.INVALID_PARAMS, message=error.message, data=error_answer(error)) from error
 
 
-def _tool(verb: Verb) -> types.Tool:
-    return types.Tool(
-        name=tool_name(verb.name),
-        title=verb.name,
-        description=describe(verb),
-        input_schema=input_schema(verb),
-        output_schema=_with_error(output_schema(verb)),
-        annotations=types.ToolAnnotations(
-            read_only_hint=verb.access == "read",
-            destructive_hint=verb.destructive,
-            idempotent_hint=verb.idempotent,
-            open_world_hint=True,
-        ),
-    )
+def error_answer(error: SaneError) -> dict[str, Any]:
+    """Return an error as a tool's answer: the sentence, its code, what to do next, and whether trying again may help."""
+    answer: dict[str, Any] = {
+        "error": error.message,
+        "code": error.code,
+        "hint": error.hint,
+        "retryable": STATUS[error.code][2],
+    }
+    if isinstance(error, TransportError):
+        answer |= {"phase": error.phase, "host": error.host}
+    return answer
 
 
-def _with_error(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    # An error is an answer of its own shape; a client that validates must accept it.
-    if schema is None:
-        return None
-    return {"type": "object", "anyOf": [schema, {"type": "object", "required": ["error", "code"]}]}
-
-
-_READ_ON_TOOL = types.Tool(
-    name=READ_ON,
-    title="read-output",
-    description="Read on in an output that was cut: give the cursor of the cut answer and an offset in characters.",
-    input_schema={
-        "type": "object",
-        "properties": {
-            "cursor": {"type": "string"},
-            "offset": {"type": "integer", "minimum": 0, "default": 0},
-            "limit": {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT_CHARS},
-        },
-        "required": ["cursor"],
-        "additionalProperties": False,
-    },
-    annotations=types.ToolAnnotations(read_only_hint=True, idempotent_hint=True),
-)
-
-
-def _result(answer: Mapping[str, Any], *, is_error: bool) -> types.CallToolResult:
-    text = json.dumps(answer, ensure_ascii=False)
+def result_of(answer: Mapping[str, Any], *, is_error: bool) -> types.CallToolResult:
+    """Return an answer as text, for a model to read, and as data."""
+    text = json.dumps(answer, ensure_ascii=False, default=str)
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)], structured_content=dict(answer), is_error=is_error
+        content=[types.TextContent(type="text", text=text)], structured_content=json.loads(text), is_error=is_error
     )
+
+
+def _is_cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
