@@ -31,7 +31,7 @@ class PolicyFields:
     auto_revert: bool = False
     max_failures: Amount = _NONE
     on_failure: Literal["stop", "revert_failed", "revert_all"] = "stop"
-    poll_interval_ms: int = 5_000  # a file written once stays fresh (three polls) for min_healthy
+    poll_interval_ms: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from sane.errors import SaneError, UnreachableError
 from sane.transports.base import Transport
 
 PROBE_TIMEOUT_S = 15.0  # connect, banner and login have their own, shorter ones
+PROVING = ("checking", "reverting", "unknown")
 TORN_AGAIN_S = 0.05  # a writer that is in the middle of a small file is done by then
 
 
@@ -36,7 +37,8 @@ async def probe_host(
 
     Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
     """
-    back = state.hosts[state.index[action.host]].status == "reverting"
+    host = state.hosts[state.index[action.host]]
+    back = host.status == "reverting"
     nonce = nonce_of(state, action.host, "revert" if back else "forward")
     binding = plan.binding(state, action.host, action.version, nonce)
 
@@ -52,7 +54,9 @@ async def probe_host(
             activated_at_ms=activated,
             poll_interval_ms=state.policy.poll_interval_ms,
             max_bytes=plan.workflow.health.max_bytes,
-            fresh=action.activated,
+            # A file that the deployment writes once must outlast the proof, and is old and true when asked later.
+            fresh=action.activated and host.status in PROVING,
+            age_slack_ms=state.policy.min_healthy_ms,
             health_check=state.policy.health_check,
             gates=gates_of(plan.workflow.health.gates),
         )

@@ -154,7 +154,8 @@ class Runner:
             await self._record()
 
     def _waits_for_a_person(self) -> bool:
-        return self.state.status in ("awaiting_promotion", "paused") and not self._tasks
+        asked = self.state.request is not None
+        return self.state.status in ("awaiting_promotion", "paused") and not (self._tasks or asked)
 
     async def _decide(self) -> int | None:
         """Append and start what the state asks for until it asks for nothing more; return when to look again."""

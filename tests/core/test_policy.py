@@ -29,7 +29,7 @@ def test_defaults() -> None:
         "auto_revert": False,
         "max_failures": "0",
         "on_failure": "stop",
-        "poll_interval_ms": 5_000,
+        "poll_interval_ms": 1_000,
     }
 
 

@@ -56,7 +56,6 @@ def test_hosts_are_what_the_inventory_says(lab: StartLab) -> None:
     hosts = lab(2)
     inventory = YAML(typ="safe").load(hosts.inventory.read_text())
     assert list(inventory["hosts"]) == ["server1", "server2"]
-    assert inventory["health_path"] == "{{ root }}/health.json"
     entry = inventory["hosts"]["server2"]
     assert entry["vars"]["root"] == str(hosts.root("server2"))
     told = on(hosts, "server2", "pwd; echo ~; echo $SANE_LAB_HOST; echo $TMUX_TMPDIR; exit 3")

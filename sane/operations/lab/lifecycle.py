@@ -251,7 +251,7 @@ def _write_access_files(lab: Lab) -> None:
             f" known_hosts: {known_hosts}, vars: {{root: {root}}}}}"
         )
     lab.known_hosts.write_text("".join(known))
-    lab.inventory.write_text("\n".join([*lines, 'health_path: "{{ root }}/health.json"']) + "\n")
+    lab.inventory.write_text("\n".join(lines) + "\n")
 
 
 def _view(lab: Lab, host: LabHost) -> HostView:
