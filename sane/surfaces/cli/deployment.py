@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from sane.errors import ConflictError, UnavailableError, exit_status
 from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show_options
 
+ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
 REASON = click.option("--reason", default="", help="Why, for the history.")
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
 QUERY = click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
@@ -143,28 +145,43 @@ for _word, _summary, _example in (
 async def _request(word: str, name: str, reason: str, wait: bool, output: str) -> int:
     from sane.operations.deployments import find_deployment, find_driver, opened_store
     from sane.operations.deployments import request as ask
+    from sane.surfaces.cli.deploy import drive_and_report
 
     async with opened_store() as store:
         row = await find_deployment(store, name)
         event = await ask(store, row.id, word, reason)
         driven = await find_driver(store, row.key) is not None
-        if output == "json":
-            answer = {"deployment": row.id, "request": word, "seq": event.seq, "driven": driven}
-            click.echo(json.dumps(answer))
-    if output != "json":
-        click.echo(f"{word} of {row.id} was asked for", err=True)
-    if driven and not wait:
-        return 0
-    # Nobody drives it: this process does, to the next point where a person is needed.
-    if driven:
-        return await _follow_to_the_end(row.id)
-    from sane.surfaces.cli.deploy import drive_and_report
-
-    return await drive_and_report(row.id, output, None, wait=wait)
+    click.echo(f"{word} of {row.id} was asked for", err=True)
+    if not driven:
+        # Nobody drives it: this process does, to the next point where a person is needed.
+        code = await drive_and_report(row.id, output, None, wait=wait)
+    elif wait:
+        code = await _status(row.id, True, output, None)
+    else:
+        code = 0
+        if output != "table":
+            click.echo(json.dumps({"deployment": row.id, "request": word, "seq": event.seq}))
+    return code if word != "promote" or await _was_promoted(row.id, event.seq) else exit_status(ConflictError(""))
 
 
-async def _follow_to_the_end(deployment_id: str) -> int:
-    return await _status(deployment_id, True, "table", None)
+async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
+    """Return whether the rest follows the canaries; say why not. Raises UnavailableError without an answer."""
+    from sane.operations.deployments import load_deployment, opened_store
+
+    async with opened_store() as store:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                async for _ in store.follow(asked_seq, deployment=deployment_id, kinds=("deployment_transition",)):
+                    break
+        except TimeoutError:
+            raise UnavailableError(
+                f"the promotion was not answered within {ANSWER_TIMEOUT_S:g} s",
+                hint=f"sane deployment status {deployment_id} shows what it waits for.",
+            ) from None
+        state, _ = await load_deployment(store, deployment_id)
+    if not state.promoted:
+        click.echo(f"not promoted: {state.reason}", err=True)
+    return state.promoted
 
 
 @deployment.command()
