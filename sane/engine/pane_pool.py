@@ -1,6 +1,6 @@
 """Panes that stay open between calls, each lent to one caller at a time.
 
-A name such as `work:1.0` is resolved anew for every call, over a connection that is open anyway, so that a pane that was
+A name such as `work:1.0` is resolved anew for every call, over a connection that is open anyway: a pane that was
 closed, moved or replaced meanwhile is noticed.
 """
 

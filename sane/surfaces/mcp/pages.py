@@ -15,7 +15,7 @@ KEPT_CHARS = 64 * 1024 * 1024  # of all outputs together; the oldest go first
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """Hold a piece of a text: characters `offset` to `next_offset` of `total_chars`; `next_offset` is absent at its end."""
+    """Hold a piece of a text: characters `offset` to `next_offset` of `total_chars`; `next_offset` None at its end."""
 
     cursor: str
     offset: int

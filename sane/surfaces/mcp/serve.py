@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from sane.engine.context import AsyncContext, open_context
@@ -110,7 +110,7 @@ def _digest(value: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _open(inventory: str | None) -> AsyncIterator[AsyncContext]:
+async def _open(inventory: str | None) -> AsyncGenerator[AsyncContext]:
     loaded = None
     if inventory is not None:
         from sane.operations.files import load_inventory
@@ -124,7 +124,7 @@ async def _open(inventory: str | None) -> AsyncIterator[AsyncContext]:
 
 
 @contextlib.asynccontextmanager
-async def _end_on_signals() -> AsyncIterator[None]:
+async def _end_on_signals() -> AsyncGenerator[None]:
     """Cancel the body at SIGTERM or SIGHUP, so that running commands are stopped before the end."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

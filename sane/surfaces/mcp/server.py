@@ -119,7 +119,7 @@ class ToolServer:
             return work.result()
         finally:
             if not work.done():
-                # The protocol library cancels again at every await: without the shield the command would not be stopped.
+                # The protocol library cancels again at every await: without the shield the command would go on.
                 work.cancel()
                 with anyio.CancelScope(shield=True):
                     await asyncio.wait({work}, timeout=STOP_TIMEOUT_S)
@@ -153,7 +153,7 @@ class ToolServer:
 
 
 def error_answer(error: SaneError) -> dict[str, Any]:
-    """Return an error as a tool's answer: the sentence, its code, what to do next, and whether trying again may help."""
+    """Return an error as a tool's answer: the sentence, its code, what to do next, whether trying again may help."""
     answer: dict[str, Any] = {
         "error": error.message,
         "code": error.code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import mcp_types as types
@@ -47,10 +48,9 @@ def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
 
 def verb_of_tool(name: str, tier: str) -> Verb:
     """Return the verb behind a tool's name. Raises NotFoundError, and AccessError where the tier is too low."""
-    names = {tool_name(verb_name): verb_name for verb_name in VERB_NAMES}
-    if name not in names:
-        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, [*names, READ_ON]))
-    verb = load_verb(names[name])
+    verb = _verbs_by_tool().get(name)
+    if verb is None:
+        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, [*_verbs_by_tool(), READ_ON]))
     if TIERS.index(verb.access) > TIERS.index(tier):
         raise AccessError(
             f"{name} needs access '{verb.access}', this server gives '{tier}'",
@@ -71,6 +71,11 @@ def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tupl
     if not _is_whole(offset) or not _is_whole(limit) or limit < 1:
         raise UsageError("offset and limit must be whole numbers of characters, and limit at least 1")
     return cursor, offset, min(limit, 10 * limit_chars)
+
+
+@cache
+def _verbs_by_tool() -> dict[str, Verb]:
+    return {tool_name(name): load_verb(name) for name in VERB_NAMES}
 
 
 def _is_whole(value: object) -> bool:
