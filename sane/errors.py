@@ -3,9 +3,11 @@
     SaneError
     ├── UsageError             what was asked for is wrong; nothing was touched
     │   ├── ConfigError        a file is wrong: names the file, the line and the nearest valid name
-    │   └── NotFoundError      a session, pane, host, deployment or verb that does not exist
+    │   ├── NotFoundError      a session, pane, host, deployment or verb that does not exist
+    │   └── InvalidError       a request over HTTP whose fields are wrong
     ├── ConflictError          the state moved on, or somebody else holds the lease
     ├── AccessError            the caller's tier or scope does not allow it
+    │   └── UnknownCallerError   no credential, or none that is valid
     ├── TransportError         the way to a target failed; names the phase in which it did
     │   ├── UnreachableError   no connection, no banner, refused, timed out
     │   ├── AuthError          the host refused the user, or we refuse the host's key
@@ -13,8 +15,10 @@
     ├── PaneError              a pane exists but can't take a command now
     ├── RemoteError            the target answered, and its answer is a failure of the operation itself
     ├── UnavailableError       a breaker is open, a budget is spent, or a limit is reached
+    │   └── LimitError         too many at once; others have the places
     ├── StoreError             the event log can't be read or written: full disk, damaged file, lost database
     └── InterruptedRunError    ended before it finished; can be resumed
+        └── StoppedRunError    … by the person at the keyboard
 
 A non-zero exit and a timeout of a command are results, never errors.
 """
@@ -96,6 +100,12 @@ class NotFoundError(UsageError):
     code = "not_found"
 
 
+class InvalidError(UsageError):
+    """Refuse a request whose fields are wrong, naming them."""
+
+    code = "invalid"
+
+
 class ConflictError(SaneError):
     """Refuse because the state moved on, or somebody else holds it."""
 
@@ -106,6 +116,12 @@ class AccessError(SaneError):
     """Refuse because the caller's tier or scope does not allow it."""
 
     code = "access"
+
+
+class UnknownCallerError(AccessError):
+    """Refuse a caller without a valid credential."""
+
+    code = "unauthenticated"
 
 
 class TransportError(SaneError):
@@ -162,6 +178,12 @@ class UnavailableError(SaneError):
         self.retry_after_s = retry_after_s
 
 
+class LimitError(UnavailableError):
+    """Refuse because all places are taken."""
+
+    code = "limit"
+
+
 class StoreError(SaneError):
     """Report that the event log can't be opened, read or written."""
 
@@ -174,14 +196,22 @@ class InterruptedRunError(SaneError):
     code = "interrupted"
 
 
+class StoppedRunError(InterruptedRunError):
+    """Report work that the person at the keyboard stopped at once; it can be resumed."""
+
+    code = "stopped"
+
+
 # code -> (exit status, HTTP status, retryable by a caller). The one table every surface reads.
 STATUS: dict[str, tuple[int, int, bool]] = {
     "internal": (1, 500, False),
     "usage": (2, 400, False),
     "config": (2, 422, False),
     "not_found": (2, 404, False),
+    "invalid": (2, 422, False),
     "conflict": (7, 409, True),
     "access": (2, 403, False),
+    "unauthenticated": (2, 401, False),
     "transport": (4, 502, True),
     "unreachable": (4, 502, True),
     "auth": (4, 502, False),
@@ -189,8 +219,10 @@ STATUS: dict[str, tuple[int, int, bool]] = {
     "pane": (4, 409, True),
     "remote": (4, 502, False),
     "unavailable": (4, 503, True),
+    "limit": (4, 429, True),
     "store": (4, 503, False),
     "interrupted": (9, 503, True),
+    "stopped": (130, 503, True),
 }
 
 

@@ -143,6 +143,7 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
             reason=request.reason,
         )
         event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
+        event = _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
         try:
             return await store.create_deployment(event)
         except ConflictError:
@@ -256,11 +257,17 @@ async def refuse_second(store: Store, key: str, asked: DeployRequest | None = No
     if not rows or (asked is not None and asked.idempotency_key) or rows[0].status in TERMINAL:
         return
     lease = await find_driver(store, key)
-    holder = f", driven by {lease.owner}" if lease else ", and nobody drives it"
+    holder = f", driven by {lease.owner}" if lease else f", {await _maker(store, rows[0].id)}nobody drives it"
     raise ConflictError(
         f"deployment {rows[0].id} of {key} is {rows[0].status}{holder}",
         hint=f"Wait for its end, or: sane deployment cancel {rows[0].id}; sane resume {rows[0].id} goes on with it.",
     )
+
+
+async def _maker(store: Store, deployment: str) -> str:
+    first = await store.read(deployment=deployment, kinds=("deployment_created",), limit=1)
+    maker = first[0].data.get("created_by") if first else None
+    return f"created by {maker}, and " if maker else "and "
 
 
 async def find_driver(store: Store, key: str) -> Lease | None:

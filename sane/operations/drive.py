@@ -16,7 +16,7 @@ from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.presence import present
 from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
-from sane.errors import ConflictError, UsageError
+from sane.errors import ConflictError, InterruptedRunError, StoppedRunError, UsageError
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
 
@@ -65,8 +65,11 @@ async def drive(
     )
     try:
         await bury_dead_driver(store, state.key)
-        with present(state_dir(os.environ), owner), _Keyboard(store, runner, deployment, say):
-            state = await runner.run()
+        with present(state_dir(os.environ), owner), _Keyboard(store, runner, deployment, say) as keyboard:
+            try:
+                state = await runner.run()
+            except InterruptedRunError as error:
+                raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
         if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
             say(problem.error)
         await _leave_windows(places, state, say, keep_windows)
@@ -107,11 +110,13 @@ class _Keyboard:
         self._say = say
         self._asking: asyncio.Task[None] | None = None
         self._main = asyncio.current_task()
+        self.twice = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Keyboard:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
+        return self
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
@@ -120,6 +125,7 @@ class _Keyboard:
 
     def _interrupt(self) -> None:
         if self._asking is not None:
+            self.twice = True
             self._stop()
             return
         self._asking = asyncio.create_task(self._ask())

@@ -26,6 +26,10 @@ class View(Protocol):
         """Take in one event and the state after it."""
         ...
 
+    def say(self, text: str) -> None:
+        """Show a message to the person who waits, now."""
+        ...
+
     def close(self) -> None:
         """Leave the terminal as it was found."""
         ...
@@ -62,6 +66,11 @@ class LineView:
         if line:
             self._stream.write(line + "\n")
             self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """Write a message as a line."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Do nothing: each line is complete."""
@@ -110,7 +119,11 @@ class LiveView:
         elif event.kind == "host_transition" and event.data["to"] in MARKS:
             self._steps.pop(event.host, None)
         if event.kind in ("message", "operator_request"):
-            self._console.print(escape(line_of(event, state)))
+            self.say(line_of(event, state))
+
+    def say(self, text: str) -> None:
+        """Print a message above the table."""
+        self._console.print(escape(text))
 
     def close(self) -> None:
         """Stop redrawing and take the view away: the report follows."""

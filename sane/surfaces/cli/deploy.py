@@ -180,19 +180,14 @@ async def _run_and_report(
         view = open_view(sys.stderr)
         following = store.follow(event.seq - 1, deployment=event.deployment)
         showing = asyncio.create_task(show_progress(following, view))
-        messages: list[str] = []
         try:
-            state = await drive(
-                store, event.deployment, say=messages.append, wait_for_people=wait, keep_windows=keep_windows
-            )
+            state = await drive(store, event.deployment, say=view.say, wait_for_people=wait, keep_windows=keep_windows)
             if state.terminal:
                 await asyncio.wait({showing}, timeout=2.0)
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
             view.close()
-            for message in messages:
-                click.echo(message, err=True)
         print_report(await build_report(store, event.deployment), output, query)
         return exit_status(state)
 
