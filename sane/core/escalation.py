@@ -51,6 +51,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("approving", "plan_refused"): "refused",
     ("ready", "plan_started"): "acting",
     ("acting", "plan_finished"): "observing",
+    ("acting", "plan_finished:failed"): "waiting",  # the next attempt may try something else
     ("*", "alert_raised"): "alerting",
     ("alerting", "alert_sent"): "alerted",
     ("alerted", "plan_approved"): "ready",
@@ -262,7 +263,8 @@ def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode
             return replace(episode, operation=data.get("operation", ""))
         case "plan_finished":
             tried = (f"{data.get('summary', data['plan'])}: {data['outcome']}",)
-            return replace(episode, operation="", due_ms=at_ms + policy.patience_ms, tried=_tried(episode, tried))
+            wait_ms = policy.backoff_ms if data["outcome"] == "failed" else policy.patience_ms
+            return replace(episode, operation="", due_ms=at_ms + wait_ms, tried=_tried(episode, tried))
         case "plan_decided":
             wait_ms = policy.approval_ms if data["decision"] == "approval" else 0
             return replace(episode, due_ms=at_ms + wait_ms, awaits_approval=data["decision"] == "approval")

@@ -39,6 +39,7 @@ EVENT_KINDS: dict[str, EventKind] = {
     "operator_request": EventKind(True, ("request",)),
     "message": EventKind(True, ("text",)),
     # episodes, escalation and plans (folded by sane.core.escalation)
+    "host_sampled": EventKind(True, ("verdict",)),  # only when it differs from the one before in what the rules look at
     "episode_opened": EventKind(True, ("episode", "fault", "scope", "hosts", "rule")),
     "episode_updated": EventKind(True, ("episode", "joined", "recovered")),
     "episode_closed": EventKind(True, ("episode", "reason")),
