@@ -1,0 +1,217 @@
+"""Calls of the MCP server's tools on real panes, through the official client in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from mcp import MCPError
+
+from sane.verbs.registry import VERB_NAMES
+from tests.e2e.mcp_fixtures import (
+    answer_of,
+    assert_ends,
+    connect_in_process,
+    pid_in,
+    runs,
+    tmux_here,
+    writes_pid,
+)
+from tests.e2e.pane_fixtures import Tmux
+
+__all__ = ["tmux_here"]
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_every_verb_is_listed_and_a_command_runs_in_a_pane(tmux_here: Tmux, mode: str):
+    pane = tmux_here.new()
+    async with connect_in_process("admin", mode=mode) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert names == {name.replace("-", "_") for name in VERB_NAMES} | {"read_output"}
+        answer = await answer_of(client, "run_command", target=pane, command="echo out; echo err >&2; (exit 3)")
+        assert (answer["output"], answer["exit_code"]) == ("out\nerr\n", 3)
+
+
+async def test_the_read_tier_lists_no_tool_that_writes_and_refuses_one(tmux_here: Tmux):
+    async with connect_in_process("read") as client:
+        assert all(tool.annotations.read_only_hint for tool in (await client.list_tools()).tools)
+        result = await client.call_tool("run_command", {"target": "local:", "command": "true"})
+        assert result.is_error
+        assert result.structured_content["code"] == "access"
+
+
+async def test_errors_are_answers_with_code_and_hint(tmux_here: Tmux):
+    pane = tmux_here.new()
+    async with connect_in_process() as client:
+        for name, arguments, code, hint in [
+            ("run_comand", {}, "not_found", "run_command"),
+            ("run_command", {"target": pane, "comand": "true"}, "usage", "'command'"),
+            ("run_command", {"target": pane}, "usage", "command"),
+            ("run_command", {"target": "nowhere", "command": "true"}, "not_found", pane),
+            ("run_command", {"target": pane, "command": "true", "timeout_s": "soon"}, "usage", ""),
+            ("read_file", {"target": "local:", "path": "/no/such/file"}, "not_found", ""),
+            ("read_output", {"cursor": "0123"}, "not_found", ""),
+        ]:
+            result = await client.call_tool(name, arguments)
+            assert result.is_error, name
+            assert result.structured_content["code"] == code, result.structured_content
+            assert hint in result.structured_content["hint"]
+            assert json.loads(result.content[0].text) == result.structured_content
+        result = await client.call_tool("run_command", {"target": pane, "command": "echo 'open"})
+        assert result.is_error
+        assert "nothing was sent" in result.structured_content["error"]
+
+
+async def test_a_long_output_is_cut_and_can_be_read_to_its_end(tmux_here: Tmux):
+    pane = tmux_here.new()
+    async with connect_in_process(limit_chars=1000) as client:
+        answer = await answer_of(client, "run_command", target=pane, command="seq 1 5000")
+        assert len(answer["output"]) < 1100
+        assert answer["output"].startswith("1\n2\n")
+        assert answer["output"].endswith("\n5000\n")
+        cursor, read, offset = answer["output_page"]["cursor"], "", 0
+        while offset is not None:
+            page = await answer_of(client, "read_output", cursor=cursor, offset=offset, limit=9000)
+            read, offset = read + page["text"], page.get("next_offset")
+        assert read == "".join(f"{n}\n" for n in range(1, 5001))
+
+
+async def test_a_long_run_reports_progress(tmux_here: Tmux):
+    pane = tmux_here.new()
+    seen: list[tuple[float, str]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message or ""))
+
+    async with connect_in_process() as client:
+        arguments = {"target": pane, "command": "sleep 2.3"}
+        await client.call_tool("run_command", arguments, progress_callback=on_progress)
+    assert len(seen) == 2
+    assert seen[0][0] < seen[1][0]
+    assert "run-command" in seen[0][1]
+
+
+@pytest.mark.parametrize("where", ["pane", "local:"])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_cancelling_a_call_ends_the_command_within_3_s(tmux_here: Tmux, tmp_path: Path, where: str, mode: str):
+    target = tmux_here.new() if where == "pane" else where
+    async with connect_in_process(mode=mode) as client:
+        arguments = {"target": target, "command": writes_pid(tmp_path / "pid")}
+        call = asyncio.create_task(client.call_tool("run_command", arguments))
+        pid = await pid_in(tmp_path / "pid")
+        assert runs(pid)
+        call.cancel()
+        await asyncio.wait({call}, timeout=3)
+        assert call.cancelled()
+        await assert_ends(pid, 3)
+        assert (await answer_of(client, "run_command", target=target, command="echo again"))["output"] == "again\n"
+
+
+async def test_a_command_that_ignores_ctrl_c_is_ended_too(tmux_here: Tmux, tmp_path: Path):
+    pane, path = tmux_here.new(), tmp_path / "pid"
+    command = f"sh -c 'trap : INT; echo $$ > {path}.new; mv {path}.new {path}; while :; do sleep 1; done'"
+    async with connect_in_process() as client:
+        call = asyncio.create_task(client.call_tool("run_command", {"target": pane, "command": command}))
+        pid = await pid_in(path)
+        call.cancel()
+        await assert_ends(pid, 10)
+        assert (await answer_of(client, "run_command", target=pane, command="echo again"))["output"] == "again\n"
+
+
+async def test_panes_run_side_by_side_and_one_pane_takes_turns(tmux_here: Tmux, tmp_path: Path):
+    one, other = tmux_here.new(), tmux_here.new()
+    meet = f"touch {tmp_path}/$0; until [ -e {tmp_path}/$1 ]; do sleep 0.01; done"
+    log = tmp_path / "log"
+    turn = f"echo + >> {log}; sleep 0.1; echo - >> {log}; echo $0"
+    async with connect_in_process() as client:
+
+        def run(pane: str, script: str, *words: str):
+            return answer_of(client, "run_command", target=pane, command=f"sh -c '{script}' {' '.join(words)}")
+
+        both = await asyncio.gather(run(one, meet, "a", "b"), run(other, meet, "b", "a"))  # each waits for the other
+        assert [answer["exit_code"] for answer in both] == [0, 0]
+        answers = await asyncio.gather(*(run(one, turn, str(n)) for n in range(4)))
+        assert [answer["output"] for answer in answers] == [f"{n}\n" for n in range(4)]
+        assert log.read_text() == "+\n-\n" * 4
+
+
+async def test_a_name_means_the_pane_that_has_it_now(tmux_here: Tmux):
+    pane = tmux_here.new()
+    async with connect_in_process() as client:
+        first = await answer_of(client, "run_command", target=f"{pane}:0", command="echo $TMUX_PANE")
+        tmux_here.call("new-window", "-d", "-t", f"{pane}:5", "bash --norc")
+        tmux_here.call("kill-window", "-t", f"{pane}:0")
+        tmux_here.call("move-window", "-s", f"{pane}:5", "-t", f"{pane}:0")
+        second = await answer_of(client, "run_command", target=f"{pane}:0", command="echo $TMUX_PANE")
+        assert second["exit_code"] == 0
+        assert first["output"] != second["output"]
+        tmux_here.kill()
+        gone = await answer_of(client, "run_command", target=f"{pane}:0", command="true")
+        assert gone["code"] == "not_found"
+        name = tmux_here.new()  # the new server gives the old pane's id again
+        third = await answer_of(client, "run_command", target=name, command="echo new")
+        assert third["output"] == "new\n"
+
+
+async def test_an_idle_pane_does_not_slow_what_runs_in_it(tmux_here: Tmux, tmp_path: Path):
+    pane, done = tmux_here.new(), tmp_path / "done"
+    async with connect_in_process() as client:
+        await client.call_tool("run_command", {"target": pane, "command": "true"})
+        tmux_here.type(pane, f"seq 1 400000; touch {done}\r")  # 2.7 MB, with the client attached and idle
+        until = time.monotonic() + 10
+        while not done.exists():
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+        answer = await answer_of(client, "run_command", target=pane, command="echo after")
+        assert answer["output"] == "after\n"
+
+
+async def test_nothing_is_typed_into_the_own_pane_by_any_of_its_names(
+    tmux_here: Tmux, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    session = tmux_here.new()
+    other = tmux_here.call("split-window", "-d", "-t", session, "-P", "-F", "#{pane_id}", "bash --norc").strip()
+    own = tmux_here.call("list-panes", "-t", session, "-F", "#{pane_id}").split()[0]
+    monkeypatch.setenv("TMUX_PANE", own)
+    before = tmux_here.wait_for(own, "bash")
+    async with connect_in_process("admin") as client:
+        for name in (own, session, f"{session}:0", f"{session}:0.0", f"{session}:{own}"):
+            for tool, arguments in [
+                ("run_command", {"command": "exit"}),
+                ("send_keys", {"keys": ["C-d"]}),
+                ("create_file", {"path": str(tmp_path / "x"), "content": "x"}),
+                ("read_file", {"path": "/etc/hosts"}),
+                ("setup_prompt", {}),
+            ]:
+                answer = await answer_of(client, tool, target=name, **arguments)
+                assert answer.get("code") == "access", (tool, name, answer)
+        assert tmux_here.screen(own) == before
+        assert own in tmux_here.call("list-panes", "-t", session, "-F", "#{pane_id}")
+        assert (await answer_of(client, "run_command", target=other, command="echo ok"))["output"] == "ok\n"
+        assert "pane" in await answer_of(client, "split_pane", target=own)
+
+
+async def test_panes_and_hosts_are_resources(tmux_here: Tmux):
+    pane = tmux_here.new()
+    tmux_here.type(pane, "echo on the screen\r")
+    tmux_here.wait_for(pane, "\non the screen")
+    ssh = Path(os.environ["HOME"]) / ".ssh"
+    ssh.mkdir()
+    (ssh / "config").write_text("Host web1 web2\n  Port 22\nHost *\n")
+    async with connect_in_process("read") as client:
+        listed = (await client.list_resources()).resources
+        assert [str(r.uri) for r in listed] == ["sane://panes", "sane://hosts", "sane://panes/0"]
+        panes = json.loads((await client.read_resource("sane://panes")).contents[0].text)
+        assert panes[0]["target"] == f"{pane}:0.0"
+        assert panes[0]["command"] == "bash"
+        hosts = json.loads((await client.read_resource("sane://hosts")).contents[0].text)
+        assert [host["target"] for host in hosts] == ["ssh:web1", "ssh:web2"]
+        screen = (await client.read_resource("sane://panes/0")).contents[0].text
+        assert "\non the screen\n" in screen
+        with pytest.raises(MCPError, match="does not exist"):
+            await client.read_resource("sane://panes/99")

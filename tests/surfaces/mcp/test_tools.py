@@ -1,0 +1,121 @@
+"""The same verbs, with the same parameters, in every format that agents take."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import jsonschema
+import pytest
+from anthropic.types import ToolParam
+from openai.types.chat import ChatCompletionFunctionToolParam
+from pydantic import TypeAdapter
+
+from sane.errors import AccessError, NotFoundError, UsageError
+from sane.surfaces.mcp.tools import READ_ON, all_tools, check_page_arguments, verb_of_tool
+from sane.surfaces.tool_schemas import FORMATS, TIERS, tool_schemas, tools_of_tier
+from sane.verbs.registry import VERB_NAMES, bind, load_verb
+from sane.verbs.schema import input_schema
+
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what both APIs allow
+EXAMPLES: dict[str, Any] = {"string": "x", "integer": 1, "number": 1.5, "boolean": True, "array": ["x"]}
+
+
+def parameters_by_name(tools_format: str) -> dict[str, Any]:
+    tools = tool_schemas(tools_format, "admin")
+    if tools_format == "openai":
+        return {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
+    return {tool["name"]: tool["input_schema" if tools_format == "anthropic" else "input"] for tool in tools}
+
+
+def mcp_tools() -> dict[str, Any]:
+    return {tool.name: tool for tool in all_tools("admin", 1000)}
+
+
+def test_every_format_has_every_verb_with_the_same_parameters():
+    of_mcp = {name: tool.input_schema for name, tool in mcp_tools().items() if name != READ_ON}
+    assert sorted(of_mcp) == sorted(name.replace("-", "_") for name in VERB_NAMES)
+    for tools_format in FORMATS:
+        assert parameters_by_name(tools_format) == of_mcp
+
+
+def test_the_formats_are_what_the_apis_take():
+    for tool in TypeAdapter(list[ChatCompletionFunctionToolParam]).validate_python(tool_schemas("openai", "admin")):
+        assert NAME.fullmatch(tool["function"]["name"])
+    for tool in TypeAdapter(list[ToolParam]).validate_python(tool_schemas("anthropic", "admin")):
+        assert NAME.fullmatch(tool["name"])
+
+
+def test_every_schema_is_a_schema_and_refuses_unknown_arguments():
+    for tool in mcp_tools().values():
+        for schema in (tool.input_schema, tool.output_schema):
+            jsonschema.Draft202012Validator.check_schema(schema)
+            assert schema["type"] == "object"  # MCP and both APIs want an object at the top
+        assert tool.input_schema["additionalProperties"] is False
+        assert all("description" in p for p in tool.input_schema["properties"].values()), tool.name
+
+
+@pytest.mark.parametrize("name", VERB_NAMES)
+def test_what_the_schema_allows_is_what_a_call_takes(name: str):
+    verb = load_verb(name)
+    schema = input_schema(verb)
+    values = {n: p["enum"][0] if "enum" in p else EXAMPLES[p["type"]] for n, p in schema["properties"].items()}
+    jsonschema.validate(values, schema)
+    assert bind(verb, values).keys() == values.keys()
+    required = {n: values[n] for n in schema["required"]}
+    jsonschema.validate(required, schema)
+    bind(verb, required)
+    for left_out in required:
+        with pytest.raises(UsageError, match=left_out):
+            bind(verb, {n: v for n, v in required.items() if n != left_out})
+
+
+def test_annotations_say_what_a_verb_does():
+    tools = mcp_tools()
+    for verb in map(load_verb, VERB_NAMES):
+        notes = tools[verb.name.replace("-", "_")].annotations
+        assert (notes.read_only_hint, notes.destructive_hint, notes.idempotent_hint) == (
+            verb.access == "read",
+            verb.destructive,
+            verb.idempotent,
+        )
+        assert not (notes.read_only_hint and notes.destructive_hint)
+    assert tools["run_command"].annotations.destructive_hint
+    assert tools["read_file"].annotations.read_only_hint
+
+
+def test_a_tier_has_its_own_tools_and_those_below():
+    names = [{verb.name for verb in tools_of_tier(tier)} for tier in TIERS]
+    assert names[0] < names[1] <= names[2]
+    assert names[2] == set(VERB_NAMES)
+    assert "run-command" in names[1] - names[0]
+
+
+def test_an_unknown_tool_names_the_nearest_and_a_higher_tier_says_how_to_get_it():
+    with pytest.raises(NotFoundError) as unknown:
+        verb_of_tool("run_comand", "admin")
+    assert unknown.value.hint == "Did you mean 'run_command'?"
+    with pytest.raises(AccessError) as refused:
+        verb_of_tool("run_command", "read")
+    assert "--access write" in refused.value.hint
+
+
+def test_page_arguments_are_checked():
+    assert check_page_arguments({"cursor": "a"}, 100) == ("a", 0, 100)
+    assert check_page_arguments({"cursor": "a", "offset": -5, "limit": 10**9}, 100) == ("a", -5, 1000)
+    for wrong in ({}, {"cursor": 1}, {"cursor": "a", "limit": 0}, {"cursor": "a", "offset": True}):
+        with pytest.raises(UsageError):
+            check_page_arguments(wrong, 100)
+    with pytest.raises(UsageError) as unknown:
+        check_page_arguments({"cursr": "a"}, 100)
+    assert unknown.value.hint == "Did you mean 'cursor'?"
+
+
+@pytest.mark.parametrize("tools_format", FORMATS)
+def test_the_command_prints_them(tools_format: str):
+    argv = [sys.executable, "-m", "sane.surfaces.cli.main", "tools", "--format", tools_format, "--access", "read"]
+    printed = subprocess.run(argv, capture_output=True, check=True, timeout=20).stdout
+    assert json.loads(printed) == json.loads(json.dumps(tool_schemas(tools_format, "read")))
