@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -94,6 +93,55 @@ def call(*arguments: str) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue(), time.monotonic() - began)
 
 
+def write_workflow(path: Path, *, policy: str = "", **texts: str) -> None:
+    """Write the workflow: `put` and `turn` are commands in those steps, `poll`, `deadline`, `progress` durations."""
+    given = {"poll": "5s", "deadline": "8s", "progress": "60s", "put": "true", "turn": "true", **texts}
+    path.write_text(WORKFLOW.format(policy=f", {policy}" if policy else "", **given))
+
+
+def start_sane(*words: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start `sane` in a process of its own, not in the process group of the tests."""
+    return subprocess.Popen(
+        [SANE, *words],
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end_process(process: subprocess.Popen[str]) -> None:
+    """Kill a process, even a stopped one, and take what it left."""
+    process.kill()
+    process.communicate()
+
+
+@contextlib.contextmanager
+def sane_process(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `sane`; it is gone behind the block."""
+    process = start_sane(*words)
+    try:
+        yield process
+    finally:
+        end_process(process)
+
+
+def events_of(key: str, *kinds: str) -> list[dict[str, Any]]:
+    """Return the events of a deployment key, of these kinds."""
+    lines = call("events", "--key", key, "--output", "ndjson").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    return [event for event in events if not kinds or event["kind"] in kinds]
+
+
+def notice_dead_connections_soon() -> None:
+    """Let a dead connection be noticed after 2 s, not 20."""
+    config = Path.home() / ".ssh" / "config"
+    config.parent.mkdir(mode=0o700)
+    config.write_text("Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
+
+
 @dataclass
 class Site:
     """Hold a lab, a workflow for it, and a directory of the test's own."""
@@ -107,10 +155,8 @@ class Site:
     def inventory(self) -> Path:
         return self.lab.inventory
 
-    def write_workflow(self, *, policy: str = "", **texts: str) -> None:
-        """Write the workflow: `put` and `turn` are commands in those steps, `poll` and `deadline` durations."""
-        given = {"poll": "5s", "deadline": "8s", "progress": "60s", "put": "true", "turn": "true", **texts}
-        self.workflow.write_text(WORKFLOW.format(policy=f", {policy}" if policy else "", **given))
+    def write_workflow(self, **texts: str) -> None:
+        write_workflow(self.workflow, **texts)
 
     def deploy_words(self, version: str, *options: str) -> list[str]:
         return ["deploy", str(self.workflow), "-i", str(self.inventory), "--version", version, *options]
@@ -119,18 +165,16 @@ class Site:
         """Deploy in this process; the answer's report is the JSON one."""
         return call(*self.deploy_words(version, "--output", "json", *options))
 
-    def start(self, *words: str, environ: Mapping[str, str] | None = None, stderr: Any = subprocess.PIPE) -> Any:
-        """Start `sane` in a process of its own."""
-        process = subprocess.Popen(
-            [SANE, *words],
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start `sane` in a process of its own, which ends with the test."""
+        process = start_sane(*words, environ=environ)
         self.started.append(process)
         return process
+
+    def set_connect_timeout(self, timeout: str) -> None:
+        """Let every host of the inventory be given up when it does not answer for so long."""
+        text = self.inventory.read_text()
+        self.inventory.write_text(text.replace("address:", f"connect_timeout: {timeout}, address:"))
 
     def root(self, host: str) -> Path:
         return self.lab.root(host)
@@ -158,10 +202,7 @@ class Site:
 
     def end(self) -> None:
         for process in self.started:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGCONT)
-            process.kill()
-            process.communicate()
+            end_process(process)
 
 
 def wait_for(ready: Callable[[], Any], timeout_s: float = 10.0, what: str = "the condition") -> Any:

@@ -6,11 +6,10 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.deploy_fixtures import Site, call, lab, open_site, wait_for
+from tests.e2e.deploy_fixtures import Site, call, lab, notice_dead_connections_soon, open_site, wait_for
 
 __all__ = ["lab", "open_site"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -73,7 +72,8 @@ def test_a_bad_host_over_the_budget_takes_all_back_and_leaves_the_rest_alone(ope
 def test_a_host_that_stops_in_the_revert_leaves_it_incomplete_and_a_retry_ends_it(open_site: OpenSite) -> None:
     site = open_site(6, **REVERTING)
     deploy_two_with_a_bad_third(site)
-    notice_dead_hosts_soon(site)
+    notice_dead_connections_soon()
+    site.set_connect_timeout("1s")
     process = site.start(*site.deploy_words("2.0.0", "--output", "json"))
     wait_for(lambda: "turn 2.0.0" in site.marks("server3"), 20, "the third host's switch")
     site.lab.fault("server1", "stop")
@@ -84,14 +84,6 @@ def test_a_host_that_stops_in_the_revert_leaves_it_incomplete_and_a_retry_ends_i
     assert retried.exit_code == 5, retried.stderr
     assert os.readlink(site.root("server1") / "current") == "releases/1.0.0"
     assert site.marks("server1").count("back 1.0.0") == 1
-
-
-def notice_dead_hosts_soon(site: Site) -> None:
-    """Let a dead connection be noticed after 2 s, not 20, and a new one given up after 1 s."""
-    site.inventory.write_text(site.inventory.read_text().replace("address:", "connect_timeout: 1s, address:"))
-    config = Path.home() / ".ssh" / "config"
-    config.parent.mkdir(mode=0o700)
-    config.write_text("Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
 
 
 CANARY = {"policy": "strategy: canary, canary: 1", "poll": "200ms", "deadline": "2s"}

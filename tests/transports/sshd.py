@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 START_TIMEOUT_S = 10.0
@@ -40,14 +40,23 @@ class Sshd:
     """Run one sshd; `directory` holds its keys, its configuration and its log."""
 
     def __init__(
-        self, *, host_key: Path | None = None, options: Mapping[str, str] | None = None, port: int = 0
+        self,
+        *,
+        host_key: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        port: int = 0,
+        address: str = "127.0.0.1",
+        within: Sequence[str] = (),
     ) -> None:
+        """Prepare one; `within` is a command that runs it elsewhere, for example in a network namespace."""
         self.directory = Path(tempfile.mkdtemp(prefix="sane", dir="/tmp"))
         self.home = self.directory / "home"
         self.home.mkdir()
         self.host_key = host_key or make_key(self.directory / "host_key")
         self.user_key = make_key(self.directory / "user_key")
         self.port = port or free_port()
+        self.address = address
+        self._within = within
         self.user = getpass.getuser()
         self._options = dict(options or {})
         self.process: subprocess.Popen[bytes] | None = None
@@ -58,13 +67,13 @@ class Sshd:
         path = self.directory / "known_hosts"
         if not path.exists():
             kind, key = Path(f"{self.host_key}.pub").read_text().split()[:2]
-            path.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+            path.write_text(f"[{self.address}]:{self.port} {kind} {key}\n")
         return path
 
     def start(self, **late: str) -> Sshd:
         """Start it, with options that were not known before, and wait until it listens."""
         options = {
-            "ListenAddress": f"127.0.0.1:{self.port}",
+            "ListenAddress": f"{self.address}:{self.port}",
             "HostKey": str(self.host_key),
             "AuthorizedKeysFile": str(self.directory / "user_key.pub"),
             "PidFile": "none",
@@ -86,7 +95,10 @@ class Sshd:
         config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [program("sshd"), "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._within, program("sshd"), "-D", "-e", "-f", config],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self._wait_until_it_listens()
         return self
@@ -96,7 +108,7 @@ class Sshd:
         until = time.monotonic() + START_TIMEOUT_S
         while True:
             with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", self.port)) == 0:
+                if sock.connect_ex((self.address, self.port)) == 0:
                     return
             assert self.process.poll() is None, (self.directory / "log").read_text()
             assert time.monotonic() < until, "sshd did not start"
