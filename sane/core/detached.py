@@ -31,7 +31,7 @@ FENCED = 96  # a newer holder of the lease was here: nothing ran
 _OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 
 # Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc.
-_START_TIME = r"""
+START_TIME_FUNCTION = r"""
 sane_started() {
     if [ -r "/proc/$1/stat" ]; then
         sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
@@ -63,7 +63,7 @@ if ! printf '%s' "$SANE_SCRIPT" >"$dir/script" || ! printf '%400s\n' '' >"$dir/r
     exit 98
 fi
 """
-    + _START_TIME
+    + START_TIME_FUNCTION
     + r"""
 sane_shell=$(command -v bash || command -v sh)
 sane_receipt() {
@@ -132,7 +132,7 @@ _INSPECT = (
 home=${SANE_HOST_DIR:-$HOME/.sane}
 dir=$home/operations/$SANE_OPERATION
 """
-    + _START_TIME
+    + START_TIME_FUNCTION
     + r"""
 pid= started=
 if [ -e "$dir/receipt" ]; then state=finished
@@ -189,7 +189,7 @@ exit 0
 """
 )
 
-_FUNCTIONS = _START_TIME + _CLAIM[_CLAIM.index("sane_receipt() {") :]
+_FUNCTIONS = START_TIME_FUNCTION + _CLAIM[_CLAIM.index("sane_receipt() {") :]
 
 
 @dataclass(frozen=True, slots=True)

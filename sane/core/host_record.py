@@ -1,7 +1,8 @@
 """What a host itself knows of the deployments it had: the shell text, as data, and the reading of its answers.
 
 `$HOME/.sane/keys/KEY/current` holds one JSON line about the version that was activated last, `history` one line each of
-all of them, newest last. They are the truth that remains when the controller's store is lost.
+all of them, newest last, and `sources/SHA256` what each was deployed with (`sane.core.host_source`). They are the truth
+that remains when the controller's store is lost.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from sane.core.command import Command
 from sane.errors import UsageError
 
 MIN_FREE_KB = 1024  # below this not even the receipts are sure to fit
 HISTORY_LINES = 100
+KEPT_OPERATIONS = 100  # receipts and outputs a host keeps; those of the deployment under way stay in any case
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
 _LOOK = r"""
@@ -39,10 +41,25 @@ fi
 _WRITE = r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}
 dir=$home/keys/$SANE_KEY
-(umask 077 && mkdir -p "$dir") || exit 1
+umask 077
+mkdir -p "$dir" || exit 1
+if [ -n "$SANE_SOURCE" ] && [ ! -e "$dir/sources/$SANE_SOURCE" ]; then
+    mkdir -p "$dir/sources" && cat >"$dir/sources/.new" && mv "$dir/sources/.new" "$dir/sources/$SANE_SOURCE" || exit 1
+fi
 printf '%s\n' "$SANE_RECORD" >"$dir/current.new" && mv "$dir/current.new" "$dir/current" || exit 1
 { tail -n "$SANE_KEEP" "$dir/history" 2>/dev/null; printf '%s\n' "$SANE_RECORD"; } >"$dir/history.new" &&
-    mv "$dir/history.new" "$dir/history"
+    mv "$dir/history.new" "$dir/history" || exit 1
+for old in "$dir"/sources/*; do
+    [ ! -e "$old" ] || grep -q "${old##*/}" "$dir/history" || rm -f "$old"
+done
+# What is left of old operations: only ended ones are removed.
+count=0
+for old in $(ls -t "$home/operations" 2>/dev/null); do
+    count=$((count + 1))
+    [ $count -gt "$SANE_KEPT_OPERATIONS" ] && [ -e "$home/operations/$old/receipt" ] || continue
+    case $old in "$SANE_DEPLOYMENT".*) ;; *) rm -rf "$home/operations/$old" ;; esac
+done
+exit 0
 """
 
 _ALL = r"""
@@ -59,13 +76,19 @@ done
 
 @dataclass(frozen=True, slots=True)
 class HostRecord:
-    """Hold one activation as the host recorded it; `at` is epoch seconds by the controller's clock."""
+    """Hold one activation as the host recorded it; `at` is epoch seconds by the controller's clock.
+
+    `source` names what it was deployed with, "" where that was too large to keep. `reverted`: the deployment took the
+    host back to this version.
+    """
 
     version: str
     digest: str
     revision: int
     deployment: str
     at: int
+    source: str = ""
+    reverted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +150,24 @@ def parse_look(output: bytes) -> HostFacts:
     )
 
 
-def write_record(key: str, record: HostRecord) -> Command:
-    """Return the command that makes `record` the current one of a key and adds it to the history."""
-    line = json.dumps(asdict(record), ensure_ascii=False)
-    return _command(_WRITE, key, {"SANE_RECORD": line, "SANE_KEEP": str(HISTORY_LINES - 1)})
+def write_record(key: str, record: HostRecord, source: bytes = b"") -> Command:
+    """Return the command that makes `record` the current one of a key and adds it to the history.
+
+    `source` is kept under the name that the record gives it. Old receipts are removed.
+    """
+    values = {
+        "SANE_RECORD": record_line(record),
+        "SANE_KEEP": str(HISTORY_LINES - 1),
+        "SANE_KEPT_OPERATIONS": str(KEPT_OPERATIONS),
+        "SANE_DEPLOYMENT": record.deployment,
+        "SANE_SOURCE": record.source,
+    }
+    return replace(_command(_WRITE, key, values), stdin=source)
+
+
+def record_line(record: HostRecord) -> str:
+    """Return a record as its line of JSON."""
+    return json.dumps(asdict(record), ensure_ascii=False)
 
 
 def read_all() -> Command:
@@ -162,6 +199,8 @@ def parse_record(text: str) -> HostRecord | None:
             revision=int(value["revision"]),
             deployment=str(value["deployment"]),
             at=int(value["at"]),
+            source=str(value.get("source", "")),
+            reverted=value.get("reverted") is True,
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -16,6 +16,7 @@ from sane.core.command import Command, CommandResult
 from sane.core.events import Event
 from sane.core.hints import hint_for
 from sane.core.host_record import HostFacts, HostRecord, look, parse_look, write_record
+from sane.core.host_source import pack_source
 from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
 from sane.core.rollout_actions import part_of
 from sane.core.workflow_steps import Step
@@ -122,8 +123,17 @@ class WorkflowPerformer:
         return part if part == "revert" else "switch" if self._plan.workflow.switch else "stage"
 
     async def _record(self, action: Effect, state: RolloutState) -> None:
-        record = HostRecord(action.version, action.digest, state.revision, state.id, self._now_ms() // 1000)
-        written = await self._run(action.host, write_record(state.key, record))
+        name, source = pack_source(self._plan.as_host_source(state))
+        record = HostRecord(
+            action.version,
+            action.digest,
+            state.revision,
+            state.id,
+            self._now_ms() // 1000,
+            name,
+            action.part == "revert",
+        )
+        written = await self._run(action.host, write_record(state.key, record, source))
         if written.exit_code != 0:
             text = written.text + written.stderr.decode("utf-8", "replace")
             problem = text.strip()[-300:]

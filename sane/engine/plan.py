@@ -15,7 +15,7 @@ from typing import Any
 from sane.core.binding import Binding, bundle_source
 from sane.core.events import Event
 from sane.core.inventory import Host, Inventory
-from sane.core.rollout import RolloutState
+from sane.core.rollout import RolloutState, policy_as_json
 from sane.core.workflow import Workflow
 
 
@@ -76,6 +76,11 @@ class DeploymentPlan:
             "given": dict(self.given),
             **({"bundles": dict(self.bundles)} if self.bundles else {}),
         }
+
+    def as_host_source(self, state: RolloutState) -> dict[str, Any]:
+        """Return what a host keeps of a deployment: not the inventory, whose other hosts are none of its business."""
+        own = {name: value for name, value in self.as_json().items() if name != "inventory"}
+        return {**own, "policy": policy_as_json(state.policy), "version": state.version, "hosts": state.total}
 
 
 def digest_of(plan: DeploymentPlan, host: Host, version: str) -> str:

@@ -74,8 +74,8 @@ def owner_name() -> str:
 
 def load_plan(request: DeployRequest) -> DeploymentPlan:
     """Return the inputs of a deployment, read and checked. Raises ConfigError, UsageError, NotFoundError."""
-    workflow_source, inventory_source = _read(request.workflow), _read(request.inventory)
-    workflow, inventory = _workflow(workflow_source), _inventory(inventory_source)
+    workflow_source, inventory_source = read_source(request.workflow), read_source(request.inventory)
+    workflow, inventory = workflow_from(workflow_source), _inventory(inventory_source)
     policy = replace(workflow.policy, **request.policy) if request.policy else workflow.policy
     key = request.key or workflow.key
     plan = DeploymentPlan(
@@ -102,12 +102,14 @@ def pin_bundles(plan: DeploymentPlan, hosts: Sequence[Host], version: str) -> De
     return replace(plan, bundles={path: read_manifest(path).digest for path in sorted(paths)})
 
 
-def _read(path: Path) -> Source:
+def read_source(path: Path) -> Source:
+    """Return a file with its absolute path. Raises NotFoundError, UsageError, ConfigError."""
     return Source(str(path.absolute()), read_bytes(path).decode("utf-8", "surrogateescape"))
 
 
 @lru_cache(maxsize=4)  # 25 ms a time: who deploys reads the files to create the deployment, and again to drive it
-def _workflow(source: Source) -> Workflow:
+def workflow_from(source: Source) -> Workflow:
+    """Return the workflow in a text. Raises ConfigError."""
     problems = Problems()
     return workflow_of(parse_yaml(source.text.encode("utf-8", "surrogateescape"), source.path, problems), problems)
 
@@ -195,7 +197,7 @@ def plan_of(first: Event, state: RolloutState) -> DeploymentPlan:
     """Return the inputs of a deployment from the event that created it."""
     kept = first.data["source"]
     workflow_source, inventory_source = source_of(first, "workflow"), source_of(first, "inventory")
-    workflow, inventory = _workflow(workflow_source), _inventory(inventory_source)
+    workflow, inventory = workflow_from(workflow_source), _inventory(inventory_source)
     return DeploymentPlan(
         replace(workflow, policy=state.policy, key=state.key),
         inventory,

@@ -90,7 +90,10 @@ def _check_created(event: Event) -> Script[None]:
     if rows:
         raise ConflictError(f"deployment '{event.deployment}' exists already: revision {rows[0][1]} of '{rows[0][0]}'")
     revision = yield from next_revision(event.key)
-    if event.data["revision"] != revision or isinstance(event.data["revision"], bool):
+    given = event.data["revision"]
+    # What is adopted from the records of hosts keeps its number, so that numbers between may be missing.
+    fits = given == revision or (event.data.get("adopted") is True and isinstance(given, int) and given > revision)
+    if not fits or isinstance(given, bool):
         raise ConflictError(
             f"the next revision of '{event.key}' is {revision}, not {event.data['revision']!r}",
             hint="Somebody else deployed it meanwhile; look at that deployment, then deploy again.",

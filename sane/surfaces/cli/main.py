@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("sane.surfaces.cli.deploy:retry", "Deploy again to the hosts of a deployment that need it."),
     "resume": ("sane.surfaces.cli.deploy:resume", "Go on with a deployment that was interrupted."),
     "deployment": ("sane.surfaces.cli.deployment:deployment", "List, inspect and steer deployments."),
+    "whatis": ("sane.surfaces.cli.truth:whatis", "Ask hosts themselves what they have."),
+    "adopt": ("sane.surfaces.cli.truth:adopt", "Rebuild a lost log from the records on the hosts."),
     "health": ("sane.surfaces.cli.health:health", "Check the hosts' health, or explain a verdict."),
     "run": ("sane.surfaces.cli.run:run", "Run one command on many hosts and fold equal answers."),
     "events": ("sane.surfaces.cli.events:events", "Show or follow the event log."),

@@ -1,0 +1,141 @@
+"""The truth on the hosts: `sane whatis`, and a lost log made anew by `sane adopt`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.deploy_fixtures import Answer, Site, call, lab, open_site, wait_for
+
+__all__ = ["lab", "open_site"]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
+
+OpenSite = Callable[..., Site]
+
+
+def lose_the_log(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    lost = directory / "new-state"
+    lost.mkdir(mode=0o700)
+    monkeypatch.setenv("SANE_STATE_DIR", str(lost))
+
+
+def adopt(site: Site, *options: str) -> Answer:
+    return call("adopt", "-i", str(site.inventory), "--output", "json", *options)
+
+
+def whatis(site: Site, host: str) -> dict[str, Any]:
+    answer = call("whatis", host, "-i", str(site.inventory), "--output", "json")
+    assert answer.exit_code == 0, answer.stderr
+    return json.loads(answer.stdout)[0]
+
+
+def rows(key: str = "app") -> list[tuple[int, str, str, bool]]:
+    answer = call("deployment", "list", "--key", key, "--output", "json")
+    return [(r["revision"], r["version"], r["status"], r["stable"]) for r in json.loads(answer.stdout)]
+
+
+def test_a_lost_log_is_rebuilt_and_goes_on(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2)
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        assert site.deploy(version).exit_code == 0
+    before = rows()
+    lose_the_log(monkeypatch, short_dir)
+    assert rows() == []
+    adopted = adopt(site)
+    assert adopted.exit_code == 0, adopted.stdout
+    assert rows() == before == [(n, f"{n}.0.0", "successful", True) for n in (3, 2, 1)]
+    report = call("deployment", "status", "app", "--output", "json")
+    assert report.hosts("previous_version") == {"server1": "2.0.0", "server2": "2.0.0"}
+    assert adopt(site).report["existing"] == [e["deployment"] for e in adopted.report["adopted"]]
+    assert site.deploy("3.0.0").hosts() == {"server1": "unchanged", "server2": "unchanged"}
+    assert site.deploy("4.0.0").report["revision"] == 5
+    back = call("deployment", "rollback", "app", "--to-revision", "1", "--output", "json")
+    assert (back.exit_code, back.report["version"]) == (0, "1.0.0"), back.stderr
+    assert os.readlink(site.root("server2") / "current") == "releases/1.0.0"
+
+
+def test_what_went_back_is_adopted_but_no_rollback_chooses_it(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2, policy="on_failure: revert_all", deadline="1s", poll="100ms")
+    assert site.deploy("1.0.0").exit_code == 0
+    site.say("server2", "2.0.0", "unhealthy")
+    assert site.deploy("2.0.0").exit_code == 5
+    lose_the_log(monkeypatch, short_dir)
+    assert adopt(site).exit_code == 0
+    assert rows() == [(2, "2.0.0", "cancelled", False), (1, "1.0.0", "successful", True)]
+    assert site.deploy("1.0.0").hosts() == {"server1": "unchanged", "server2": "unchanged"}
+
+
+def test_conflicts_and_hosts_that_cannot_be_asked_are_named(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2)
+    site.inventory.write_text(site.inventory.read_text().replace("address:", "connect_timeout: 1s, address:"))
+    assert site.deploy("1.0.0").exit_code == 0
+    lose_the_log(monkeypatch, short_dir)
+    site.lab.fault("server2", "refuse")
+    assert site.deploy("1.1.0", "--limit", "server1").report["revision"] == 1
+    answer = adopt(site)
+    assert answer.exit_code == 7
+    assert "the next revision of 'app' is 2" in answer.report["conflicts"][0]["reason"]
+    assert [entry["host"] for entry in answer.report["unreachable"]] == ["server2"]
+    assert len(rows()) == 1
+
+
+def test_a_damaged_source_is_a_conflict(open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path) -> None:
+    site = open_site(1)
+    assert site.deploy("1.0.0").exit_code == 0
+    (kept,) = site.root("server1").glob(".sane/keys/app/sources/*")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_bytes(kept.read_bytes()[:-8])
+    lose_the_log(monkeypatch, short_dir)
+    answer = adopt(site)
+    assert (answer.exit_code, rows()) == (7, [])
+    assert "no host has what it was made of" in answer.report["conflicts"][0]["reason"]
+
+
+def test_whatis_tells_versions_leases_and_steps_under_way(open_site: OpenSite) -> None:
+    site = open_site(1)
+    assert site.deploy("1.0.0").exit_code == 0
+    site.write_workflow(put="touch {{ root }}/begun; sleep 30")
+    process = site.start(*site.deploy_words("2.0.0"))
+    wait_for((site.root("server1") / "begun").exists, 20, "the step")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = site.snapshot("server1")
+    host = whatis(site, "server1")
+    assert site.snapshot("server1") == before
+    assert [(k["key"], k["current"]["version"]) for k in host["keys"]] == [("app", "1.0.0")]
+    assert [lease["key"] for lease in host["leases"]] == ["app"]
+    assert 0 < host["leases"][0]["remaining_s"] <= 120
+    (step,) = host["operations"]
+    assert step["state"] == "running"
+    os.killpg(step["pid"], signal.SIGKILL)
+    (ended,) = whatis(site, "server1")["operations"]
+    assert ended["state"] == "ambiguous"
+    assert "app: 1.0.0 (revision 1" in call("whatis", "server1", "-i", str(site.inventory)).stdout
+
+
+def test_old_receipts_are_pruned_but_those_of_this_deployment_stay(open_site: OpenSite) -> None:
+    site = open_site(1)
+    operations = site.root("server1") / ".sane" / "operations"
+    for number in range(120):
+        directory = operations / f"old-{number}.x"
+        directory.mkdir(parents=True)
+        os.utime(directory, (number, number))
+        if number != 5:
+            (directory / "receipt").write_text("{}")
+            os.utime(directory, (number, number))
+    assert site.deploy("1.0.0").exit_code == 0
+    names = {path.name for path in operations.iterdir()}
+    assert len([name for name in names if name.startswith("app-1-")]) == 3
+    assert {name for name in names if name.startswith("old-")} == {"old-5.x", *(f"old-{n}.x" for n in range(23, 120))}
