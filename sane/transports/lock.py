@@ -7,10 +7,12 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from sane.errors import PaneError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
 
@@ -22,8 +24,8 @@ class QueueLock:
     `folder` belongs to the lock alone. `sleep` waits in the caller's way.
     """
 
-    def __init__(self, folder: Path, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | os.PathLike[str], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._folder = os.fspath(folder)
         self._sleep = sleep
         self._fd = -1
         self._number = 0
@@ -31,7 +33,7 @@ class QueueLock:
     async def acquire(self, timeout_s: float, name: str) -> None:
         """Wait for our turn. Raises PaneError naming `name` when it does not come within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         await self._draw_ticket()
         pause_s = FIRST_PAUSE_S
         try:
@@ -51,30 +53,30 @@ class QueueLock:
         """Let the next one in; safe to call twice."""
         if self._fd >= 0:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._folder / str(self._number))
+                os.unlink(f"{self._folder}/{self._number}")
             os.close(self._fd)
             self._fd = -1
 
     async def _draw_ticket(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        counter = os.open(self._folder / "next", flags, 0o600)
+        counter = os.open(f"{self._folder}/next", flags, 0o600)
         try:
             while not _try_lock(counter):  # held for microseconds, by someone drawing a ticket
                 await self._sleep(FIRST_PAUSE_S)
             self._number = int(os.read(counter, 20) or b"0") + 1
             os.pwrite(counter, b"%d" % self._number, 0)
-            self._fd = os.open(self._folder / str(self._number), flags, 0o600)
+            self._fd = os.open(f"{self._folder}/{self._number}", flags, 0o600)
             _try_lock(self._fd)
         finally:
             os.close(counter)
 
     def _has_predecessor(self) -> bool:
         for name in os.listdir(self._folder):
-            if name.isdigit() and int(name) < self._number and self._is_held(self._folder / name):
+            if name.isdigit() and int(name) < self._number and self._is_held(f"{self._folder}/{name}"):
                 return True
         return False
 
-    def _is_held(self, ticket: Path) -> bool:
+    def _is_held(self, ticket: str) -> bool:
         """Return whether a ticket's holder lives; remove the ticket of a dead one."""
         try:
             fd = os.open(ticket, os.O_RDWR | os.O_CLOEXEC)
@@ -88,6 +90,17 @@ class QueueLock:
             return False
         finally:
             os.close(fd)
+
+
+def make_private_folder(path: str) -> None:
+    """Make a folder, and those above it that are missing, for this user alone."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_private_folder(os.path.dirname(path))
+        make_private_folder(path)
 
 
 def _try_lock(fd: int) -> bool:

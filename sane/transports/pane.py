@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from sane.core.command import Command, CommandResult
 from sane.core.paths import runtime_dir
@@ -129,8 +128,7 @@ class PaneTransport:
         machine = "".join(c if c.isalnum() else "_" for c in self.server.machine.name)[-100:]
         # By the server's process: callers inside and outside tmux name its socket in different ways.
         name = f"{machine}-{self.pane.server_pid}-{self.pane.pane_id[1:]}"
-        folder = Path(runtime_dir(environ, os.getuid())) / "panes" / name
-        return QueueLock(folder, self.server.machine.sleep)
+        return QueueLock(f"{runtime_dir(environ, os.getuid())}/panes/{name}", self.server.machine.sleep)
 
     async def close(self) -> None:
         """Detach; safe to call twice."""

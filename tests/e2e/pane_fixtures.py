@@ -35,6 +35,7 @@ class Tmux:
             "XDG_RUNTIME_DIR": str(folder),
             "LC_ALL": "C.UTF-8",
             "SHELL": "/bin/bash",
+            "SANE_HELPER": "0",
         }
         self._count = 0
 

@@ -39,6 +39,7 @@ class Sane:
             "SANE_STATE_DIR": str(folder / "state"),
             "SHELL": "/bin/bash",
             "TERM": "xterm",
+            "SANE_HELPER": "0",
         }
 
     def call(self, name: str, *words: str, stdin: bytes = b"") -> dict[str, Any]:

@@ -6,8 +6,7 @@ argparse is not used: it takes `-5` for an option and costs 11 ms.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from sane.core.nearest import nearest_hint
 from sane.errors import UsageError
@@ -27,24 +26,31 @@ class MissingArgumentError(UsageError):
     """Refuse a command line that lacks a required argument."""
 
 
-@dataclass
 class Arguments:
     """Hold a command line taken apart."""
 
-    values: dict[str, object] = field(default_factory=dict[str, object])
-    query: str = ""
-    output: str = "json"
-    exit_status: bool = False
-    help: bool = False
+    def __init__(self, *, query: str = "", output: str = "json") -> None:
+        self.values: dict[str, object] = {}
+        self.query = query
+        self.output = output
+        self.exit_status = False
+        self.help = False
 
 
-def parse_arguments(verb: Verb, words: Sequence[str]) -> Arguments:
-    """Return the arguments for a verb.
+def read_standard_input() -> bytes:
+    """Return all of standard input."""
+    return sys.stdin.buffer.read()
+
+
+def parse_arguments(
+    verb: Verb, words: Sequence[str], read_stdin: Callable[[], bytes] = read_standard_input
+) -> Arguments:
+    """Return the arguments for a verb; `read_stdin` gives what `--stdin` means.
 
     A word is an option when it is `--name` or `--name=value`; everything behind `--` is positional, as is `-5`.
     Raises MissingArgumentError, and UsageError with the sentences that scripts match.
     """
-    parser = _Parser(verb, list(words))
+    parser = _Parser(verb, list(words), read_stdin)
     parser.read()
     if not parser.arguments.help:
         parser.place_positionals()
@@ -52,8 +58,9 @@ def parse_arguments(verb: Verb, words: Sequence[str]) -> Arguments:
 
 
 class _Parser:
-    def __init__(self, verb: Verb, words: list[str]) -> None:
+    def __init__(self, verb: Verb, words: list[str], read_stdin: Callable[[], bytes]) -> None:
         self.arguments = Arguments()
+        self._read_stdin = read_stdin
         self._words = words
         self._positionals: list[str] = []
         self._parameters = verb.parameters
@@ -119,7 +126,7 @@ class _Parser:
     def place_positionals(self) -> None:
         words, values = self._positionals, self.arguments.values
         if self._from_stdin and self._stdin is not None:
-            values[self._stdin.name] = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+            values[self._stdin.name] = self._read_stdin().decode("utf-8", "surrogateescape")
         for parameter in self._parameters:
             if not parameter.positional or parameter.name in values:
                 continue

@@ -83,7 +83,8 @@ def _extras() -> list[Finding]:
 
 
 def _directories() -> list[Finding]:
-    places = (("state directory", state_dir(os.environ)), ("runtime directory", runtime_dir(os.environ, os.getuid())))
+    runtime = Path(runtime_dir(os.environ, os.getuid()))
+    places = (("state directory", state_dir(os.environ)), ("runtime directory", runtime))
     return [_directory(name, path) for name, path in places]
 
 

@@ -11,7 +11,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from sane.errors import SaneError
-from sane.surfaces.cli.arguments import Arguments, MissingArgumentError, help_text, parse_arguments, usage_line
+from sane.surfaces.cli.arguments import (
+    Arguments,
+    MissingArgumentError,
+    help_text,
+    parse_arguments,
+    read_standard_input,
+    usage_line,
+)
 from sane.verbs.registry import Verb, as_json, load_verb
 
 # What scripts match where a verb does not say `Error: …` on stderr: a JSON object on stdout.
@@ -42,19 +49,52 @@ def main(name: str | None = None, words: Sequence[str] | None = None) -> int:
 def _run(name: str, words: Sequence[str]) -> int:
     _end_on_signals()
     try:
-        verb = load_verb(name)
-        try:
-            arguments = parse_arguments(verb, words)
-        except MissingArgumentError:
-            return _show_usage(verb)
-        if arguments.help:
-            _write(1, help_text(verb))
-            return 0
-        answer = as_json(_call(verb, arguments))
-        _write(1, render(answer, arguments))
-        return _exit_status(verb, answer, arguments)
+        asked = ask_for(name, words)
+        if isinstance(asked, Said):
+            return asked.write()
+        verb, arguments = asked
+        return say_answer(verb, arguments, _call(verb, arguments)).write()
     except SaneError as error:
-        return _show_error(name, error)
+        return say_error(name, error).write()
+
+
+class Said:
+    """Hold what a call says: text for stdout, text for stderr, and the exit status."""
+
+    __slots__ = ("err", "out", "status")
+
+    def __init__(self, status: int, out: str = "", err: str = "") -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+    def write(self) -> int:
+        """Write it, and return the exit status."""
+        for fd, text in ((1, self.out), (2, self.err)):
+            if text:
+                _write(fd, text)
+        return self.status
+
+
+def ask_for(
+    name: str, words: Sequence[str], read_stdin: Callable[[], bytes] = read_standard_input
+) -> tuple[Verb, Arguments] | Said:
+    """Return the verb and the arguments that a command line asks for; what to say where it asks for a text alone.
+
+    Raises SaneError for a wrong one.
+    """
+    verb = load_verb(name)
+    try:
+        arguments = parse_arguments(verb, words, read_stdin)
+    except MissingArgumentError:
+        return _say_usage(verb)
+    return Said(0, help_text(verb)) if arguments.help else (verb, arguments)
+
+
+def say_answer(verb: Verb, arguments: Arguments, answer: object) -> Said:
+    """Return what is said of a verb's answer. Raises UsageError for a query that is wrong."""
+    fields = as_json(answer)
+    return Said(_exit_status(verb, fields, arguments), render(fields, arguments))
 
 
 def _call(verb: Verb, arguments: Arguments) -> object:
@@ -115,20 +155,18 @@ def _exit_status(verb: Verb, answer: Mapping[str, object], arguments: Arguments)
     return 0 if verb.ok(answer) and not unknown else 1
 
 
-def _show_usage(verb: Verb) -> int:
-    on_stdout = verb.name in USAGE_ON_STDOUT
-    _write(1 if on_stdout else 2, usage_line(verb) + "\n")
-    return 0 if on_stdout else 1
+def _say_usage(verb: Verb) -> Said:
+    usage = usage_line(verb) + "\n"
+    return Said(0, usage) if verb.name in USAGE_ON_STDOUT else Said(1, "", usage)
 
 
-def _show_error(name: str, error: SaneError) -> int:
+def say_error(name: str, error: SaneError) -> Said:
+    """Return what is said of an error."""
     if name in JSON_ERRORS:
-        _write(1, to_json(JSON_ERRORS[name](error.message)) + "\n")
-        return 1
-    if name in BOTH_ERRORS:
-        _write(1, to_json({"status": "error", "error": error.message, "code": error.code}) + "\n")
-    _write(2, f"Error: {error.message}\n{error.hint}".rstrip("\n") + "\n")
-    return 1
+        return Said(1, to_json(JSON_ERRORS[name](error.message)) + "\n")
+    answer = {"status": "error", "error": error.message, "code": error.code}
+    out = to_json(answer) + "\n" if name in BOTH_ERRORS else ""
+    return Said(1, out, f"Error: {error.message}\n{error.hint}".rstrip("\n") + "\n")
 
 
 def _write(fd: int, text: str) -> None:

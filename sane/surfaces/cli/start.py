@@ -1,16 +1,21 @@
 """Start a command of bin/ in a bare interpreter (`python -I -S`), 3 ms quicker than one that looks for packages.
 
-Packages outside the standard library are looked for on the first import that needs one.
+Packages outside the standard library are looked for on the first import that needs one. Nothing is imported here that a
+call carried out by a warm helper does not need.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
 
-NEVER_INSTALLED = frozenset({"org"})  # the standard library's `copy` asks every time whether this is Jython
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+# Not to be looked for: modules of other systems, and what the standard library's `copy` tells Jython by.
+ABSENT = sys.stdlib_module_names | {"org"}
 
 
 class LatePackages:
@@ -20,8 +25,10 @@ class LatePackages:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of a top-level module after site-packages have been added; None as before otherwise."""
-        if path is not None or name in NEVER_INSTALLED:
+        if path is not None or name in ABSENT:
             return None
+        from importlib.machinery import PathFinder
+
         sys.meta_path.remove(self)
         import site
 
@@ -37,6 +44,19 @@ def start(name: str) -> None:
         from sane.surfaces.cli.main import main as main_sane
 
         sys.exit(main_sane())
+    from sane.surfaces.cli.warm import ask, may_be_warm
+
+    verb, words = name.removeprefix("sane-"), sys.argv[1:]
+    warm = may_be_warm(verb, words)
+    if warm and (status := ask(verb, words)) is not None:
+        from posix import _exit as leave  # pyright: ignore[reportPrivateUsage]
+
+        leave(status)  # everything is written and nothing is open: 2 ms less than an orderly end
     from sane.surfaces.cli.primitive import main
 
-    sys.exit(main(name))
+    status = main(name)
+    if warm:
+        from sane.surfaces.cli.warm_start import start_helper
+
+        start_helper()
+    sys.exit(status)

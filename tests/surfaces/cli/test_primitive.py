@@ -100,10 +100,9 @@ def test_create_file_answers_json_on_every_failure(capfd: pytest.CaptureFixture[
         ("detect-ssh", {"error": "Session 'S' does not exist"}),
     ],
 )
-def test_some_verbs_say_errors_as_json(capfd: pytest.CaptureFixture[str], name: str, answer: dict[str, Any]) -> None:
-    assert primitive._show_error(name, primitive.SaneError("Session 'S' does not exist", hint="more")) == 1
-    out, err = capfd.readouterr()
-    assert (json.loads(out), err) == (answer, "")
+def test_some_verbs_say_errors_as_json(name: str, answer: dict[str, Any]) -> None:
+    said = primitive.say_error(name, primitive.SaneError("Session 'S' does not exist", hint="more"))
+    assert (said.status, json.loads(said.out), said.err) == (1, answer, "")
 
 
 def test_the_answer_can_be_selected_from_and_shown(capfd: pytest.CaptureFixture[str]) -> None:

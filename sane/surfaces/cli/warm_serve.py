@@ -1,0 +1,279 @@
+"""The warm helper: a process that has imported what calls need, and keeps the panes they use open.
+
+It serves the user who started it alone, on a Unix socket (0600, in a folder of mode 0700; the caller's user id is
+checked). It carries out only calls that see the same environment as it does itself. It ends after a time without a
+call, when the code on disk or the interpreter is another one, when the tmux server ends, and when its socket is taken
+away.
+"""
+
+from __future__ import annotations
+
+import time
+
+STARTED_NS = time.time_ns() - 50_000_000  # a file's time may be that much behind the clock
+
+import asyncio  # noqa: E402
+import contextlib  # noqa: E402
+import importlib  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import struct  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
+
+from sane.engine.context import AsyncContext  # noqa: E402
+from sane.errors import SaneError  # noqa: E402
+from sane.surfaces.cli import warm  # noqa: E402
+from sane.surfaces.cli.arguments import Arguments  # noqa: E402
+from sane.surfaces.cli.primitive import Said, ask_for, say_answer, say_error  # noqa: E402
+from sane.surfaces.cli.warm_start import LOCK_FD  # noqa: E402
+from sane.verbs.registry import Verb, load_verb  # noqa: E402
+
+IDLE_S = 60.0
+CHECK_S = 1.0  # how often to look whether there is a reason to end
+MOST_CALLS = 64
+REQUEST_LIMIT_S = 5.0
+REQUEST_LIMIT_BYTES = 8 << 20  # a command line is at most 2 MB on Linux
+STDIN_LIMIT_BYTES = 256 << 20
+FIRST_NEEDED = ("sane.engine.pane_pool", "sane.transports.pane_files", "sane.transports.shell_syntax")
+
+
+def main() -> None:
+    """Serve until there is a reason to end. Descriptor 3 is the lock that says a helper lives."""
+    if os.fork():
+        os._exit(0)
+    os.closerange(LOCK_FD + 1, 4096)
+    os.chdir("/")
+    os.umask(0o077)
+    asyncio.run(_serve())
+
+
+async def _serve() -> None:
+    seen = warm.seen_environment()
+    helper = WarmCalls(seen, os.fsdecode(warm.socket_path(seen)), idle_s=_idle_s(os.environ))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        loop.add_signal_handler(number, helper.end)
+    await helper.serve()
+
+
+def _idle_s(environ: Mapping[str, str]) -> float:
+    try:
+        return float(environ.get("SANE_HELPER_IDLE_S", IDLE_S))
+    except ValueError:
+        return IDLE_S
+
+
+def tmux_socket(environ: Mapping[str, str], uid: int) -> str:
+    """Return the socket of the tmux server that a plain `tmux` means."""
+    if environ.get("TMUX"):
+        return environ["TMUX"].split(",")[0]
+    return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/default"
+
+
+class _StdinWantedError(Exception):
+    """Say that a command line asks for the caller's standard input."""
+
+
+class CodeOnDisk:
+    """Notice that a file of the code that runs here, or the interpreter, is another one now."""
+
+    def __init__(self, since_ns: int) -> None:
+        self._since_ns = since_ns
+        self._times: dict[str, int] = {}
+
+    def has_changed(self) -> bool:
+        """Return whether one has changed since it was loaded."""
+        files = [sys.executable]
+        for name in [name for name in sys.modules if name == "sane" or name.startswith("sane.")]:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file:
+                files.append(file)
+        return any(self._is_other(file) for file in files)
+
+    def _is_other(self, file: str) -> bool:
+        try:
+            now_ns = os.stat(file).st_mtime_ns
+        except OSError:
+            return True
+        then_ns = self._times.setdefault(file, now_ns)
+        return now_ns != then_ns or now_ns > self._since_ns
+
+
+class WarmCalls:
+    """Carry out the calls of one user in one environment."""
+
+    def __init__(self, seen: bytes, path: str, *, idle_s: float) -> None:
+        self._seen = seen
+        self._path = path
+        self._tmux_socket = tmux_socket(os.environ, os.getuid())
+        self._idle_s = idle_s
+        self._code = CodeOnDisk(STARTED_NS)
+        self._context = AsyncContext(None)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._last_s = time.monotonic()
+        self._ended = asyncio.Event()
+        self._inode = 0
+
+    async def serve(self) -> None:
+        """Serve until `end` is called, which stops the running calls, or until there is a reason to end."""
+        for module in FIRST_NEEDED:
+            importlib.import_module(module)
+        for name in warm.VERBS:
+            load_verb(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)  # left by one that was killed: we hold the lock
+        server = await asyncio.start_unix_server(self._accept, self._path)
+        os.chmod(self._path, 0o600)
+        self._inode = os.stat(self._path).st_ino
+        try:
+            while not self._ended.is_set() and not self._should_end():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), CHECK_S)
+        finally:
+            if self._is_ours():
+                os.unlink(self._path)
+            server.close()
+            await self._finish()
+
+    def end(self) -> None:
+        """Stop the running calls and end."""
+        self._ended.set()
+        for call in self._calls:
+            call.cancel()
+
+    async def _finish(self) -> None:
+        while self._calls:
+            await asyncio.wait(self._calls)
+        await self._context.close()
+
+    def _should_end(self) -> bool:
+        if self._calls:
+            return False
+        idle = time.monotonic() - self._last_s >= self._idle_s
+        lost = not os.path.exists(self._tmux_socket)  # tmux removes it at its end
+        return idle or lost or not self._is_ours() or self._code.has_changed()
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.ensure_future(self._carry_out(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _carry_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if _uid_of(writer) != os.geteuid():
+                return
+            async with asyncio.timeout(REQUEST_LIMIT_S):
+                request = await _receive(reader, REQUEST_LIMIT_BYTES)
+            seen, name, *words = _parts_of(request)
+            self._last_s = time.monotonic()
+            if seen != self._seen or len(self._calls) > MOST_CALLS or self._ended.is_set():
+                writer.write(warm.REFUSED)
+            elif self._code.has_changed():
+                writer.write(warm.REFUSED)
+                self._ended.set()
+            else:
+                writer.write(warm.ACCEPTED)
+                await _Call(self._context, reader, writer).follow(name.decode(), [_text(word) for word in words])
+                self._last_s = time.monotonic()
+        except (OSError, EOFError, ValueError, TimeoutError):
+            pass  # the caller has gone, or is none of ours
+        finally:
+            with contextlib.suppress(OSError):
+                writer.close()
+
+
+class _Call:
+    """Carry one call out, and stop it when its caller goes away or asks for it."""
+
+    def __init__(self, context: AsyncContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._context = context
+        self._reader = reader
+        self._writer = writer
+
+    async def follow(self, name: str, words: list[str]) -> None:
+        """Carry it out and tell the caller what a call without a helper would say."""
+        try:
+            asked = await self._ask_for(name, words)
+            said = asked if isinstance(asked, Said) else await self._watch(name, *asked)
+        except SaneError as error:
+            said = say_error(name, error)
+        self._send(warm.OUT, said.out)
+        self._send(warm.ERR, said.err)
+        self._writer.write(warm.EXIT + said.status.to_bytes(4, "big"))
+        await self._writer.drain()
+
+    async def _ask_for(self, name: str, words: list[str]) -> tuple[Verb, Arguments] | Said:
+        def want() -> bytes:
+            raise _StdinWantedError
+
+        try:
+            return ask_for(name, words, want)
+        except _StdinWantedError:
+            self._writer.write(warm.STDIN)
+            data = await _receive(self._reader, STDIN_LIMIT_BYTES)
+            return ask_for(name, words, lambda: data)
+
+    async def _watch(self, name: str, verb: Verb, arguments: Arguments) -> Said:
+        """Perform the verb; stop it when the caller goes away (end of file) or asks for it (CANCEL)."""
+        work = asyncio.ensure_future(self._perform(verb, arguments))
+        stop = asyncio.ensure_future(self._reader.read(1))
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+        if work.cancelled():
+            return Said(130)
+        try:
+            return say_answer(verb, arguments, work.result())
+        except SaneError as error:
+            return say_error(name, error)
+        except Exception:
+            return Said(1, "", traceback.format_exc())
+
+    async def _perform(self, verb: Verb, arguments: Arguments) -> object:
+        async with self._context.call(lambda message: self._send(warm.ERR, message + "\n")) as call:
+            return await verb.function(call, **arguments.values)
+
+    def _send(self, kind: bytes, text: str) -> None:
+        if text:
+            data = text.encode("utf-8", "surrogateescape")
+            self._writer.write(b"%b%b%b" % (kind, len(data).to_bytes(4, "big"), data))
+
+
+async def _receive(reader: asyncio.StreamReader, limit_bytes: int) -> bytes:
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    if size > limit_bytes:
+        raise ValueError("the request is too large")
+    return await reader.readexactly(size)
+
+
+def _parts_of(request: bytes) -> list[bytes]:
+    parts: list[bytes] = []
+    at = 0
+    while at < len(request):
+        colon = request.index(b":", at)
+        end = colon + 1 + int(request[at:colon])
+        parts.append(request[colon + 1 : end])
+        at = end
+    return parts
+
+
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "surrogateescape")
+
+
+def _uid_of(writer: asyncio.StreamWriter) -> int:
+    peer: socket.socket = writer.get_extra_info("socket")
+    return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[1]
