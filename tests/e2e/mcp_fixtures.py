@@ -48,9 +48,7 @@ async def connect_in_process(tier: str = "write", limit_chars: int = 16_000, mod
 def stdio_server(*arguments: str, **environ: str) -> StdioServerParameters:
     """Return how to start `sane mcp` in this process's surroundings."""
     kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return StdioServerParameters(
-        command=str(ROOT / "bin" / "sane"), args=["mcp", *arguments], env={**kept, **environ}
-    )
+    return StdioServerParameters(command=str(ROOT / "bin" / "sane"), args=["mcp", *arguments], env={**kept, **environ})
 
 
 def writes_pid(path: Path) -> str:

@@ -9,11 +9,12 @@ import hmac
 import os
 import signal
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
 from sane.errors import UsageError
 from sane.surfaces.mcp.server import ToolServer
+from sane.surfaces.mcp.stdin_lines import open_stdin_lines
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN_VARIABLE = "SANE_MCP_TOKEN"
@@ -28,9 +29,10 @@ async def serve_stdio(tier: str, inventory: str | None, limit_chars: int) -> Non
     """Serve one client on standard input and output until it goes away, or until SIGTERM or SIGHUP."""
     from mcp.server.stdio import stdio_server
 
-    async with _open(inventory) as context:
+    async with _end_on_signals(), _open(inventory) as context, open_stdin_lines(MOST_BODY_BYTES) as lines:
         server = ToolServer(tier, context, limit_chars).build()
-        async with stdio_server() as (receive, send), _end_on_signals():
+        # It iterates over the lines and asks no more of a file.
+        async with stdio_server(stdin=cast("Any", lines)) as (receive, send):
             await server.run(receive, send, server.create_initialization_options())
 
 

@@ -1,0 +1,99 @@
+"""`sane mcp --http`: streamable HTTP on loopback, guarded against other origins and, where a token is set, other callers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.e2e.mcp_fixtures import ENVIRONMENT, ROOT, answer_of, assert_ends, pid_in, tmux_here, writes_pid
+from tests.e2e.pane_fixtures import Tmux
+
+__all__ = ["tmux_here"]
+pytestmark = pytest.mark.e2e
+TOKEN = "a-token-for-this-test"
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+ACCEPT = {"accept": "application/json, text/event-stream"}
+
+
+@contextmanager
+def serve(**environ: str) -> Iterator[str]:
+    """Yield the URL of a server that is ready, and end it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    argv = [str(ROOT / "bin" / "sane"), "mcp", "--access", "write", "--http", address]
+    process = subprocess.Popen(argv, env={**kept, **environ}, stderr=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 15
+        while True:
+            try:
+                socket.create_connection(address.split(":"), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < until
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                time.sleep(0.02)
+        yield f"http://{address}/mcp"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_calls_and_cancellation_over_http(tmux_here: Tmux, tmp_path: Path, mode: str):
+    pane = tmux_here.new()
+    with serve() as url:
+        async with Client(url, mode=mode) as client:
+            answer = await answer_of(client, "run_command", target=pane, command="echo over http")
+            assert answer["output"] == "over http\n"
+            arguments = {"target": pane, "command": writes_pid(tmp_path / "pid")}
+            call = asyncio.create_task(client.call_tool("run_command", arguments))
+            pid = await pid_in(tmp_path / "pid")
+            call.cancel()
+            await assert_ends(pid, 5)
+
+
+async def test_a_page_of_another_site_is_refused():
+    with serve() as url:
+        async with httpx2.AsyncClient() as http:
+            for headers, status in [
+                ({}, 200),
+                ({"origin": "http://127.0.0.1:80"}, 200),
+                ({"host": "attacker.example"}, 421),
+                ({"origin": "http://attacker.example"}, 403),
+            ]:
+                response = await http.post(url, json=HELLO, headers={**ACCEPT, **headers})
+                assert response.status_code == status, headers
+
+
+async def test_a_token_is_needed_where_one_is_set():
+    with serve(SANE_MCP_TOKEN=TOKEN) as url:
+        async with httpx2.AsyncClient() as http:
+            for value in ("", "Bearer wrong", TOKEN, f"bearer {TOKEN}x"):
+                response = await http.post(url, json=HELLO, headers={**ACCEPT, "authorization": value})
+                assert response.status_code == 401, value
+                assert TOKEN not in response.text
+        authorised = httpx2.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"})
+        async with authorised, Client(streamable_http_client(url, http_client=authorised)) as client:
+            assert (await answer_of(client, "run_command", target="local:", command="echo in"))["output"] == "in\n"

@@ -1,0 +1,95 @@
+"""`sane mcp` over stdio, as agents start it: the official client, a real SSH host, and every way a session can end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mcp import Client
+
+from tests.e2e.lab import TestLab, lab
+from tests.e2e.mcp_fixtures import ROOT, answer_of, assert_ends, pid_in, runs, stdio_server, tmux_here, writes_pid
+from tests.e2e.pane_fixtures import Tmux
+
+__all__ = ["lab", "tmux_here"]
+pytestmark = pytest.mark.e2e
+
+
+async def test_a_call_on_an_ssh_host_is_answered_and_ends_with_its_cancellation(
+    lab: Callable[..., TestLab], tmp_path: Path
+):
+    hosts = lab(1)
+    async with Client(stdio_server("--access", "write", "--inventory", str(hosts.inventory))) as client:
+        listed = json.loads((await client.read_resource("sane://hosts")).contents[0].text)
+        assert [host["target"] for host in listed] == ["ssh:server1"]
+        answer = await answer_of(client, "run_command", target="ssh:server1", command="echo there")
+        assert answer["output"] == "there\n"
+        command = writes_pid(tmp_path / "pid")
+        call = asyncio.create_task(client.call_tool("run_command", {"target": "ssh:server1", "command": command}))
+        pid = await pid_in(tmp_path / "pid")
+        call.cancel()
+        await assert_ends(pid, 5)
+        assert (await answer_of(client, "run_command", target="ssh:server1", command="echo again"))["exit_code"] == 0
+
+
+@pytest.mark.parametrize("end", ["eof", "TERM", "HUP"])
+async def test_the_end_of_the_server_ends_what_it_runs_within_8_s(tmux_here: Tmux, tmp_path: Path, end: str):
+    pane = tmux_here.new()
+    parameters = stdio_server("--access", "write")
+    process = subprocess.Popen(
+        [parameters.command, *parameters.args],
+        env=parameters.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    arguments = {"target": pane, "command": writes_pid(tmp_path / "pid")}
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    for message in [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "run_command", "arguments": arguments}},
+    ]:
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+    pid = await pid_in(tmp_path / "pid")
+    if end == "eof":
+        process.stdin.close()
+    else:
+        process.send_signal(getattr(signal, f"SIG{end}"))
+    await assert_ends(pid, 4)
+    await assert_ends(process.pid, 4)
+    assert process.wait(timeout=1) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    tmux_here.wait_for(pane, "$" if "$" in tmux_here.screen(pane) else "#")
+    assert not runs(pid)
+
+
+def test_an_empty_input_ends_the_server(tmp_path: Path):
+    (tmp_path / "empty").touch()
+    for name in ("/dev/null", str(tmp_path / "empty")):
+        with open(name) as stdin:
+            done = subprocess.run([str(ROOT / "bin" / "sane"), "mcp"], stdin=stdin, capture_output=True, timeout=20)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), name
+
+
+def test_the_server_says_why_it_can_not_start(tmp_path: Path):
+    for arguments, status, text in [
+        (["--inventory", str(tmp_path / "none.yaml")], 2, "none.yaml"),
+        (["--http", "0.0.0.0:0"], 2, "SANE_MCP_TOKEN"),
+        (["--http", "8765"], 2, "127.0.0.1:8765"),
+        (["--access", "all"], 2, "admin"),
+    ]:
+        done = subprocess.run(
+            [str(ROOT / "bin" / "sane"), "mcp", *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert done.returncode == status, done.stderr
+        assert text in done.stderr
+        assert done.stdout == ""
