@@ -1,0 +1,108 @@
+"""The Python API: what is exported, that importing it costs nothing, and that it works on every kind of target."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sane
+from sane.errors import NotFoundError, UsageError
+from tests.e2e.lab import TestLab, lab
+from tests.e2e.mcp_fixtures import assert_ends, pid_in, tmux_here, writes_pid
+from tests.e2e.pane_fixtures import Tmux
+
+__all__ = ["lab", "tmux_here"]
+
+
+def public_names(thing: object) -> list[str]:
+    return sorted(name for name in dir(thing) if not name.startswith("_"))
+
+
+def test_the_exported_names_and_signatures_are_pinned():
+    assert sorted(sane.__all__) == ["CommandResult", "Connection", "SaneError", "__version__", "connect"]
+    assert public_names(sane) == ["CommandResult", "Connection", "SaneError", "connect"]
+    assert public_names(sane.Connection) == ["get", "put", "run", "target"]
+    signatures = {
+        "connect": "(target: 'str', *, inventory: 'str | PathLike[str] | None' = None) -> 'Connection'",
+        "run": (
+            "(self, command: 'str', *, timeout_s: 'float | None' = 30.0, cwd: 'str | None' = None,"
+            " env: 'Mapping[str, str] | None' = None, stdin: 'bytes | None' = None,"
+            " on_output: 'Callable[[bytes], None] | None' = None) -> 'CommandResult'"
+        ),
+        "put": "(self, path: 'str', content: 'bytes | str', *, mode: 'int | None' = None) -> 'None'",
+        "get": "(self, path: 'str', *, limit_bytes: 'int' = 67108864) -> 'bytes'",
+    }
+    assert str(inspect.signature(sane.connect)) == signatures["connect"]
+    for name in ("run", "put", "get"):
+        assert str(inspect.signature(getattr(sane.Connection, name))) == signatures[name]
+
+
+def test_importing_sane_imports_nothing_else():
+    script = (
+        "import sys; before = set(sys.modules); import sane; print(*sorted(set(sys.modules) - before)); sane.SaneError;"
+        " print('asyncio' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
+    modules, asyncio_is_there = printed.splitlines()
+    assert set(modules.split()) <= {"sane", "__future__"}
+    assert asyncio_is_there == "False"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="conect"):
+        sane.conect  # noqa: B018  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", ["local", "pane", "ssh"])
+async def test_run_put_and_get_on_a_target(kind: str, tmux_here: Tmux, lab: Callable[..., TestLab], tmp_path: Path):
+    inventory = lab(1).inventory if kind == "ssh" else None
+    target = {"local": "local:", "ssh": "ssh:server1", "pane": tmux_here.new() if kind == "pane" else ""}[kind]
+    async with sane.connect(target, inventory=inventory) as host:
+        assert host.target == target
+        result = await host.run('printf "%s\\n" "$NAME"; pwd; exit 3', cwd="/", env={"NAME": "a 'b' $c"})
+        assert isinstance(result, sane.CommandResult)
+        assert (result.text, result.exit_code) == ("a 'b' $c\n/\n", 3)
+        assert (await host.run("sleep 9", timeout_s=0.2)).timed_out
+    async with sane.connect(target, inventory=inventory) as host:
+        path = str(tmp_path / "file")
+        await host.put(path, b"\x00\xff\n", mode=0o600)
+        assert await host.get(path) == b"\x00\xff\n"
+        await host.put(path, "text äö")
+        assert (await host.get(path, limit_bytes=5)) == b"text "
+        with pytest.raises(NotFoundError):
+            await host.get(path + ".none")
+
+
+async def test_output_comes_as_it_is_printed_and_cancelling_ends_the_command(tmux_here: Tmux, tmp_path: Path):
+    async with sane.connect(tmux_here.new()) as host:
+        chunks: list[bytes] = []
+        await host.run("echo one; echo two", on_output=chunks.append)
+        assert b"".join(chunks) == b"one\ntwo\n"
+        running = asyncio.create_task(host.run(writes_pid(tmp_path / "pid")))
+        pid = await pid_in(tmp_path / "pid")
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        await assert_ends(pid, 1)
+        assert (await host.run("echo again")).text == "again\n"
+
+
+async def test_calls_on_one_pane_take_turns(tmux_here: Tmux):
+    async with sane.connect(tmux_here.new()) as host:
+        answers = await asyncio.gather(*(host.run(f"echo {n}") for n in range(5)))
+        assert [answer.text for answer in answers] == [f"{n}\n" for n in range(5)]
+
+
+async def test_a_target_that_is_not_there_is_told_at_once(tmux_here: Tmux):
+    with pytest.raises(UsageError):
+        sane.connect("ssh:")
+    with pytest.raises(NotFoundError, match="nowhere"):
+        async with sane.connect("nowhere:1.0"):
+            pass
+    with pytest.raises(UsageError, match="not connected"):
+        await sane.connect("local:").run("true")
