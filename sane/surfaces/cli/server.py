@@ -1,0 +1,144 @@
+"""`sane server`: serve agents and the event log over HTTP, and manage who may call."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sane.errors import UsageError
+
+if TYPE_CHECKING:
+    from sane.surfaces.http.credentials import CredentialFile
+
+SCOPES = ("read", "deploy", "promote", "admin")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--listen", "address", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True)
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    default=Path(".env"),
+    show_default=True,
+    help="More settings; the environment goes before it.",
+)
+@click.pass_context
+def server(context: click.Context, address: str, env_file: Path) -> None:
+    """Serve answers of agents, the event log and the service's state over HTTP.
+
+    Elsewhere than on loopback it needs a credential. Settings: REDIS_URL, REDIS_PUBSUB_URL, DATABASE_URL,
+    MAX_CONCURRENT_STREAMS, STREAM_TIMEOUT_SECONDS, STREAM_RESUME_SECONDS, CIRCUIT_BREAKER_THRESHOLD, LOG_LEVEL,
+    SCHEDULERS.
+
+    \b
+    Example:
+      sane server
+      sane server credential add ci --scope read
+      curl -N http://127.0.0.1:8080/agent/stream/fleet -H 'Content-Type: application/json' \\
+        -d '{"messages": [{"role": "user", "content": "What failed?"}]}'
+    """
+    if context.invoked_subcommand is not None:
+        return
+    import asyncio
+
+    from sane.core.paths import state_dir
+
+    try:
+        from sane.surfaces.http.app import serve
+    except ImportError as error:
+        hint = "Install the extra: pip install 'sane[server]'."
+        raise UsageError(f"the server needs a package that is not installed: {error.name}", hint=hint) from None
+    from sane.surfaces.http.settings import read_settings
+
+    settings = read_settings(os.environ, env_file)
+    place = state_dir(os.environ)
+    asyncio.run(serve(split_address(address), settings, place, os.environ, announce=_announce))
+
+
+def _announce(url: str) -> None:
+    click.echo(f"sane server listens on {url}", err=True)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT or [HOST]:PORT. Raises UsageError."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise UsageError(f"'{address}' is not HOST:PORT", hint="Write 127.0.0.1:8080.")
+    return host.strip("[]"), int(port)
+
+
+@server.group()
+def credential() -> None:
+    """Manage who may call, and what for.
+
+    \b
+    Example:
+      sane server credential add ci --scope read --scope deploy
+    """
+
+
+@credential.command()
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("read",), show_default=True)
+@click.option("--signed", is_flag=True, help="A secret that signs requests, in place of a bearer token.")
+def add(name: str, scopes: tuple[str, ...], signed: bool) -> None:
+    """Add a credential and print its token (or secret) on stdout; it is shown this once.
+
+    \b
+    Example:
+      sane server credential add ci --scope read
+    """
+    token = _file().add(name, scopes, signed=signed)
+    what = f"the secret of key id '{name}'" if signed else f"the token of '{name}'"
+    click.echo(f"This is {what}. It can't be shown again.", err=True)
+    click.echo(token)
+
+
+@credential.command("list")
+@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table")
+@click.option("--query", default="", metavar="JMESPATH", help="Print only what this selects.")
+def list_credentials(output: str, query: str) -> None:
+    """Show names, kinds and scopes; never tokens.
+
+    \b
+    Example:
+      sane server credential list --output json
+    """
+    from sane.surfaces.cli.query import as_table, select
+
+    rows: Any = [{"name": c.name, "kind": c.kind, "scopes": list(c.scopes)} for c in _file().load()]
+    chosen = select(query, rows) if query else rows
+    if output == "json":
+        click.echo(json.dumps(chosen, indent=2))
+    elif output == "ndjson":
+        for row in chosen if isinstance(chosen, list) else [chosen]:
+            click.echo(json.dumps(row))
+    elif query:
+        click.echo(as_table(chosen), nl=False)
+    else:
+        for row in rows:
+            click.echo(f"{row['name']:24}  {row['kind']:7}  {' '.join(row['scopes'])}")
+
+
+@credential.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Take a credential away; running servers refuse it at once.
+
+    \b
+    Example:
+      sane server credential remove ci
+    """
+    _file().remove(name)
+    click.echo(f"removed '{name}'", err=True)
+
+
+def _file() -> CredentialFile:
+    from sane.core.paths import state_dir
+    from sane.surfaces.http.credentials import CredentialFile
+
+    return CredentialFile(state_dir(os.environ))
