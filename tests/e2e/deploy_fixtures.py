@@ -46,9 +46,7 @@ switch:
       ln -sfn releases/{{{{ version }}}} {{{{ root }}}}/current
   - name: say
     run-command: |
-      word=$(cat {{{{ root }}}}/say-{{{{ version }}}} 2>/dev/null || echo healthy)
-      printf '{{"status":"%s","version":"%s","nonce":"%s"}}\\n' "$word" "$SANE_VERSION" "$SANE_NONCE" >{{{{ health_path }}}}.new
-      mv -f {{{{ health_path }}}}.new {{{{ health_path }}}}
+      {say}
 revert:
   - name: back
     run-command: |
@@ -57,6 +55,11 @@ revert:
       printf '{{"status":"healthy","version":"%s","nonce":"%s"}}\\n' {{{{ previous_version }}}} "$SANE_NONCE" >{{{{ health_path }}}}.new
       mv -f {{{{ health_path }}}}.new {{{{ health_path }}}}
 """
+
+
+SAY = """word=$(cat {{ root }}/say-{{ version }} 2>/dev/null || echo healthy)
+      printf '{"status":"%s","version":"%s","nonce":"%s"}\\n' "$word" "$SANE_VERSION" "$SANE_NONCE" >{{ health_path }}.new
+      mv -f {{ health_path }}.new {{ health_path }}"""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,11 @@ def call(*arguments: str) -> Answer:
 
 
 def write_workflow(path: Path, *, policy: str = "", **texts: str) -> None:
-    """Write the workflow: `put` and `turn` are commands in those steps, `poll`, `deadline`, `progress` durations."""
-    given = {"poll": "5s", "deadline": "8s", "progress": "60s", "put": "true", "turn": "true", **texts}
+    """Write the workflow: `put` and `turn` are commands in those steps, `poll`, `deadline`, `progress` durations.
+
+    `say` is what writes the health file.
+    """
+    given = {"poll": "5s", "deadline": "8s", "progress": "60s", "put": "true", "turn": "true", "say": SAY, **texts}
     path.write_text(WORKFLOW.format(policy=f", {policy}" if policy else "", **given))
 
 
