@@ -73,6 +73,17 @@ def tmux_socket(environ: Mapping[str, str], uid: int) -> str:
     return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/default"
 
 
+def process_behind(path: str) -> int | None:
+    """Return a descriptor of the process that listens on a Unix socket, readable when it ends; None without one."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(1.0)
+        try:
+            peer.connect(path)
+            return os.pidfd_open(_peer_of(peer)[0])
+        except OSError:
+            return None
+
+
 class _StdinWantedError(Exception):
     """Say that a command line asks for the caller's standard input."""
 
@@ -108,7 +119,6 @@ class WarmCalls:
     def __init__(self, seen: bytes, path: str, *, idle_s: float) -> None:
         self._seen = seen
         self._path = path
-        self._tmux_socket = tmux_socket(os.environ, os.getuid())
         self._idle_s = idle_s
         self._code = CodeOnDisk(STARTED_NS)
         self._context = AsyncContext(None)
@@ -128,6 +138,9 @@ class WarmCalls:
         server = await asyncio.start_unix_server(self._accept, self._path)
         os.chmod(self._path, 0o600)
         self._inode = os.stat(self._path).st_ino
+        tmux_fd = process_behind(tmux_socket(os.environ, os.getuid()))
+        if tmux_fd is not None:
+            self._end_with(tmux_fd)
         try:
             while not self._ended.is_set() and not self._should_end():
                 with contextlib.suppress(TimeoutError):
@@ -153,8 +166,17 @@ class WarmCalls:
         if self._calls:
             return False
         idle = time.monotonic() - self._last_s >= self._idle_s
-        lost = not os.path.exists(self._tmux_socket)  # tmux removes it at its end
-        return idle or lost or not self._is_ours() or self._code.has_changed()
+        return idle or not self._is_ours() or self._code.has_changed()
+
+    def _end_with(self, tmux_fd: int) -> None:
+        """End when the tmux server does, whose panes are all that is served here."""
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            loop.remove_reader(tmux_fd)
+            self._ended.set()
+
+        loop.add_reader(tmux_fd, end)
 
     def _is_ours(self) -> bool:
         try:
@@ -169,7 +191,7 @@ class WarmCalls:
 
     async def _carry_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if _uid_of(writer) != os.geteuid():
+            if _peer_of(writer.get_extra_info("socket"))[1] != os.geteuid():
                 return
             async with asyncio.timeout(REQUEST_LIMIT_S):
                 request = await _receive(reader, REQUEST_LIMIT_BYTES)
@@ -274,6 +296,6 @@ def _text(word: bytes) -> str:
     return word.decode("utf-8", "surrogateescape")
 
 
-def _uid_of(writer: asyncio.StreamWriter) -> int:
-    peer: socket.socket = writer.get_extra_info("socket")
-    return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[1]
+def _peer_of(peer: socket.socket) -> tuple[int, int, int]:
+    """Return process, user and group id behind a Unix socket."""
+    return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
