@@ -31,10 +31,12 @@ async def drive(
     say: Callable[[str], None],
     wait_for_people: bool = True,
     keep_windows: bool = False,
+    with_keyboard: bool = True,
 ) -> RolloutState:
     """Drive a deployment until it ends, or until it waits for a person where `wait_for_people` is False.
 
     Ctrl-C asks for a cancellation and names the hosts in flight; a second one stops at once (InterruptedRunError).
+    Without `with_keyboard`, signals are left to the caller.
     Raises ConflictError when another controller drives it.
     """
     state, first = await load_deployment(store, deployment)
@@ -65,7 +67,10 @@ async def drive(
     )
     try:
         await bury_dead_driver(store, state.key)
-        with present(state_dir(os.environ), owner), _Keyboard(store, runner, deployment, say) as keyboard:
+        with (
+            present(state_dir(os.environ), owner),
+            _Keyboard(store, runner, deployment, say, with_keyboard) as keyboard,
+        ):
             try:
                 state = await runner.run()
             except InterruptedRunError as error:
@@ -103,7 +108,10 @@ async def _leave_windows(places: HostPlaces, state: RolloutState, say: Callable[
 class _Keyboard:
     """Turn the first Ctrl-C into a request to cancel, the second into an end at once."""
 
-    def __init__(self, store: Store, runner: Runner, deployment: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, runner: Runner, deployment: str, say: Callable[[str], None], listens: bool
+    ) -> None:
+        self._listens = listens
         self._store = store
         self._runner = runner
         self._deployment = deployment
@@ -113,12 +121,16 @@ class _Keyboard:
         self.twice = False
 
     def __enter__(self) -> _Keyboard:
+        if not self._listens:
+            return self
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._listens:
+            return
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
