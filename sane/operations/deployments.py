@@ -53,6 +53,7 @@ class DeployRequest:
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reason: str = ""
     idempotency_key: str = ""
+    expect_revision: int = 0  # 0: whichever is next
 
 
 @asynccontextmanager
@@ -127,23 +128,14 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
     is active.
     """
     hosts = plan.inventory.select(request.limit)
-    specs = [_spec(plan, host, request.version) for host in hosts]
+    specs = specs_of(plan, hosts, request.version)
     for _ in range(CREATE_TRIES):
         await refuse_second(store, plan.workflow.key, request)
         revision = await store.next_revision(plan.workflow.key)
-        event = create(
-            deployment_id(plan.workflow.key, revision),
-            plan.workflow.key,
-            revision,
-            request.version,
-            specs,
-            plan.workflow.policy,
-            steady_clock()(),
-            digest=_digest_of_all(specs),
-            parts=parts_of(plan.workflow),
-            gates=bool(plan.workflow.canary_gates),
-            reason=request.reason,
-        )
+        if request.expect_revision not in (0, revision):
+            message = f"the next revision of {plan.workflow.key} is {revision}, not {request.expect_revision}"
+            raise ConflictError(message, hint="Somebody deployed it meanwhile: plan again.")
+        event = created_event(plan, request, specs, deployment_id(plan.workflow.key, revision), revision)
         event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
         event = _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
         try:
@@ -152,6 +144,25 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
             if await store.next_revision(plan.workflow.key) == revision:
                 raise  # not the number: the idempotency key
     raise ConflictError(f"revisions of {plan.workflow.key} are taken faster than this one could get one")
+
+
+def created_event(
+    plan: DeploymentPlan, request: DeployRequest, specs: Sequence[HostSpec], deployment: str, revision: int
+) -> Event:
+    """Return the event that creates a deployment, without what the log keeps beside it."""
+    return create(
+        deployment,
+        plan.workflow.key,
+        revision,
+        request.version,
+        specs,
+        plan.workflow.policy,
+        steady_clock()(),
+        digest=_digest_of_all(specs),
+        parts=parts_of(plan.workflow),
+        gates=bool(plan.workflow.canary_gates),
+        reason=request.reason,
+    )
 
 
 async def create_retry(store: Store, deployment: str) -> Event:
@@ -231,9 +242,20 @@ def parts_of(workflow: Workflow) -> list[str]:
     return ["preflight", *parts, *(["probe"] if workflow.health.path else [])]
 
 
-def _spec(plan: DeploymentPlan, host: Host, version: str) -> HostSpec:
-    own = check_version(host.version or version)
-    return HostSpec(host.name, host.groups[0] if host.groups else "", own, digest_of(plan, host, own))
+def specs_of(plan: DeploymentPlan, hosts: Sequence[Host], version: str) -> list[HostSpec]:
+    """Return what each host gets: its own version before the deployment's, in its place among the ordered groups."""
+    orders: dict[str, set[int]] = {}
+    for host in hosts:
+        for group in host.groups:
+            orders.setdefault(group, set()).add(host.order)
+
+    def spec(host: Host) -> HostSpec:
+        # The group that has one place in the order: not a parent whose children have places of their own.
+        group = next((name for name in host.groups if len(orders[name]) == 1), "".join(host.groups[:1]))
+        own = check_version(host.version or version)
+        return HostSpec(host.name, group, own, digest_of(plan, host, own))
+
+    return [spec(host) for host in hosts]
 
 
 def _digest_of_all(specs: Sequence[HostSpec]) -> str:

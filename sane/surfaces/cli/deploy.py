@@ -6,11 +6,14 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sane.errors import UsageError
+
+if TYPE_CHECKING:
+    from sane.operations.deployments import DeployRequest
 
 # option name -> what it takes and what it means: every field of a rollout policy.
 POLICY_OPTIONS: dict[str, tuple[str, str]] = {
@@ -54,60 +57,68 @@ def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments and options that say what to deploy; `request_of` reads them."""
+    inventory = click.Path(path_type=Path)
+    for option in (
+        click.option("--idempotency-key", default="", help="A word that makes asking twice the same as asking once."),
+        click.option("--reason", default="", help="Why, for the history."),
+        click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the workflow."),
+        click.option(
+            "--via",
+            type=click.Choice(["ssh", "tmux", "host-tmux"]),
+            default="ssh",
+            show_default=True,
+            help="Straight over SSH, in windows of a tmux session here, or in the tmux of each host.",
+        ),
+        click.option(
+            "--limit", default="all", metavar="PATTERN", help="Only these hosts: web[1-4], @group, 'web*', !web3."
+        ),
+        click.option("--key", default="", help="The deployment key; the workflow's own when left out."),
+        click.option("--version", "version", required=True, help="What to roll out."),
+        click.option("--inventory", "-i", required=True, type=inventory, help="The file of hosts."),
+        click.argument("workflow", type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+def request_of(given: dict[str, Any]) -> DeployRequest:
+    """Return what the options of `request_options` and `policy_options` ask for. Raises UsageError."""
+    from sane.operations.deployments import DeployRequest
+
+    named = ("workflow", "inventory", "version", "key", "limit", "via", "reason", "idempotency_key")
+    policy = {name: given[name] for name in (*POLICY_OPTIONS, *FLAGS)}
+    own = {name: given[name] for name in named}
+    return DeployRequest(**own, policy=read_policy_options(policy), given=_variables(given["variables"]))
+
+
 @click.command()
-@click.argument("workflow", type=click.Path(path_type=Path))
-@click.option("--inventory", "-i", required=True, type=click.Path(path_type=Path), help="The file of hosts.")
-@click.option("--version", "version", required=True, help="What to roll out.")
-@click.option("--key", default="", help="The deployment key; the workflow's own when left out.")
-@click.option("--limit", default="all", metavar="PATTERN", help="Only these hosts: web[1-4], @group, 'web*', !web3.")
-@click.option(
-    "--via",
-    type=click.Choice(["ssh", "tmux", "host-tmux"]),
-    default="ssh",
-    show_default=True,
-    help="Straight over SSH, in windows of a tmux session here, or in the tmux of each host.",
-)
-@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the workflow.")
-@click.option("--reason", default="", help="Why, for the history.")
-@click.option("--idempotency-key", default="", help="A word that makes asking twice the same as asking once.")
+@request_options
 @policy_options
+@click.option("--rehearse", is_flag=True, help="Run it on throwaway hosts of this machine instead, 20 at most.")
 @show_options
-def deploy(
-    workflow: Path,
-    inventory: Path,
-    version: str,
-    key: str,
-    limit: str,
-    via: str,
-    variables: tuple[str, ...],
-    reason: str,
-    idempotency_key: str,
-    output: str,
-    query: str | None,
-    wait: bool,
-    keep_windows: bool,
-    **policy: Any,
-) -> None:
+def deploy(rehearse: bool, output: str, query: str | None, wait: bool, keep_windows: bool, **given: Any) -> None:
     """Roll a version out to the hosts of an inventory, and tell the truth about each.
 
     \b
     Example:
       sane deploy workflows/multi-server-deploy.yaml -i hosts.yaml --version 1.0.0 --max-failures 1
     """
-    from sane.operations.deployments import DeployRequest, create_deployment, load_plan
+    asked = request_of(given)
+    if rehearse:
+        from sane.operations.rehearsal import rehearsal
 
-    asked = DeployRequest(
-        workflow=workflow,
-        inventory=inventory,
-        version=version,
-        key=key,
-        limit=limit,
-        via=via,
-        policy=read_policy_options(policy),
-        given=_variables(variables),
-        reason=reason,
-        idempotency_key=idempotency_key,
-    )
+        with rehearsal(asked) as rehearsed:
+            click.echo(f"a rehearsal on {rehearsed.hosts} hosts of this machine: no host of yours is touched", err=True)
+            deploy_request(rehearsed.request, output, query, wait, keep_windows)
+    deploy_request(asked, output, query, wait, keep_windows)
+
+
+def deploy_request(asked: DeployRequest, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
+    """Deploy what is asked for, show it, and exit with its status."""
+    from sane.operations.deployments import create_deployment, load_plan
+
     plan = load_plan(asked)
     run_and_report(lambda store: create_deployment(store, plan, asked), output, query, wait, keep_windows)
 

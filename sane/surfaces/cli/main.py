@@ -16,6 +16,8 @@ from sane.errors import SaneError, exit_status
 # name -> (module:attribute, one line of help). Help is here so that `sane --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("sane.surfaces.cli.deploy:deploy", "Roll a version out to the hosts of an inventory."),
+    "plan": ("sane.surfaces.cli.plan:plan", "Show what a rollout would do, and change nothing."),
+    "apply": ("sane.surfaces.cli.plan:apply", "Roll out a plan, unless something drifted since."),
     "retry": ("sane.surfaces.cli.deploy:retry", "Deploy again to the hosts of a deployment that need it."),
     "resume": ("sane.surfaces.cli.deploy:resume", "Go on with a deployment that was interrupted."),
     "deployment": ("sane.surfaces.cli.deployment:deployment", "List, inspect and steer deployments."),
@@ -26,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("sane.surfaces.cli.events:events", "Show or follow the event log."),
     "validate": ("sane.surfaces.cli.validate:validate", "Explain the mistakes in inventories and workflows."),
     "lab": ("sane.surfaces.cli.lab:lab", "Start throwaway hosts to try things on, and break them."),
+    "server": ("sane.surfaces.cli.server:server", "Serve agents and the event log over HTTP."),
     "mcp": ("sane.surfaces.cli.mcp:mcp", "Serve the verbs to AI agents."),
     "tools": ("sane.surfaces.cli.tools:tools", "Print the verbs as tool schemas for AI agents."),
     "doctor": ("sane.surfaces.cli.doctor:doctor", "Check what this machine has and what is missing."),
