@@ -158,6 +158,10 @@ async def _run_command(
             result = await transport.run(command)
             if result.exit_code == ALREADY_STARTED:
                 result = await _take_over(transport, control, command, operation_id, place, timeout_s)
+            elif result.exit_code is None and not result.timed_out:
+                # The window went away, or the way to it: the receipt on the host knows more.
+                lost = LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
+                result = await _contact_again(control, operation_id, place, timeout_s, lost)
     except LostError as error:
         result = await _contact_again(control, operation_id, place, timeout_s, error)
     if result is None:
@@ -211,8 +215,7 @@ async def _settle(
     output = result.output + result.stderr
     if result.timed_out:
         # The wait ended; the step itself runs on until it is told to stop.
-        if not place.in_pane:
-            await control.run(_quietly(stop(operation_id), place))
+        await control.run(_quietly(stop(operation_id), place))
         return StepResult("failed", TIMEOUT_EXIT_CODE, output, f"no end within {timeout_s:g} s", hint_for(124, ""))
     code = result.exit_code
     text = output[-TAIL_CHARS:].decode("utf-8", "replace")
