@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sane.core.command import Command
+from sane.core.host_record import LOOK, look
 from sane.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
@@ -87,6 +88,16 @@ def take_host_lease(key: str, owner: str, ttl_s: int, rank: int = 0) -> Command:
     `rank` is the token of the lease that the owner holds in its store.
     """
     return _command(_TAKE, key, owner, ttl_s, rank)
+
+
+def take_and_look(key: str, owner: str, ttl_s: int, rank: int = 0) -> Command:
+    """Return the command that takes the lease and then looks at the host, in one round trip.
+
+    Read its output with `parse_host_lease`, and with `parse_look` where the lease was taken.
+    """
+    taking, looking = take_host_lease(key, owner, ttl_s, rank), look(key)
+    text = f"({_TAKE}) || exit $?\n{LOOK}"
+    return replace(taking, script=f"exec sh -c {shlex.quote(text)}", env={**looking.env, **taking.env})
 
 
 def release_host_lease(key: str, owner: str) -> Command:

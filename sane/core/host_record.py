@@ -21,7 +21,7 @@ HISTORY_LINES = 100
 KEPT_OPERATIONS = 100  # receipts and outputs a host keeps; those of the deployment under way stay in any case
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
-_LOOK = r"""
+LOOK = r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}
 echo "os $(uname -s)"
 echo "arch $(uname -m)"
@@ -126,7 +126,7 @@ class KeyHistory:
 
 def look(key: str, tools: Sequence[str] = ()) -> Command:
     """Return the command that looks at a host without changing anything but making its own directory."""
-    return _command(_LOOK, key, {"SANE_TOOLS": " ".join(tools)})
+    return _command(LOOK, key, {"SANE_TOOLS": " ".join(tools)})
 
 
 def parse_look(output: bytes) -> HostFacts:

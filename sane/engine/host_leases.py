@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from sane.core.command import Command, CommandResult
 from sane.core.hints import hint_for
-from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_host_lease
+from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_and_look
+from sane.core.host_record import HostFacts, parse_look
 from sane.errors import ConflictError, RemoteError, TransportError
 
 HOST_LEASE_S = 120  # renewed every third of it while a part runs
@@ -69,8 +70,8 @@ class HostLeases:
         """Note, while looking, that a host is to change."""
         self._to_change.add(host)
 
-    async def take_in_order(self, host: str) -> None:
-        """Take the lease on a marked host, the first one by name before all others.
+    async def take_in_order(self, host: str) -> HostFacts:
+        """Take the lease on a marked host, the first one by name before all others; return what the host has under it.
 
         Raises ConflictError where another controller holds it, and once the first was refused.
         """
@@ -79,20 +80,22 @@ class HostLeases:
             await self._first_asked.wait()
             if self._refused is not None:
                 raise self._refused
-            await self.take(host)
-            return
+            return await self.take(host)
         try:
-            await self.take(host)
+            return await self.take(host)
         except ConflictError as error:
             self._refused = error
             raise
         finally:
             self._first_asked.set()
 
-    async def take(self, host: str) -> None:
-        """Take or renew the lease on a host. Raises ConflictError naming who holds it, RemoteError, TransportError."""
+    async def take(self, host: str) -> HostFacts:
+        """Take or renew the lease on a host, and return what the host has under it.
+
+        Raises ConflictError naming who holds it, RemoteError, TransportError.
+        """
         asked_s = time.monotonic()
-        answer = await self._run(host, take_host_lease(self._key, self._owner, HOST_LEASE_S, self._rank()))
+        answer = await self._run(host, take_and_look(self._key, self._owner, HOST_LEASE_S, self._rank()))
         lease = parse_host_lease(answer.output, self._owner)
         if lease is None:
             said = (answer.stderr or answer.output).decode("utf-8", "replace").strip()[-300:]
@@ -104,6 +107,7 @@ class HostLeases:
                 hint="Wait for its end, or end that controller.",
             )
         self._held[host] = _Held(lease, asked_s)
+        return parse_look(answer.output)
 
     @asynccontextmanager
     async def held(self, host: str) -> AsyncGenerator[None]:

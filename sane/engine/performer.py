@@ -21,6 +21,7 @@ from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, Rollou
 from sane.core.rollout_actions import part_of
 from sane.core.workflow_steps import Step
 from sane.engine.context import AsyncContext
+from sane.engine.dead_man import arm_guard, call_off, proves
 from sane.engine.host_leases import HostLeases
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of
@@ -84,10 +85,10 @@ class WorkflowPerformer:
                 self._leases.mark(action.host)
         if not facts.problem and not _has(facts, action):
             try:
-                await self._leases.take_in_order(action.host)
+                # What was seen without the lease may have changed since.
+                facts = await self._leases.take_in_order(action.host)
             except ConflictError as error:
                 return self._ended(action, state, "failed", error=error.message, hint=error.hint, conflict=True)
-            facts = await self._look(action.host, state)  # what was seen without the lease may have changed since
         if facts.problem:
             hint = hint_for(None, facts.problem)
             return self._ended(action, state, "failed", step="preflight", error=facts.problem, hint=hint)
@@ -106,6 +107,10 @@ class WorkflowPerformer:
         binding = self._plan.binding(state, action.host, host.spec.version, nonce_of(state, action.host, part))
         # What an earlier controller began may have written its health before we came.
         self._begun_ms[action.host] = host.started_ms if resumed else self._now_ms()
+        if part == "revert":
+            await call_off(state, action.host, self._run)  # or the host's guard would do the same once more
+        elif part == self._last_part(part):
+            await arm_guard(self._plan, state, action, place.env, self._now_ms(), self._run)
         for number, step in enumerate(self._plan.workflow.part(part), 1):
             name = f"{action.operation.replace('/', '.')}.{number}"
             result = await self._step(action, state, place, step, binding, name, resumed=resumed)
@@ -180,7 +185,16 @@ class WorkflowPerformer:
             reason = error.message if isinstance(error, SaneError) else "the host did not answer in time"
             return observed(action, state, self._now_ms(), "unreachable", reason=reason)
         facts = {"status": seen.status, "version": seen.version, "reason": seen.reason, "rule": seen.rule}
-        return observed(action, state, self._now_ms(), seen.verdict, **facts)
+        at_ms = self._now_ms()
+        if seen.verdict == "pass" and action.side == "live" and proves(state, host, at_ms):
+            try:
+                gone = await call_off(state, action.host, self._run)
+            except TransportError as error:  # not called off, so not proven: the guard may still take it back
+                return observed(action, state, self._now_ms(), "unreachable", reason=error.message)
+            if gone and host.status != "reverting":
+                reason = "its dead-man guard took it back before it was confirmed"
+                return observed(action, state, self._now_ms(), "fail", reason=reason, rule="dead_man")
+        return observed(action, state, at_ms, seen.verdict, **facts)
 
     async def _run(self, host: str, command: Command) -> CommandResult:
         place = await self._places.place(self._plan.host(host))

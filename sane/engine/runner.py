@@ -199,9 +199,11 @@ class Runner:
         facts = [task.result() for task in ended]
         for task in ended:
             del self._tasks[task]
+        seen = self._seq
         while (facts or self._notes) and not await self._append(facts):
             pass
-        await self._catch_up()
+        if self._seq == seen:  # else it was appended to the log as we knew it: nobody has added to it since
+            await self._catch_up()
 
     async def _append_notes(self) -> None:
         while self._notes and not await self._append([]):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sane.core.command import Command
-from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_host_lease
+from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_and_look, take_host_lease
+from sane.core.host_record import HostRecord, parse_look, write_record
 from sane.errors import UsageError
 
 
@@ -54,6 +55,24 @@ def test_a_controller_of_the_same_store_takes_over_at_once_with_a_newer_token(tm
     other = take(tmp_path, "else:three")
     assert other is not None
     assert (other.taken, other.owner) == (False, "store:two")
+
+
+def test_what_the_host_has_is_seen_under_the_lease_in_the_same_round_trip(tmp_path: Path) -> None:
+    record = HostRecord("1.2", "d1", 3, "app-3", 1_700_000_000)
+    start(write_record("app", record), tmp_path).communicate(timeout=10)
+    output, _ = start(take_and_look("app", "one", 60), tmp_path).communicate(timeout=10)
+    assert parse_host_lease(output, "one") == HostLease(True, 1, "one")
+    assert parse_look(output).record == record
+    assert not (tmp_path / ".sane/leases/app/changing").exists()
+
+
+def test_a_look_under_a_lease_that_cannot_be_taken_says_why_and_ends_there(tmp_path: Path) -> None:
+    (tmp_path / ".sane").write_text("a file where the directory should be")
+    process = start(take_and_look("app", "one", 60), tmp_path)
+    output, problem = process.communicate(timeout=10)
+    assert process.returncode == 98
+    assert parse_host_lease(output, "one") is None
+    assert b".sane" in problem
 
 
 def test_of_ten_at_once_exactly_one_takes_it(tmp_path: Path) -> None:
