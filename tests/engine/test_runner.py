@@ -1,11 +1,10 @@
-"""The reconcile loop on a real SQLite log, with a performer that touches nothing."""
+"""The reconcile loop on a real log, in SQLite and in PostgreSQL, with a performer that touches nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,8 +25,8 @@ from sane.core.rollout import (
 from sane.core.units import Amount
 from sane.engine.runner import Runner, steady_clock
 from sane.errors import ConflictError, InterruptedRunError
-from sane.store import open_store
 from sane.store.base import Store
+from tests.store.conftest import OpenAnother
 
 NOW = steady_clock()
 
@@ -64,13 +63,6 @@ class ScriptedPerformer:
             return finished(action, state, NOW(), outcome or "ok", previous_version="0.9", previous_digest="old")
         finally:
             self._at_once -= 0 if isinstance(action, Preflight) else 1
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(None, tmp_path / "state")
-    yield opened
-    await opened.close()
 
 
 async def create(store: Store, hosts: int, **policy: Any) -> None:
@@ -123,14 +115,14 @@ async def test_the_log_alone_gives_the_same_state(store: Store) -> None:
     assert again == state
 
 
-async def test_a_second_controller_is_refused_and_names_the_first(store: Store) -> None:
+async def test_a_second_controller_is_refused_and_names_the_first(store: Store, open_another: OpenAnother) -> None:
     performer = ScriptedPerformer()
     performer.hold[("web1", "stage")] = asyncio.Event()
     await create(store, 1)
     first = asyncio.create_task(runner(store, performer, "first").run())
     await asyncio.wait_for(performer.reached.wait(), 5)
     with pytest.raises(ConflictError, match="first"):
-        await runner(store, ScriptedPerformer(), "second").run()
+        await runner(await open_another(), ScriptedPerformer(), "second").run()
     performer.hold[("web1", "stage")].set()
     assert (await asyncio.wait_for(first, 5)).status == "successful"
 
@@ -151,16 +143,15 @@ async def test_a_stopped_run_is_resumed_by_another_and_begins_nothing_twice(stor
     assert not any(op.startswith(("app-1/web1/stage", "app-1/web1/switch")) for op in second.performed)
 
 
-async def test_a_request_of_another_process_is_heard_at_once(store: Store, tmp_path: Path) -> None:
+async def test_a_request_of_another_process_is_heard_at_once(store: Store, open_another: OpenAnother) -> None:
     performer = ScriptedPerformer()
     performer.hold[("web1", "stage")] = asyncio.Event()
     await create(store, 2)
     running = asyncio.create_task(runner(store, performer).run())
     await asyncio.wait_for(performer.reached.wait(), 5)
-    other = await open_store(None, tmp_path / "state")
+    other = await open_another()
     data = {"request": "cancel", "reason": "wrong version"}
     await other.append([Event("operator_request", NOW(), key="app", deployment="app-1", data=data)])
-    await other.close()
     performer.hold[("web1", "stage")].set()
     state = await asyncio.wait_for(running, 5)
     assert state.status == "cancelled"
@@ -193,3 +184,12 @@ async def test_notes_are_stored_with_what_they_belong_to(store: Store) -> None:
     await driver.run()
     kinds = [event.kind for event in await store.read(deployment="app-1")]
     assert kinds.count("message") == 1
+
+
+async def test_the_views_made_anew_from_the_log_say_the_same(store: Store) -> None:
+    await create(store, 3, max_failures=Amount(1))
+    await runner(store, ScriptedPerformer({("web2", "stage"): "failed"})).run()
+    kept = (await store.list_deployments(), await store.list_hosts("app"))
+    assert [row.status for row in kept[1]] == ["healthy", "failed", "healthy"]
+    await store.rebuild_views()
+    assert (await store.list_deployments(), await store.list_hosts("app")) == kept
