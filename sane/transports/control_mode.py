@@ -145,10 +145,12 @@ class ControlClient:
             await self._channel.close()
 
 
+WORD_TABLE = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*range(1, 32), 127)}
+
+
 def tmux_word(text: str) -> str:
     r"""Return text as one word of tmux's command language: double quotes, with `\ooo` for what they would not keep."""
-    table = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*range(1, 32), 127)}
-    return '"' + text.translate(table) + '"'
+    return '"' + text.translate(WORD_TABLE) + '"'
 
 
 def paste_commands(buffer: str, pane_id: str, text: str) -> Sequence[str]:
