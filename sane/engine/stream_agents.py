@@ -69,16 +69,20 @@ class ModelAgent:
     An answer that breaks off in the middle is an error: nobody else would go on where it stopped.
     """
 
-    def __init__(self, name: str, instructions: str, chain: ModelChain, last: StreamingAgent) -> None:
+    def __init__(
+        self, name: str, instructions: str, chain: ModelChain, last: StreamingAgent, tools: Sequence[Any] = ()
+    ) -> None:
         self.name = name
-        self._instructions, self._chain, self._last = instructions, chain, last
+        self._instructions, self._chain, self._last, self._tools = instructions, chain, last, tools
 
     async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]:
         """Yield the pieces of the first model that answers, else of the rules."""
         calls: list[ModelCall] = []
         begun = False
         try:
-            pieces = self._chain.stream(self._instructions, prompt_of(messages), on_call=calls.append)
+            pieces = self._chain.stream(
+                self._instructions, prompt_of(messages), tools=self._tools, on_call=calls.append
+            )
             async with aclosing(pieces):
                 async for kind, value in pieces:
                     begun = True

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from sane.surfaces.cli.deploy import OUTPUTS, policy_options, request_of, request_options, run_and_report, show_options
+from sane.surfaces.cli.plan_approval import add_plan_commands
 
 
 class PlanGroup(click.Group):
@@ -146,3 +147,6 @@ def _print_steps(made: Mapping[str, Any]) -> None:
             click.echo(f"  {step['part']}: {step['step']}{when}")
             for line in step["command"].rstrip("\n").split("\n"):
                 click.echo(f"      {line}")
+
+
+add_plan_commands(plan)

@@ -1,0 +1,151 @@
+"""Poll hosts, each on its own clock: one round trip a poll over connections that stay open.
+
+A host is asked again one interval after it was asked, never while an answer is outstanding. Hosts that did not answer
+last time wait for a place of their own, so that a thousand dead ones delay no live one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sane.core.command import Command
+from sane.core.gates import Gate, evaluate
+from sane.core.health import Facts, judge
+from sane.core.health_probe import ProbeReading, health_probe_script, parse_probe
+from sane.core.sample_reading import document_of, sample_of, silent_sample
+from sane.core.samples import Sample
+from sane.core.target import Target
+from sane.errors import SaneError, TransportError
+from sane.transports.base import Transport
+from sane.transports.context import Context
+
+PARALLEL = 64
+DOUBTFUL_PARALLEL = 16
+PROBE_TIMEOUT_S = 10.0
+TORN_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PolledHost:
+    """Say where a host is and what it is asked: its health file, and a command that must end with 0 ("": none)."""
+
+    name: str
+    target: Target
+    health_path: str
+    zone: str = ""
+    group: str = ""
+    version: str = ""
+    gates: tuple[Gate, ...] = ()
+    probe: str = ""
+    max_bytes: int = 64 << 10
+
+
+class Poller:
+    """Ask hosts again and again and hand each sample over. At most one is on its way a host."""
+
+    def __init__(
+        self,
+        context: Context,
+        hosts: Sequence[PolledHost],
+        *,
+        interval_ms: int,
+        now_ms: Callable[[], int],
+        once: bool = False,
+    ) -> None:
+        self.hosts = tuple(hosts)
+        self._context = context
+        self._interval_ms = interval_ms
+        self._now_ms = now_ms
+        self._once = once
+        self._queue: asyncio.Queue[Sample] = asyncio.Queue(maxsize=max(1, len(hosts)))
+        self._live = asyncio.Semaphore(PARALLEL)
+        self._doubtful = asyncio.Semaphore(DOUBTFUL_PARALLEL)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wake: asyncio.Event | None = None
+
+    def start(self, wake: asyncio.Event) -> None:
+        """Begin to ask; `wake` is set whenever there is a sample to take."""
+        self._wake = wake
+        for number, host in enumerate(self.hosts):
+            offset_s = self._interval_ms / 1000 * number / len(self.hosts)
+            self._tasks.append(asyncio.create_task(self._ask_on(host, offset_s)))
+
+    def take(self) -> list[Sample]:
+        """Return the samples that came since the last call, in the order in which they came."""
+        taken: list[Sample] = []
+        while not self._queue.empty():
+            taken.append(self._queue.get_nowait())
+        return taken
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask_on(self, host: PolledHost, offset_s: float) -> None:
+        """Ask one host for as long as it takes: at once, then each interval, the hosts spread over it."""
+        loop = asyncio.get_running_loop()
+        due_s, answered = loop.time(), True
+        first = True
+        while True:
+            async with self._live if answered else self._doubtful:
+                sample = await poll_host(self._context, host, self._now_ms)
+            answered = sample.reachable
+            await self._queue.put(sample)
+            if self._wake is not None:
+                self._wake.set()
+            if self._once:
+                return
+            due_s += self._interval_ms / 1000 + (offset_s if first else 0.0)
+            first = False
+            due_s = max(due_s, loop.time())  # what was missed while it did not answer is not made up for
+            await asyncio.sleep(due_s - loop.time())
+
+
+async def poll_host(
+    context: Context, host: PolledHost, now_ms: Callable[[], int], *, timeout_s: float = PROBE_TIMEOUT_S
+) -> Sample:
+    """Return what one host says now; one that can't be asked in time is a silent sample, never an error."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            transport = await context.transport(host.target)
+            reading = await _read(transport, host, timeout_s)
+            verdict = judge(reading.content, Facts(max_bytes=host.max_bytes, fresh=False))
+            if verdict.torn and not reading.problem:
+                await asyncio.sleep(TORN_AGAIN_S)
+                reading = await _read(transport, host, timeout_s)
+                verdict = judge(reading.content, Facts(max_bytes=host.max_bytes, fresh=False))
+            probe_ok = await _probe(transport, host.probe, timeout_s)
+    except (SaneError, TimeoutError):
+        return silent_sample(host.name, now_ms(), zone=host.zone, group=host.group)
+    if reading.problem:
+        verdict = replace(verdict, verdict="missing", reason=reading.problem)
+    document = document_of(reading)
+    gate = next((g.expression for g in host.gates if evaluate(g, document).outcome == "fail"), "")
+    return sample_of(
+        host.name,
+        now_ms(),
+        reading,
+        verdict,
+        gate=gate if verdict.verdict == "pass" else "",
+        probe_ok=probe_ok,
+        zone=host.zone,
+        group=host.group,
+    )
+
+
+async def _read(transport: Transport, host: PolledHost, timeout_s: float) -> ProbeReading:
+    result = await transport.run(health_probe_script(host.health_path, host.max_bytes, timeout_s))
+    if result.timed_out:
+        raise TransportError("the health probe got no answer in time", phase="command", host=host.name)
+    return parse_probe(result.output)
+
+
+async def _probe(transport: Transport, command: str, timeout_s: float) -> bool | None:
+    if not command:
+        return None
+    result = await transport.run(Command(command, timeout_s=timeout_s, output_limit_bytes=4096))
+    return result.exit_code == 0 and not result.timed_out

@@ -1,0 +1,130 @@
+"""Carry a plan out: operations on deployments, verbs on hosts, one step after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from sane.core.escalation import Episode
+from sane.core.events import Event
+from sane.core.plan import OPERATION_VERBS, Plan, PlanStep
+from sane.core.rollout import RolloutState
+from sane.engine.planner import call_on_host
+from sane.errors import ConflictError, SaneError, UsageError
+from sane.operations.deployments import (
+    DeployRequest,
+    create_deployment,
+    create_retry,
+    find_deployment,
+    load_deployment,
+    plan_of,
+    request,
+)
+from sane.operations.drive import drive
+from sane.operations.rollback import create_rollback
+from sane.store.base import Store
+from sane.transports.context import Context
+from sane.verbs.registry import load_verb
+
+GOOD = ("successful", "partial", "awaiting_promotion")  # a canary that waits for a person was carried out
+Notify = Callable[[Episode, str, str], Awaitable[str]]
+
+
+class PlanRunner:
+    """Run plans for one watch; `key` is the deployment key that a step without one means ("": none)."""
+
+    def __init__(
+        self,
+        store: Store,
+        context: Context,
+        targets: Mapping[str, str],
+        key: str,
+        *,
+        notify: Notify,
+        say: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._targets = targets
+        self._key = key
+        self._notify = notify
+        self._say = say
+
+    async def run(self, episode: Episode, plan: Plan) -> tuple[str, str]:
+        """Run the steps in order until one fails, and return `done` or `failed` and what each came to."""
+        told: list[str] = []
+        for number, step in enumerate(plan.steps):
+            outcome, detail = await self._step(episode, plan, step, number)
+            told.append(f"{step.verb}: {detail}")
+            if outcome == "failed":
+                return "failed", "; ".join(told)
+        return "done", "; ".join(told)
+
+    async def _step(self, episode: Episode, plan: Plan, step: PlanStep, number: int) -> tuple[str, str]:
+        try:
+            if step.verb not in OPERATION_VERBS:
+                return await self._call(step)
+            match step.verb:
+                case "wait":
+                    seconds = float(step.arguments["seconds"])
+                    await asyncio.sleep(seconds)
+                    return "done", f"waited {seconds:g} s"
+                case "alert":
+                    message = str(step.arguments.get("message") or plan.reason)
+                    outcome = await self._notify(episode, message, f"{episode.id}-plan-{number}")
+                    return ("done" if outcome == "sent" else "failed"), outcome
+                case _:
+                    return await self._operate(step)
+        except (SaneError, TimeoutError) as error:
+            return "failed", error.message if isinstance(error, SaneError) else "no answer in time"
+
+    async def _call(self, step: PlanStep) -> tuple[str, str]:
+        verb = load_verb(step.verb)
+        failed: list[str] = []
+        for host in step.hosts or tuple(self._targets):
+            answer = await call_on_host(verb, self._context, self._targets, {**step.arguments, "target": host})
+            if not verb.ok(answer) or answer.get("exit_code", 0) != 0:
+                failed.append(host)
+        hosts = len(step.hosts or self._targets)
+        return ("failed" if failed else "done"), f"ok on {hosts - len(failed)} of {hosts} hosts"
+
+    async def _operate(self, step: PlanStep) -> tuple[str, str]:
+        key = str(step.arguments.get("key") or self._key)
+        if not key:
+            raise UsageError(f"'{step.verb}' needs a deployment key", hint="Watch with --key, or name it in the plan.")
+        reason = str(step.arguments.get("reason") or "asked for by a plan")
+        match step.verb:
+            case "retry":
+                created = await self._retry(key, step)
+            case "rollback":
+                revision = step.arguments.get("to_revision")
+                created = await create_rollback(
+                    self._store, key, int(revision) if revision is not None else None, None, reason=reason
+                )
+            case word:
+                row = await find_deployment(self._store, key)
+                await request(self._store, row.id, word, reason)
+                return "done", f"asked {row.id} to {word}"
+        return await self._drive(created)
+
+    async def _retry(self, key: str, step: PlanStep) -> Event:
+        """Retry the newest deployment; where all its hosts had become healthy, deploy it again to the step's hosts."""
+        row = await find_deployment(self._store, key)
+        try:
+            return await create_retry(self._store, row.id)
+        except ConflictError:
+            state, first = await load_deployment(self._store, row.id)
+            if not state.terminal or state.status == "reverted":
+                raise
+        known = [host for host in step.hosts if host in state.index] or [host.spec.name for host in state.hosts]
+        again = DeployRequest(
+            Path(), Path(), state.version, limit=",".join(known), reason=f"again, for {', '.join(known)}"[:200]
+        )
+        return await create_deployment(self._store, plan_of(first, state), again)
+
+    async def _drive(self, created: Event) -> tuple[str, str]:
+        state: RolloutState = await drive(
+            self._store, created.deployment, say=self._say, wait_for_people=False, with_keyboard=False
+        )
+        return ("done" if state.status in GOOD else "failed"), f"{created.deployment} is {state.status}"

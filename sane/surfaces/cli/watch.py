@@ -1,0 +1,119 @@
+"""`sane watch`: poll a fleet cheaply and constantly, and wake a planner only when something changed that matters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sane.core.watch_config import WatchConfig
+    from sane.operations.watch import WatchOutcome, WatchRequest
+
+TIMEOUT_STATUS = 124  # as timeout(1) has it
+
+
+@click.command()
+@click.option("--inventory", "-i", type=click.Path(path_type=Path), help="The file of hosts; else --key's own.")
+@click.option("--key", default="", help="Watch what is deployed under this key, with its workflow's health and gates.")
+@click.option("--group", "-g", default="all", show_default=True, help="Only hosts of this pattern.")
+@click.option("--interval", help="How often a host is asked.  [default: 5s]")
+@click.option("--max-age", help="A health file older than this is stale; `none`: it never is.  [default: 3 intervals]")
+@click.option("--until", default="", metavar="JMESPATH", help="End with 0 when this is true; with 124 when time is up.")
+@click.option("--for", "for_", metavar="DURATION", help="Watch for so long.")
+@click.option("--once", is_flag=True, help="Ask every host a single time, and do what is due.")
+@click.option("--config", type=click.Path(path_type=Path), help="The watch's configuration (watch.yaml).")
+@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+def watch(
+    inventory: Path | None,
+    key: str,
+    group: str,
+    interval: str | None,
+    max_age: str | None,
+    until: str,
+    for_: str | None,
+    once: bool,
+    config: Path | None,
+    output: str,
+    query: str | None,
+) -> None:
+    """Watch a fleet: find what is wrong, ask for a plan, tell a person.
+
+    With --once: exit 0 when all hosts are healthy, 3 when some are, 4 when none.
+
+    \b
+    Example:
+      sane watch -i hosts.yaml --interval 10s
+      sane watch --key my-app --until "healthy == total" --for 5m
+    """
+    from sane.core.units import parse_duration_ms
+    from sane.core.watch_config import NEVER_STALE_MS
+    from sane.operations.watch import WatchRequest, with_options
+    from sane.operations.watch_files import load_watch_config
+
+    age_ms = None
+    if max_age is not None:
+        age_ms = NEVER_STALE_MS if max_age in ("none", "never") else parse_duration_ms(max_age, "max-age", bare="s")
+    chosen = with_options(
+        load_watch_config(config, os.environ),
+        interval_ms=parse_duration_ms(interval, "interval", bare="s") if interval else None,
+        max_age_ms=age_ms,
+    )
+    asked = WatchRequest(
+        inventory or (Path(os.environ["SANE_INVENTORY"]) if os.environ.get("SANE_INVENTORY") and not key else None),
+        key,
+        group,
+        until,
+        parse_duration_ms(for_, "for", bare="s") if for_ else None,
+        once,
+    )
+    raise click.exceptions.Exit(asyncio.run(_watch(asked, chosen, output, query)))
+
+
+async def _watch(asked: WatchRequest, config: WatchConfig, output: str, query: str | None) -> int:
+    from sane.operations.deployments import opened_store
+    from sane.operations.watch import run_watch
+    from sane.surfaces.watch_view import open_watch_view
+
+    # a document on stdout is all that is there; what happens meanwhile goes to stderr
+    alone = output == "json" or query is not None
+    view: Any = open_watch_view(output, sys.stderr if alone else sys.stdout, time.time_ns() // 1_000_000)
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        async with opened_store() as store:
+            outcome = await run_watch(store, asked, config, view)
+    except asyncio.CancelledError:
+        return 130
+    finally:
+        view.close()
+    if alone:
+        _print(outcome, query)
+    return _status(asked, outcome)
+
+
+def _status(asked: WatchRequest, outcome: WatchOutcome) -> int:
+    if asked.until:
+        return 0 if outcome.is_true else TIMEOUT_STATUS
+    if not asked.once:
+        return 0
+    healthy, total = outcome.document["healthy"], outcome.document["total"]
+    return 0 if healthy == total else 3 if healthy else 4
+
+
+def _print(outcome: WatchOutcome, query: str | None) -> None:
+    from sane.surfaces.cli.query import select
+
+    document: Any = dict(outcome.document)
+    click.echo(json.dumps(select(query, document) if query else document, ensure_ascii=False, indent=2))
