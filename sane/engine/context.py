@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class AsyncContext:
     @contextlib.asynccontextmanager
     async def call(
         self, report: Callable[[str], None] | None = None, *, forbidden_pane: str | None = None
-    ) -> AsyncIterator[CallContext]:
+    ) -> AsyncGenerator[CallContext]:
         """Yield the context of one call among many that share the connections.
 
         `forbidden_pane` is the id of a local pane that may not be opened: the one the caller itself runs in.

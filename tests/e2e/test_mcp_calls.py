@@ -112,15 +112,30 @@ async def test_cancelling_a_call_ends_the_command_within_3_s(tmux_here: Tmux, tm
         assert (await answer_of(client, "run_command", target=target, command="echo again"))["output"] == "again\n"
 
 
-async def test_a_command_that_ignores_ctrl_c_is_ended_too(tmux_here: Tmux, tmp_path: Path):
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_command_that_ignores_ctrl_c_is_ended_too(tmux_here: Tmux, tmp_path: Path, mode: str):
     pane, path = tmux_here.new(), tmp_path / "pid"
     command = f"sh -c 'trap : INT; echo $$ > {path}.new; mv {path}.new {path}; while :; do sleep 1; done'"
-    async with connect_in_process() as client:
+    async with connect_in_process(mode=mode) as client:
         call = asyncio.create_task(client.call_tool("run_command", {"target": pane, "command": command}))
         pid = await pid_in(path)
         call.cancel()
         await assert_ends(pid, 10)
         assert (await answer_of(client, "run_command", target=pane, command="echo again"))["output"] == "again\n"
+
+
+async def test_a_call_cancelled_at_any_moment_leaves_nothing_to_the_next(tmux_here: Tmux):
+    pane = tmux_here.new()
+    async with connect_in_process() as client:
+        await answer_of(client, "run_command", target=pane, command="true")
+        for number in range(25):
+            arguments = {"target": pane, "command": "echo cancelled"}
+            call = asyncio.create_task(client.call_tool("run_command", arguments))
+            await asyncio.sleep(number * 0.0004)  # a call takes 6 ms: each step of it is cut once
+            call.cancel()
+            await asyncio.wait({call}, timeout=5)
+            answer = await answer_of(client, "run_command", target=pane, command=f"echo {number}")
+            assert (answer.get("output"), answer.get("exit_code")) == (f"{number}\n", 0), answer
 
 
 async def test_panes_run_side_by_side_and_one_pane_takes_turns(tmux_here: Tmux, tmp_path: Path):
@@ -158,13 +173,17 @@ async def test_a_name_means_the_pane_that_has_it_now(tmux_here: Tmux):
         assert third["output"] == "new\n"
 
 
-async def test_an_idle_pane_does_not_slow_what_runs_in_it(tmux_here: Tmux, tmp_path: Path):
+async def test_an_idle_client_of_a_loud_session_detaches(tmux_here: Tmux, tmp_path: Path):
     pane, done = tmux_here.new(), tmp_path / "done"
     async with connect_in_process() as client:
         await client.call_tool("run_command", {"target": pane, "command": "true"})
+        assert tmux_here.call("list-clients").count("control-mode") == 1
         tmux_here.type(pane, f"seq 1 400000; touch {done}\r")  # 2.7 MB, with the client attached and idle
         until = time.monotonic() + 10
         while not done.exists():
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+        while tmux_here.call("list-clients"):  # else tmux would keep what it does not read
             assert time.monotonic() < until
             await asyncio.sleep(0.02)
         answer = await answer_of(client, "run_command", target=pane, command="echo after")
