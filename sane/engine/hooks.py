@@ -21,7 +21,7 @@ from sane.store.base import Store
 from sane.store.reading import read_events
 
 HERE = Place(Target(None, None), Target(None, None), False, {})
-READ_PAGE = 1000
+GOOD = {"ok", "skipped"}
 FAILED = ("failed", "reverted", "partial", "reverting")
 
 
@@ -53,27 +53,37 @@ async def run_hook(
     steps = plan.workflow.part(hook)
     if not steps:
         return None
-    ended = await _ended(store, state.id, hook)
+    begun, ended = await _begun_and_ended(store, state.id, hook)
+    if not set(ended.values()) <= GOOD:
+        return None  # it failed, and that was told
     for number, step in enumerate(steps, 1):
         if step.name in ended:
             continue
         data: dict[str, Any] = {"step": step.name, "part": hook}
         await store.append([_event("step_started", state, now_ms(), {**data, "verb": step.verb})])
-        result = await run_step(context, HERE, step, binding, f"{state.id}.{hook}.{number}", resumed=bool(ended))
+        operation = f"{state.id}.{hook}.{number}"
+        result = await run_step(context, HERE, step, binding, operation, resumed=step.name in begun)
         data |= {"outcome": result.outcome, "exit_code": result.exit_code}
         if result.error:
             data |= {"error": result.error, "hint": result.hint}
         await store.append([_event("step_finished", state, now_ms(), data)])
-        if result.outcome not in ("ok", "skipped"):
+        if result.outcome not in GOOD:
             return replace(result, error=f"hook {hook}, step '{step.name}': {result.error or 'failed'}")
         if step.register:
             binding = replace(binding, results={**binding.results, step.register: dict(result.answer)})
     return None
 
 
-async def _ended(store: Store, deployment: str, hook: str) -> set[str]:
-    ended = read_events(store, deployment=deployment, kinds=("step_finished",))
-    return {str(e.data["step"]) async for e in ended if not e.host and e.data.get("part") == hook}
+async def _begun_and_ended(store: Store, deployment: str, hook: str) -> tuple[set[str], dict[str, str]]:
+    """Return the steps of a hook that were begun, and the outcomes of those that ended."""
+    begun, ended = set[str](), dict[str, str]()
+    async for event in read_events(store, deployment=deployment, kinds=("step_started", "step_finished")):
+        if event.host or event.data.get("part") != hook:
+            continue
+        begun.add(str(event.data["step"]))
+        if event.kind == "step_finished":
+            ended[str(event.data["step"])] = str(event.data["outcome"])
+    return begun, ended
 
 
 def _event(kind: str, state: RolloutState, at_ms: int, data: dict[str, Any]) -> Event:

@@ -40,8 +40,6 @@ async def drive(
     Raises ConflictError when another controller drives it.
     """
     state, first = await load_deployment(store, deployment)
-    if state.terminal:
-        return state
     plan = plan_of(first, state)
     context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
     places = HostPlaces(context, state.key, plan.via)
@@ -65,7 +63,15 @@ async def drive(
         wait_for_people=wait_for_people,
         before=prepare,
     )
+
+    async def conclude(state: RolloutState) -> None:
+        if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
+            say(problem.error)
+
     try:
+        if state.terminal:
+            await conclude(state)  # whoever drove it may have died on the way
+            return state
         await bury_dead_driver(store, state.key)
         with (
             present(state_dir(os.environ), owner),
@@ -75,8 +81,7 @@ async def drive(
                 state = await runner.run()
             except InterruptedRunError as error:
                 raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
-        if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
-            say(problem.error)
+        await conclude(state)
         await _leave_windows(places, state, say, keep_windows)
         return state
     finally:

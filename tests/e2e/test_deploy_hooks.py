@@ -1,0 +1,90 @@
+"""Hooks run once a deployment, on this machine, at their time, and never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.deploy_fixtures import Site, call, lab, open_site, wait_for
+
+__all__ = ["lab", "open_site"]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
+
+OpenSite = Callable[..., Site]
+
+
+def with_hooks(site: Site, log: Path, before: str = "true") -> None:
+    site.workflow.write_text(
+        site.workflow.read_text()
+        + f"""\
+hooks:
+  pre_deploy:
+    - name: announce
+      run-command: echo pre $SANE_VERSION >>{log}; {before}
+  post_deploy:
+    - name: tell
+      run-command: echo post $SANE_VERSION >>{log}
+  on_failure:
+    - name: call for help
+      run-command: echo failure $SANE_VERSION >>{log}
+"""
+    )
+
+
+def test_hooks_stand_around_a_deployment_that_goes_well(open_site: OpenSite, tmp_path: Path) -> None:
+    site, log = open_site(1), tmp_path / "log"
+    with_hooks(site, log)
+    answer = site.deploy("1.0.0")
+    assert answer.exit_code == 0, answer.stderr
+    assert log.read_text().splitlines() == ["pre 1.0.0", "post 1.0.0"]
+
+
+def test_a_failed_first_hook_fails_the_deployment_and_touches_no_host(open_site: OpenSite, tmp_path: Path) -> None:
+    site, log = open_site(1), tmp_path / "log"
+    with_hooks(site, log, before="echo not today >&2; exit 3")
+    answer = site.deploy("1.0.0")
+    assert answer.exit_code == 4, answer.stderr
+    assert "hook pre_deploy, step 'announce': not today" in answer.report["description"]
+    assert site.marks("server1") == []
+    assert log.read_text().splitlines() == ["pre 1.0.0", "failure 1.0.0"]
+
+
+def test_a_failed_host_calls_the_hook_of_failure(open_site: OpenSite, tmp_path: Path) -> None:
+    site, log = open_site(1), tmp_path / "log"
+    with_hooks(site, log)
+    site.lab.fault("server1", "fail-step:turn")
+    assert site.deploy("1.0.0").exit_code == 4
+    assert log.read_text().splitlines() == ["pre 1.0.0", "failure 1.0.0"]
+
+
+def test_a_hook_that_was_cut_off_is_not_begun_again(open_site: OpenSite, tmp_path: Path) -> None:
+    site, log = open_site(1), tmp_path / "log"
+    with_hooks(site, log, before=f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+    process = site.start(*site.deploy_words("1.0.0"))
+    wait_for(log.exists, 20, "the hook")
+    process.kill()
+    process.wait(timeout=5)
+    resumed = site.start("resume", "app")
+    (tmp_path / "go").touch()
+    out, err = resumed.communicate(timeout=30)
+    assert resumed.returncode == 0, (out, err)
+    assert log.read_text().splitlines() == ["pre 1.0.0", "post 1.0.0"]
+    assert call("deployment", "status", "app", "--query", "status").stdout.strip() == '"successful"'
+
+
+def test_a_last_hook_that_was_cut_off_is_ended_by_a_resume(open_site: OpenSite, tmp_path: Path) -> None:
+    site, log = open_site(1), tmp_path / "log"
+    with_hooks(site, log)
+    text = site.workflow.read_text()
+    wait = f"; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo last >>{log}"
+    site.workflow.write_text(text.replace(f"echo post $SANE_VERSION >>{log}", f"echo post >>{log}{wait}"))
+    process = site.start(*site.deploy_words("1.0.0"))
+    wait_for(lambda: log.exists() and "post" in log.read_text(), 20, "the hook")
+    process.kill()
+    process.wait(timeout=5)
+    (tmp_path / "go").touch()
+    assert call("resume", "app").exit_code == 0
+    assert call("resume", "app").exit_code == 0
+    assert log.read_text().splitlines() == ["pre 1.0.0", "post", "last"]
