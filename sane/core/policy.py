@@ -31,6 +31,7 @@ class PolicyFields:
     auto_revert: bool = False
     max_failures: Amount = _NONE
     on_failure: Literal["stop", "revert_failed", "revert_all"] = "stop"
+    dead_man_ms: int = 0  # 0: no guard
     poll_interval_ms: int = 1_000
 
 
@@ -107,6 +108,9 @@ def _durations(policy: PolicyFields) -> list[BrokenRule]:
         message = f"healthy_deadline ({shown['healthy_deadline_ms']}) must be shorter than progress_deadline"
         hint = "Raise progress_deadline, or write 0 to fail at the first failure."
         found.append(BrokenRule("healthy_deadline_ms", f"{message} ({shown['progress_deadline_ms']})", hint))
+    if 0 < policy.dead_man_ms <= policy.min_healthy_ms:
+        message = f"dead_man ({shown['dead_man_ms']}) must be longer than min_healthy ({shown['min_healthy_ms']})"
+        found.append(BrokenRule("dead_man_ms", message, "A host is confirmed only once it was healthy for that long."))
     if policy.poll_interval_ms < 1:
         found.append(BrokenRule("poll_interval_ms", "poll_interval must be longer than 0"))
     return found
@@ -132,7 +136,7 @@ def _combinations(policy: PolicyFields) -> list[BrokenRule]:
 
 
 _WORDS = {"strategy": STRATEGIES, "health_check": HEALTH_CHECKS, "on_failure": ON_FAILURE}
-_DURATIONS = ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval")
+_DURATIONS = ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval", "dead_man")
 _AMOUNTS = ("max_parallel", "canary", "max_failures")
 _FLAGS = ("auto_promote", "auto_revert")
 # The names of the fleet's HTTP route, and what each means here; a bare health_check_timeout is in seconds.

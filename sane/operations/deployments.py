@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.binding import check_variables
+from sane.core.dead_man import check_dead_man
 from sane.core.document import Problems
 from sane.core.events import Event
 from sane.core.inventory import Host, Inventory
@@ -88,6 +89,7 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
         dict(request.given),
     )
     check_version(request.version)
+    check_dead_man(plan.workflow)
     hosts = inventory.select(request.limit)
     check_variables(plan.workflow, hosts, plan.given)
     return pin_bundles(plan, hosts, request.version)

@@ -29,6 +29,7 @@ def test_defaults() -> None:
         "auto_revert": False,
         "max_failures": "0",
         "on_failure": "stop",
+        "dead_man_ms": 0,
         "poll_interval_ms": 1_000,
     }
 

@@ -27,6 +27,7 @@ POLICY_OPTIONS: dict[str, tuple[str, str]] = {
     "max_failures": ("N|%", "Hosts that may be bad before the rollout stops."),
     "on_failure": ("WORD", "stop, revert_failed or revert_all."),
     "poll_interval": ("DURATION", "How often health is read."),
+    "dead_man": ("DURATION", "Hosts take an activation back themselves that is not confirmed for so long."),
 }
 FLAGS = {
     "auto_promote": "Promote canaries that are proven, without a person.",
@@ -231,7 +232,7 @@ def read_policy_options(given: dict[str, Any]) -> dict[str, Any]:
             continue
         if name in ("max_parallel", "canary", "max_failures"):
             fields[name] = parse_amount(value, name)
-        elif name in ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval"):
+        elif name in ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval", "dead_man"):
             fields[f"{name}_ms"] = parse_duration_ms(value, f"{name}_ms")
         else:
             fields[name] = value
