@@ -126,3 +126,17 @@ def test_ending_the_program_ends_what_it_started(short_dir: Path) -> None:
 def test_a_reader_that_goes_away_is_no_defect() -> None:
     done = run("sh", "-c", f"'{BIN}/sane-detect-platform' local: | true")
     assert done.stderr == b""
+
+
+def test_compiled_code_is_kept_where_the_code_itself_can_not_be_written(short_dir: Path) -> None:
+    root = short_dir / "copy"
+    shutil.copytree(ROOT / "bin", root / "bin")
+    shutil.copytree(ROOT / "sane", root / "sane", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [root / "sane", *(path for path in (root / "sane").rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").touch()  # not even root can make a folder of that name
+    cache = short_dir / "cache"
+    for _ in range(2):
+        done = run(str(root / "bin" / "sane-validate-json"), "[]", XDG_CACHE_HOME=str(cache))
+        assert (done.returncode, done.stdout, done.stderr) == (0, b'{"valid":true}\n', b"")
+    assert list(cache.rglob("primitive.*.pyc"))
+    assert not list((cache / "sane").rglob("start.*.pyc"))  # the one that finds out is compiled each time

@@ -18,6 +18,7 @@ import pytest
 
 from sane.surfaces.cli import warm
 from tests.e2e.pane_fixtures import Tmux
+from tests.surfaces.cli.test_primitive import LIST_IMPORTS, SLOW
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / "bin"
@@ -340,3 +341,22 @@ from sane.surfaces.cli.start import start; start("sane-run-command")""",
     loaded = set(re.findall(r"^import '?([\w.]+)'? #", done.stderr, re.MULTILINE))
     assert "sane.surfaces.cli.warm" in loaded
     assert loaded & {"os", "socket", "signal", "typing", "collections", "json", "sane.errors"} == set()
+
+
+@pytest.mark.parametrize(
+    "words", [["run-command", "{pane}", "echo hi"], ["list-panes", "{pane}"], ["list-windows", "{pane}"]]
+)
+def test_a_call_without_a_helper_imports_nothing_slow_either(calls: Calls, words: list[str]) -> None:
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        LIST_IMPORTS,
+        str(ROOT),
+        *(w.replace("{pane}", calls.pane) for w in words),
+    ]
+    done = subprocess.run(argv, env=calls.environ, capture_output=True, text=True, timeout=20, check=True)
+    loaded = set(done.stderr.split())
+    assert "sane.transports.tmux" in loaded
+    assert loaded & (SLOW | {"pathlib", "sane.surfaces.cli.warm"}) == set()
