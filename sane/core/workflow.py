@@ -20,11 +20,23 @@ from sane.errors import UsageError
 
 PARTS = ("stage", "switch", "revert")
 HOOKS = ("pre_deploy", "post_deploy", "on_failure")
-GATE_SCOPES = ("host", "canary")
+GATE_SCOPES = ("host", "canary", "deployments")
 HEALTH_PATH = "health.json"
 MAX_HEALTH_BYTES = 64 << 10  # a status, a version, a nonce and some detail: far below it
 _KEYS = (
-    *("name", "description", "vars", "parameters", "deployment", "policies", "policy", "health", "gates", "hooks"),
+    *(
+        "name",
+        "description",
+        "vars",
+        "parameters",
+        "deployment",
+        "policies",
+        "policy",
+        "health",
+        "gates",
+        "controls",
+        "hooks",
+    ),
     *PARTS,
 )
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -51,7 +63,8 @@ class Workflow:
 
     `vars` are the defaults of its variables; None must be given by the inventory or by who deploys. `key` is the
     deployment key, made of the name where none is given. `hooks` run once a deployment, on this machine; the parts run
-    once a host.
+    once a host. `deployment_gates` must pass before anything begins; `controls` is a pattern of hosts whose health is
+    judged beside the canaries'.
     """
 
     name: str
@@ -61,6 +74,8 @@ class Workflow:
     policy: RolloutPolicy = field(default_factory=RolloutPolicy)
     health: HealthFile = field(default_factory=HealthFile)
     canary_gates: tuple[Gate, ...] = ()
+    deployment_gates: tuple[Gate, ...] = ()
+    controls: str = ""
     stage: tuple[Step, ...] = ()
     switch: tuple[Step, ...] = ()
     revert: tuple[Step, ...] = ()
@@ -99,6 +114,8 @@ def read_workflow(node: Node, problems: Problems, verbs: VerbTable) -> Workflow:
         policy=policy,
         health=replace(health, gates=(*health.gates, *read_gates(gates, "host", problems))),
         canary_gates=read_gates(gates, "canary", problems),
+        deployment_gates=read_gates(gates, "deployments", problems),
+        controls=top.text("controls"),
         hooks={hook: steps for hook, steps in hook_steps.items() if steps},
         file=node.file,
         **parts,

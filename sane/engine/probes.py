@@ -119,12 +119,13 @@ async def judge_gates(
 
     The gates see `canary` and `control`, each a list of the hosts' health documents under `host` and `health`.
     """
-    names = [*action.canaries, *action.controls]
+    controls = [name for name in action.controls if name not in action.canaries]
+    names = [*action.canaries, *controls]
     documents = await asyncio.gather(*(_document(context, places, plan, state, name) for name in names))
     found = dict(zip(names, documents, strict=True))
     seen = {
         "canary": [found[name] for name in action.canaries if found[name]],
-        "control": [found[name] for name in action.controls if found[name]],
+        "control": [found[name] for name in controls if found[name]],
     }
     outcomes = {evaluate(gate, seen).outcome for gate in plan.workflow.canary_gates}
     return "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"

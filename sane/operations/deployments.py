@@ -23,6 +23,7 @@ from sane.core.binding import check_variables
 from sane.core.dead_man import check_dead_man
 from sane.core.document import Problems
 from sane.core.events import Event
+from sane.core.gates import evaluate
 from sane.core.inventory import Host, Inventory
 from sane.core.paths import state_dir
 from sane.core.revisions import create, retry_of
@@ -37,6 +38,7 @@ from sane.store import open_store
 from sane.store.base import DeploymentRow, Lease, Store
 from sane.store.reading import read_events
 
+GATE_ROWS = 1000  # of the newest deployments: a key that is older is absent for a gate
 CREATE_TRIES = 20  # others may take the same revision in the same moment
 
 
@@ -54,6 +56,7 @@ class DeployRequest:
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reason: str = ""
     idempotency_key: str = ""
+    controls: str = ""  # a pattern of hosts, before the workflow's own
     expect_revision: int = 0  # 0: whichever is next
 
 
@@ -137,6 +140,7 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
         if request.expect_revision not in (0, revision):
             message = f"the next revision of {plan.workflow.key} is {revision}, not {request.expect_revision}"
             raise ConflictError(message, hint="Somebody deployed it meanwhile: plan again.")
+        await refuse_by_gates(store, plan.workflow)
         event = created_event(plan, request, specs, deployment_id(plan.workflow.key, revision), revision)
         event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
         event = _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
@@ -161,10 +165,33 @@ def created_event(
         plan.workflow.policy,
         steady_clock()(),
         digest=_digest_of_all(specs),
+        controls=controls_of(plan, request),
         parts=parts_of(plan.workflow),
         gates=bool(plan.workflow.canary_gates),
         reason=request.reason,
     )
+
+
+def controls_of(plan: DeploymentPlan, request: DeployRequest) -> list[str]:
+    """Return the hosts whose health is judged beside the canaries'. Raises NotFoundError for an unknown one."""
+    pattern = request.controls or plan.workflow.controls
+    return [host.name for host in plan.inventory.select(pattern)] if pattern else []
+
+
+async def refuse_by_gates(store: Store, workflow: Workflow) -> None:
+    """Raise ConflictError unless every gate over other keys' newest deployments passes."""
+    if not workflow.deployment_gates:
+        return
+    newest: dict[str, dict[str, Any]] = {}
+    for row in await store.list_deployments(limit=GATE_ROWS):
+        seen = {"status": row.status, "version": row.version, "revision": row.revision, "stable": row.stable}
+        newest.setdefault(row.key, seen)
+    for gate in workflow.deployment_gates:
+        result = evaluate(gate, {"deployments": newest})
+        if not result.passed:
+            why = "does not pass" if result.outcome == "fail" else f"is inconclusive ({result.detail})"
+            message = f"the gate {gate.expression} {why}: nothing was started"
+            raise ConflictError(message, hint="sane deployment list shows what it looks at.")
 
 
 async def create_retry(store: Store, deployment: str) -> Event:

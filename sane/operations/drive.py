@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 
 from sane.core.paths import state_dir
 from sane.core.rollout import RolloutState
+from sane.core.rollout_table import TERMINAL
 from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
 from sane.engine.hooks import hook_after, run_hook
@@ -19,7 +22,10 @@ from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
 from sane.errors import ConflictError, InterruptedRunError, StoppedRunError, UsageError
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
+from sane.store.outputs import prune_outputs
 
+OUTPUTS_MAX_AGE_S = 30 * 86_400.0
+OUTPUTS_MAX_BYTES = 2 << 30
 GOOD = ("healthy", "unchanged", "reverted")
 MIN_LEASE_TTL_MS = 1_000  # renewed three times in it, each a write to the log's disk
 
@@ -42,6 +48,7 @@ async def drive(
     state, first = await load_deployment(store, deployment)
     plan = plan_of(first, state)
     context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
+    await _prune_outputs(store)
     places = HostPlaces(context, state.key, plan.via)
     performer = WorkflowPerformer(
         plan, context, places, owner, lambda: runner.lease.token, now_ms, lambda event: runner.note(event)
@@ -99,6 +106,22 @@ def lease_ttl_ms() -> int:
         hint = f"Write {show_duration(MIN_LEASE_TTL_MS)} or more."
         raise UsageError(f"SANE_LEASE_TTL is too short to be renewed in time, got '{text}'", hint=hint)
     return ttl_ms
+
+
+async def _prune_outputs(store: Store) -> None:
+    """Remove the outputs of old deployments here; what is active, and the newest of each key, stays."""
+    rows = await store.list_deployments(limit=1000)
+    newest = {row.key: row.id for row in reversed(rows)}
+    keep = {*newest.values(), *(row.id for row in rows if row.status not in TERMINAL)}
+    with contextlib.suppress(OSError):  # it can wait for the next one
+        await asyncio.to_thread(
+            prune_outputs,
+            state_dir(os.environ),
+            now_s=time.time(),
+            max_age_s=OUTPUTS_MAX_AGE_S,
+            max_bytes=OUTPUTS_MAX_BYTES,
+            keep=keep,
+        )
 
 
 async def _leave_windows(places: HostPlaces, state: RolloutState, say: Callable[[str], None], keep: bool) -> None:

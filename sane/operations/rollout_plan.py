@@ -127,6 +127,7 @@ def _components(
         "the key": plan.workflow.key,
         "the version": asked.version,
         "the limit": asked.limit,
+        "the controls": asked.controls,
         "the way": asked.via,
         "the variables": _sha(json.dumps(dict(asked.given), sort_keys=True, default=str)),
         "the policy": json.dumps(policy_as_json(plan.workflow.policy), sort_keys=True),

@@ -75,6 +75,9 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--limit", default="all", metavar="PATTERN", help="Only these hosts: web[1-4], @group, 'web*', !web3."
         ),
+        click.option(
+            "--controls", default="", metavar="PATTERN", help="Hosts whose health is judged beside the canaries'."
+        ),
         click.option("--key", default="", help="The deployment key; the workflow's own when left out."),
         click.option("--version", "version", required=True, help="What to roll out."),
         click.option("--inventory", "-i", required=True, type=inventory, help="The file of hosts."),
@@ -88,7 +91,7 @@ def request_of(given: dict[str, Any]) -> DeployRequest:
     """Return what the options of `request_options` and `policy_options` ask for. Raises UsageError."""
     from sane.operations.deployments import DeployRequest
 
-    named = ("workflow", "inventory", "version", "key", "limit", "via", "reason", "idempotency_key")
+    named = ("workflow", "inventory", "version", "key", "limit", "controls", "via", "reason", "idempotency_key")
     policy = {name: given[name] for name in (*POLICY_OPTIONS, *FLAGS)}
     own = {name: given[name] for name in named}
     return DeployRequest(**own, policy=read_policy_options(policy), given=_variables(given["variables"]))
