@@ -220,7 +220,8 @@ def connect(url: str) -> Client:
 async def answer_of(asked: Awaitable[Any], place: str, timeout_s: float = TIMEOUT_S) -> Any:
     """Return Redis's answer. Raises UnavailableError when there is none in time."""
     try:
-        return await asyncio.wait_for(asked, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await asked
     except (RedisError, OSError, TimeoutError) as error:
         raise UnavailableError(
             f"Redis at {place} can't be used: {type(error).__name__}: {error}",

@@ -61,6 +61,7 @@ class StreamingAgent(Protocol):
     @property
     def name(self) -> str: ...
     def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]: ...
+    async def close(self) -> None: ...
 
 
 class ModelAgent:
@@ -74,6 +75,10 @@ class ModelAgent:
     ) -> None:
         self.name = name
         self._instructions, self._chain, self._last, self._tools = instructions, chain, last, tools
+
+    async def close(self) -> None:
+        """Close the models' connections."""
+        await self._chain.close()
 
     async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]:
         """Yield the pieces of the first model that answers, else of the rules."""
@@ -112,6 +117,9 @@ class RuleAgent:
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
         self._store = store
+
+    async def close(self) -> None:
+        """Do nothing: the store is not its own."""
 
     async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]:
         """Yield a summary of the deployments that the last question names; of all when it names none."""

@@ -118,7 +118,8 @@ class Stream:
 
     async def _wait(self, timeout_s: float | None = None) -> bool:
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -115,13 +116,18 @@ def list_credentials(output: str, query: str) -> None:
     if output == "json":
         click.echo(json.dumps(chosen, indent=2))
     elif output == "ndjson":
-        for row in chosen if isinstance(chosen, list) else [chosen]:
+        for row in as_list(chosen):
             click.echo(json.dumps(row))
     elif query:
         click.echo(as_table(chosen), nl=False)
     else:
         for row in rows:
             click.echo(f"{row['name']:24}  {row['kind']:7}  {' '.join(row['scopes'])}")
+
+
+def as_list(value: Any) -> Sequence[Any]:
+    """Return a list as it is, and anything else as the only one."""
+    return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
 @credential.command()

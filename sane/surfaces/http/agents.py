@@ -31,15 +31,25 @@ class Agents:
     ) -> None:
         self._directory, self._store = directory, store
         self._breakers, self._environ, self._watch_file = breakers, environ, watch_file
+        self._built: dict[str, tuple[object, StreamingAgent]] = {}
 
     def find(self, id: str) -> StreamingAgent:
         """Return an agent. Raises NotFoundError, and ConfigError for a file that is wrong."""
         path = self._directory / f"{id}.yaml"
         if _ID.fullmatch(id) and path.is_file():
-            return self._build(load_agent(path))
+            stamp = (stamp_of(path), stamp_of(self._watch_file))
+            if self._built.get(id, (None, None))[0] != stamp:  # else its models' connections are open already
+                self._built[id] = stamp, self._build(load_agent(path))
+            return self._built[id][1]
         if id == DEFAULT_AGENT:
             return RuleAgent(DEFAULT_AGENT, self._store)
         raise NotFoundError(f"there is no agent '{id[:64]}'", hint=nearest_hint(id, self.names()))
+
+    async def close(self) -> None:
+        """Close the connections of all models."""
+        for _, agent in self._built.values():
+            await agent.close()
+        self._built.clear()
 
     def names(self) -> list[str]:
         """Return the ids of all agents."""
@@ -59,6 +69,15 @@ class Agents:
         if not chain:
             return rules
         return ModelAgent(agent.name, agent.instructions, ModelChain(chain, self._breakers, self._environ), rules)
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file does; None when there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def load_agent(path: Path) -> AgentFile:

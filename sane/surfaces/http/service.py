@@ -132,6 +132,7 @@ async def open_service(
         hub.start()
         breakers = SharedBreakers(shared)
         agents = Agents(agents_dir, store, breakers, environ, watch_file)
+        opened.push_async_callback(agents.close)
         service = Service(store, hub, agents, breakers, asyncio.get_running_loop().create_future())
         opened.push_async_callback(service.close)
         yield service
