@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sane.operations.lab.processes import descendants
+from sane.operations.lab.processes import descendants, end, identify_all
 from tests.e2e.deploy_fixtures import Site, call, events_of, lab, open_site, wait_for
 from tests.transports.sshd import make_key
 
@@ -227,8 +225,7 @@ def kill_sshd(site: Site, host: str) -> None:
     assert server is not None
     pids = [pid for pid in descendants({server.pid}) if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")]
     assert len(pids) > 1
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    end(identify_all(pids))
 
 
 def test_an_sshd_killed_in_a_step_and_back_again_finds_the_step_where_it_was(open_site: OpenSite) -> None:
