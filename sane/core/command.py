@@ -14,7 +14,8 @@ class Command:
 
     `env` values are data, quoted by the transport, never spliced into the script. `timeout_s` None waits for ever,
     which only a surface with a person at it may ask for. `display` is what a watcher of a pane sees
-    instead of the script; None shows the script itself.
+    instead of the script; None shows the script itself. `raw_ok`: where no shell but an interpreter or a network device
+    waits in a pane, it may be typed there as it is.
     """
 
     script: str
@@ -24,6 +25,7 @@ class Command:
     timeout_s: float | None = 30.0
     display: str | None = None
     output_limit_bytes: int = 64 * 1024 * 1024
+    raw_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class CommandResult:
     a pane, `stderr` has the second stream apart and `output` the first). `exit_code` is None where it can't
     be known, never 0 for unknown; a timeout is 124 with `timed_out`. `pane_gone`: the pane went away with the command.
     `pane_ready` False: after a timeout the prompt did not come back. `truncated`: output past the limit was dropped.
+    `mode` is "raw" where it was typed at a prompt that is no shell's: then no exit code is known. `note`: what else a
+    caller must know, or "".
     """
 
     target: str
@@ -47,6 +51,8 @@ class CommandResult:
     pane_gone: bool = False
     pane_ready: bool = True
     truncated: bool = False
+    mode: str = ""
+    note: str = ""
 
     @property
     def text(self) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sane.core.framing import Dialect, escape_for_b, quote
+from sane.core.framing import Dialect, Place, escape_for_b, quote
 from sane.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sane.core.command import Command
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -39,13 +41,21 @@ def compose(command: Command, dialect: Dialect) -> str:
 
 
 def strip_job_notices(output: bytes, last_job: str) -> bytes:
-    """Return output without the line that an interactive shell prints when it starts a background job (`[1] 4711`).
+    """Return output without the lines that an interactive shell prints when it starts background jobs (`[1] 4711`).
 
-    Only the line that names the very process of the last job is taken out.
+    Taken out is the line that names the very process of the last job, and those that count up to it: a number one less,
+    an earlier process.
     """
-    if not last_job.isdigit() or b"] " + last_job.encode() not in output:
+    if not last_job.isdigit():
         return output
-    return re.sub(rb"(?m)^\[\d+\] " + last_job.encode() + rb"\n", b"", output, count=1)
+    found = re.search(rb"(?m)^\[(\d+)\] " + last_job.encode() + rb"\n", output)
+    number, process = (int(found[1]), int(last_job)) if found else (0, 0)
+    while found:
+        output = output[: found.start()] + output[found.end() :]
+        earlier = list(re.finditer(rb"(?m)^\[%d\] (\d+)\n" % (number - 1), output[: found.start()]))
+        found = earlier[-1] if number > 1 and earlier and int(earlier[-1][1]) < process else None
+        number, process = number - 1, int(found[1]) if found else 0
+    return output
 
 
 def strip_exit_notice(output: bytes, shell: str) -> bytes:
@@ -56,3 +66,17 @@ def strip_exit_notice(output: bytes, shell: str) -> bytes:
     if shell == "fish":
         return re.sub(rb"(\x1b\[[0-9;?]*[hlm]|\x0f)+\Z", b"", output)
     return output
+
+
+def cut_at_interrupt(output: bytes) -> bytes:
+    """Return output up to the `^C` that the terminal showed when a person pressed it."""
+    head, mark, _ = output.rpartition(b"^C")
+    return head if mark else output
+
+
+def inner_place(outer: Place, arguments: Sequence[str]) -> Place:
+    """Return where the cursor is inside a nested tmux's pane, whose `WIDTH.LEFT` the READY mark tells."""
+    width, _, left = (arguments[0] if arguments else "").partition(".")
+    if not width.isdigit() or not left.isdigit():
+        return outer
+    return Place(max(0, outer.column - int(left)), int(width))

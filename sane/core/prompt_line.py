@@ -48,6 +48,7 @@ REPL_PROMPTS = {
     "sqlite>": "sqlite",
     "irb(main)": "irb",
     "ftp>": "ftp",
+    "telnet>": "telnet",
     "(gdb)": "gdb",
     "(Pdb)": "python",
 }
@@ -66,7 +67,7 @@ REPLS = {
     "gdb": "gdb",
     "bc": "bc",
     "ftp": "ftp",
-    "telnet": "telnet",
+    "vtysh": "cisco",
 }
 # Programs behind which a shell prompt may well be: the screen decides.
 CARRIERS = frozenset(
@@ -125,7 +126,7 @@ def classify_line(before: str, behind: str) -> LineKind:
     text = before.rstrip()
     if not text:
         return "empty"
-    if text.split(" ")[0] in REPL_PROMPTS or _is_sql_prompt(text):
+    if text.split(" ")[0] in REPL_PROMPTS or text.endswith(">>>") or _is_sql_prompt(text):
         return "repl"
     if text.endswith(">") and {word.rstrip(">") for word in text.split(" ")} <= CONTINUATION_WORDS:
         return "continuation"
@@ -136,8 +137,8 @@ def classify_line(before: str, behind: str) -> LineKind:
 
 
 def _is_sql_prompt(text: str) -> bool:
-    name = text[:-2]
-    return text.endswith(("=#", "=>", "-#", "->")) and len(name) > 0 and name.replace("_", "").isalnum()
+    name, mode = text[:-1].rstrip("*!?"), text[-1:]
+    return mode in "#>" and name[-1:] in tuple("=-'\"($^") and name[:-1].replace("_", "").isalnum()
 
 
 def repl_name(command: str, before: str) -> str | None:
@@ -155,23 +156,28 @@ def repl_name(command: str, before: str) -> str | None:
 def device_name(before: str, lines: Iterable[str]) -> str | None:
     """Return which network device's command line a prompt looks like: cisco, juniper or None.
 
-    `Router>` and `Router(config)#` are Cisco's; `Router#` alone could be a shell's, so the screen must speak of it too.
-    `user@router>` is Juniper's.
+    `Router>` and `Router(config)#` are Cisco's, `user@router>` is Juniper's. `Router#` and `user@router#` alone could
+    be a shell's, so the screen must speak of the device too: by its words, or by the same name in a device's prompt.
     """
     text = before.strip()
-    if not text or " " in text or text[-1] not in "#>":
+    if not text or " " in text or text[-1] not in "#>" or len(before) - len(before.rstrip()) > 1:
         return None
-    name = text[:-1]
+    name, sure = text[:-1], text[-1] == ">"
+    shown = [line.strip() for line in lines]
     if "@" in name:
         user, _, host = name.partition("@")
-        return "juniper" if text[-1] == ">" and _is_host_name(user) and _is_host_name(host) else None
+        if not _is_host_name(user) or not _is_host_name(host):
+            return None
+        spoke = any(line.startswith(("[edit", f"{name}>", "{master", "{primary")) for line in shown)
+        return "juniper" if sure or spoke else None
     head, bracket, rest = name.partition("(")
-    if bracket:
-        return "cisco" if rest.startswith("config") and rest.endswith(")") and _is_host_name(head) else None
-    if not _is_host_name(head):
+    if not _is_host_name(head.removeprefix("RP/").replace("/", ".").replace(":", ".")):
         return None
-    spoke = any(word in line for line in lines for word in ("Cisco", "IOS", "% Invalid input", "User Access"))
-    return "cisco" if text[-1] == ">" or spoke else None
+    if bracket:
+        return "cisco" if rest.startswith("config") and rest.endswith(")") else None
+    spoke = any(word in line for line in shown for word in ("Cisco", "IOS", "% Invalid input", "User Access"))
+    spoke = spoke or any(line.startswith((f"{name}>", f"{name}(config")) for line in shown)
+    return "cisco" if sure or spoke or name.startswith("RP/") else None
 
 
 def _is_host_name(text: str) -> bool:

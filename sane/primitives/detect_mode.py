@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from sane.core.prompt_line import SHELLS, device_name, repl_name
+from sane.core.prompt_line import SHELLS, repl_name
 from sane.primitives._pane import open_tmux_pane
 from sane.transports.context import Context
 from sane.verbs.registry import verb
@@ -35,10 +35,13 @@ async def detect_mode(ctx: Context, target: Annotated[str, "the pane"]) -> PaneM
     pane = await open_tmux_pane(ctx, target)
     screen = await pane.look()
     verdict = pane.verdict(screen)
-    repl = repl_name(screen.program, screen.before) if verdict == "repl" else None
-    device = device_name(screen.before, screen.lines) if screen.program not in SHELLS else None
-    if repl or device:
-        return PaneMode("raw", repl or device or "", ["send_keys"], False, target, False)
+    if verdict == "repl":
+        from sane.core.raw_prompt import raw_prompt
+
+        prompt = raw_prompt(screen.before, screen.program, screen.lines)
+        name = prompt.kind if prompt is not None else repl_name(screen.program, screen.before) or screen.program
+        takes = ["run_command", "send_keys"] if prompt is not None else ["send_keys"]
+        return PaneMode("raw", name, takes, False, target, False)
     if screen.program in SHELLS:
         shell = screen.program
     elif verdict in ("idle", "typing", "continuation"):

@@ -30,7 +30,7 @@ TRANSIENT_TEXTS = (
 @dataclasses.dataclass(frozen=True)
 class RanCommand:
     """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost
-    bytes."""
+    bytes. `mode` is `raw` where an interpreter or a network device took the command: no exit code is known there."""
 
     output: str
     exit_code: int | None
@@ -45,6 +45,7 @@ class RanCommand:
     pane_ready: bool | None = None
     truncated: bool | None = None
     output_base64: str | None = None
+    mode: str | None = None
 
 
 @verb(access="write", destructive=True, idempotent=False, example="sane-run-command work:0.1 'uname -a'")
@@ -67,7 +68,7 @@ async def run_command(
     total_ms, attempt = 0.0, 0
     while True:
         attempt += 1
-        result = await transport.run(Command(command, timeout_s=timeout_s))
+        result = await transport.run(Command(command, timeout_s=timeout_s, raw_ok=True))
         total_ms += result.duration_ms
         if attempt > max_retries or not is_transient(result):
             return answer_of(result, attempt, total_ms)
@@ -87,7 +88,7 @@ async def _check_syntax(ctx: Context, transport: object, command: str) -> str | 
 
 def is_transient(result: CommandResult) -> bool:
     """Return whether trying again may help: a timeout, an exit code that says so, or a network's complaint."""
-    if result.exit_code == 0 or result.pane_gone or not result.pane_ready:
+    if result.exit_code == 0 or result.mode or result.pane_gone or not result.pane_ready:
         return False
     if result.timed_out or result.exit_code in TRANSIENT_EXIT_CODES:
         return True
@@ -116,12 +117,15 @@ def answer_of(result: CommandResult, attempts: int, total_ms: float) -> RanComma
         pane_ready=False if not result.pane_ready else None,
         truncated=result.truncated or None,
         output_base64=None if lossless else _base64(result.output),
+        mode=result.mode or None,
     )
 
 
 def _error_of(result: CommandResult) -> str | None:
     if result.timed_out and not result.pane_ready:
         return "it timed out, and Ctrl-C did not bring the prompt back: the pane is still busy"
+    if result.note or result.mode:
+        return result.note or None
     if result.exit_code is None:
         return "the pane or its shell went away before it said how the command ended"
     return None

@@ -13,6 +13,7 @@ from sane.transports.base import Machine, OnOutput
 from sane.transports.control_mode import ControlClient
 from sane.transports.exchange import Exchange, Exchanged
 from sane.transports.lock import QueueLock
+from sane.transports.pane_recovery import prompt_is_back
 from sane.transports.pane_state import Screen, Verdict, judge, look, wait_idle
 from sane.transports.tmux import PaneInfo, TmuxServer
 
@@ -110,7 +111,7 @@ class PaneTransport:
         await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
         try:
             exchange = Exchange(self, await self.client(), Command("true"), None, None)
-            answered = await exchange.prompt_is_back(wait_s)
+            answered = await prompt_is_back(exchange, wait_s)
             if not answered:
                 await exchange.paste("\x03")  # what was typed must not run when the pane thaws
             return answered

@@ -8,7 +8,7 @@ import time
 from typing import Literal, NamedTuple
 
 from sane.core.framing import Place
-from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, looks_like_status, repl_name, split_at
+from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, device_name, looks_like_status, repl_name, split_at
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import ControlClient
 
@@ -19,7 +19,7 @@ NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
     "#{pane_dead} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{alternate_on} #{pane_pid} #{pane_tty} "
-    "#{pane_input_off} #{history_size} #{pane_current_command}"
+    "#{pane_input_off} #{history_size} #{@sane-device} #{pane_current_command}"
 )
 
 Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "continuation", "dead"]
@@ -27,7 +27,7 @@ Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "conti
 
 class Screen(NamedTuple):
     """Hold what tmux knows of a pane at one moment; `before` and `behind` are the cursor line's text around the
-    cursor."""
+    cursor, `lines` the other ones (first, where one was met here before, the first prompt of a network device)."""
 
     place: Place
     before: str
@@ -52,8 +52,8 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
     )
     if not state.ok or not state.lines or not text.ok:
         raise NotFoundError(f"Pane '{pane_id}' does not exist")
-    fields = state.lines[0].split(" ", 10)
-    dead, x, y, width, _, alternate, pid, tty, input_off, history, program = fields
+    fields = state.lines[0].split(" ", 11)
+    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, program = fields
     row = int(y)
     line = text.lines[row] if row < len(text.lines) else ""
     before, behind = split_at(line, int(x))
@@ -68,7 +68,7 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
         input_off=input_off == "1",
         program=program.lstrip("-"),
         fresh=history == "0" and not others,
-        lines=others,
+        lines=(device, *others) if device else others,
         remembered=option.lines[0] if option.ok and option.lines else "",
         dead=dead == "1",
     )
@@ -82,12 +82,14 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
     if repl_name(screen.program, "") and not editing:
         return "repl"
     is_shell = screen.program in SHELLS
+    known = bool(screen.remembered) and screen.before.rstrip() == screen.remembered and not screen.behind
+    if not is_shell and not editing and not known and device_name(screen.before, screen.lines):
+        return "repl"
     if not is_shell and not editing and screen.program not in CARRIERS and screen.program not in NESTED_PROGRAMS:
         return "busy"
     kind = classify_line(screen.before, screen.behind)
     if kind == "repl" and not is_shell:
         return "repl"
-    known = bool(screen.remembered) and screen.before.rstrip() == screen.remembered and not screen.behind
     if screen.alternate and not is_shell:
         # Behind ssh only the status line tells a tmux from vim.
         inside = screen.program in NESTED_PROGRAMS or any(looks_like_status(line) for line in screen.lines[-1:])
@@ -104,19 +106,31 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
 def _seen_before(screen: Screen) -> bool:
     """Return whether an unusual line is a prompt: alone on a new screen, or the beginning of an earlier line."""
     text = screen.before.rstrip()
+    if any(mark in text for mark in ("$ ", "# ", "% ", "> ")):
+        return False  # an ordinary prompt, and something typed behind it that began an earlier line too
     return not screen.behind and (screen.fresh or any(line.startswith(text) for line in screen.lines))
 
 
 def line_editor_waits(screen: Screen) -> bool:
     """Return whether the pane's own shell reads a line right now: it is in the foreground, and the terminal is raw."""
-    import termios
-
-    with contextlib.suppress(OSError, ValueError, IndexError, termios.error):
+    with contextlib.suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{screen.pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            name, _, rest = file.read().rpartition(b")")
+        fields = rest.split()
         if int(fields[5]) != int(fields[2]):  # tpgid, pgrp
             return False
-        fd = os.open(screen.tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if repl_name(name.partition(b"(")[2].decode("utf-8", "replace"), ""):
+            return False  # an interpreter is the pane's own program, and its editor waits
+        return terminal_is_raw(screen.tty)
+    return False
+
+
+def terminal_is_raw(tty: str) -> bool:
+    """Return whether a terminal of this machine passes each key on at once, as line editors want it."""
+    import termios
+
+    with contextlib.suppress(OSError, termios.error):
+        fd = os.open(tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return not termios.tcgetattr(fd)[3] & termios.ICANON
         finally:
@@ -125,13 +139,12 @@ def line_editor_waits(screen: Screen) -> bool:
 
 
 async def wait_idle(
-    client: ControlClient, pane_id: str, name: str, *, local: bool, wait_s: float
+    client: ControlClient, pane_id: str, name: str, *, local: bool, wait_s: float, raw_ok: bool = False
 ) -> tuple[Screen, Verdict]:
-    """Wait until a command can be typed; return the screen then, and `idle` or `nested`.
+    """Wait until a command can be typed; return the screen then, and `idle` or `nested` (or `repl`, where `raw_ok`).
 
     Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL or a dead pane;
-    NotFoundError when the
-    pane is gone.
+    NotFoundError when the pane is gone.
     """
     deadline = time.monotonic() + wait_s
     pause_s = LOOK_PAUSE_S
@@ -144,6 +157,8 @@ async def wait_idle(
         empty = verdict == "idle" and not screen.before
         empty_since = (empty_since or time.monotonic()) if empty else 0.0
         if verdict in ("idle", "nested") and not (empty and time.monotonic() - empty_since < EMPTY_PROMPT_S):
+            return screen, verdict
+        if verdict == "repl" and raw_ok:
             return screen, verdict
         if client.output_count != seen and time.monotonic() < deadline:
             continue  # it changed while we looked
@@ -161,7 +176,8 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
     if verdict == "dead":
         return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
     if verdict == "repl":
-        repl = repl_name(screen.program, screen.before) or screen.program
+        device = device_name(screen.before, screen.lines)
+        repl = f"a {device} device" if device else repl_name(screen.program, screen.before) or screen.program
         return PaneError(
             f"pane {name} is in raw mode: {repl} waits there, not a shell",
             hint="Leave it first, or send it text with sane-send-keys.",

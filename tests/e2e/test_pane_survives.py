@@ -329,7 +329,7 @@ def test_bash_history_stays_clean(tmux: Tmux, control: str) -> None:
 
 
 def test_stubborn_command_leaves_the_truth(bash: Pane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sane.transports.exchange.RECOVERY_WAIT_S", (0.2, 0.2, 0.2))
+    monkeypatch.setattr("sane.transports.pane_recovery.RECOVERY_WAIT_S", (0.2, 0.2, 0.2))
     result = bash.run("sh -c 'trap \"\" INT QUIT; sleep 2'", timeout_s=0.2)
     assert (result.exit_code, result.timed_out) == (124, True)
     assert result.pane_ready is False

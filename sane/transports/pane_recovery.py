@@ -1,0 +1,98 @@
+"""Bring a pane's prompt back: after a timeout, a cancelled call, a Ctrl-C of a person, or a handshake that failed."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
+from sane.core.control_stream import OutputReader
+from sane.core.framing import END, EXIT, READY, dialect_of, recovery_payload, rows_taken, typed_line
+from sane.core.pane_script import inner_place
+from sane.errors import NotFoundError, PaneError
+from sane.transports.pane_state import wait_idle
+
+if TYPE_CHECKING:
+    from sane.core.control_stream import Mark
+    from sane.transports.exchange import Exchange
+
+RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
+GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
+
+
+async def end_late(exchange: Exchange) -> CommandResult:
+    """Interrupt a command, and find out whether the prompt came back.
+
+    The output ends where the interrupt was sent: behind it stand the terminal's `^C` and the next prompt.
+    """
+    exchange.flush()
+    output, exchange.reader = exchange.reader, OutputReader(exchange.token, 0)
+    mark: Mark | None = None
+    back = False
+    for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
+        await exchange.paste(key)
+        mark = await exchange.wait_for(time.monotonic() + 0.05, END, EXIT)
+        back = mark is None and await prompt_is_back(exchange, wait_s)
+        if mark is not None or back or exchange.client.closed:
+            break
+    gone = exchange.client.closed or (mark is not None and mark.kind == EXIT and await goes(exchange))
+    ready = back or (mark is not None and mark.kind == END)
+    exchange.reader = output
+    return exchange.answer(TIMEOUT_EXIT_CODE, None, timed_out=True, pane_gone=gone, pane_ready=ready)
+
+
+async def end_interrupted(exchange: Exchange) -> CommandResult | None:
+    """Return the result of a command that a person's Ctrl-C ended: 130; None when no shell answers after all."""
+    exchange.flush()
+    output, exchange.reader = exchange.reader, OutputReader(exchange.token, 0)
+    back = await prompt_is_back(exchange, RECOVERY_WAIT_S[0])
+    exchange.reader = output
+    if not back:
+        return None
+    return exchange.answer(INTERRUPTED_EXIT_CODE, None, interrupted=True)
+
+
+async def recover(exchange: Exchange) -> bool:
+    """Clear the line and the terminal's settings after a handshake that failed; return whether a prompt is back."""
+    await exchange.paste("\x03")
+    reader = exchange.reader
+    try:
+        return await prompt_is_back(exchange, RECOVERY_WAIT_S[0])
+    finally:
+        exchange.reader = reader
+
+
+async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
+    """Return whether a shell answers at a prompt again; undo what the interrupted run left there."""
+    pane = exchange.pane
+    try:
+        screen, verdict = await wait_idle(exchange.client, exchange.pane_id, pane.name, local=pane.local, wait_s=wait_s)
+    except (PaneError, NotFoundError):
+        return False
+    token = os.urandom(4).hex()
+    exchange.reader = OutputReader(token, 0)
+    exchange.nested = verdict == "nested"
+    line = typed_line(token, screen.place, nested=exchange.nested)
+    await exchange.paste(line + "\r")
+    ready = await exchange.wait_for(time.monotonic() + wait_s, READY)
+    if ready is None:
+        return False
+    dialect = dialect_of(ready.kind)
+    place = inner_place(screen.place, ready.arguments) if exchange.nested else screen.place
+    pieces = recovery_payload(
+        token, place, rows_taken(line, place), dialect, nested=exchange.nested, ended=exchange.token
+    )
+    await exchange.paste(pieces[0].decode())
+    return await exchange.wait_for(time.monotonic() + wait_s, END) is not None
+
+
+async def goes(exchange: Exchange) -> bool:
+    """Return whether the pane goes away, now that its shell said that it exits."""
+    until = time.monotonic() + GONE_WAIT_S
+    while time.monotonic() < until and not exchange.client.closed:
+        if not await exchange.alive():
+            return True
+        await exchange.client.pump(min(until, time.monotonic() + 0.02))
+    return exchange.client.closed
