@@ -25,9 +25,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -42,6 +42,7 @@ from sane.transports import ssh  # noqa: E402
 from sane.transports.ssh_connect import CIPHERS, tuned_options  # noqa: E402
 
 STEPS = (1, 5)
+T = TypeVar("T")
 Sent = Mapping[str, list[tuple[str, bytes]]]
 
 
@@ -80,7 +81,9 @@ async def deploy(workflow: Path, inventory: Path, key: str) -> str:
         event = await create_deployment(store, load_plan(request), request)
         state = await drive(store, event.deployment, say=print)
     if state.status != "successful":
-        raise SystemExit(f"the deployment ended {state.status}: {[(h.spec.name, h.status, h.error) for h in state.hosts][:3]}")
+        raise SystemExit(
+            f"the deployment ended {state.status}: {[(h.spec.name, h.status, h.error) for h in state.hosts][:3]}"
+        )
     return event.deployment
 
 
@@ -91,17 +94,21 @@ async def send_bare(hosts: list[Host], commands: Sent) -> None:
 
     async def one(host: Host) -> None:
         way = {"port": host.port, "username": host.user, "client_keys": [key], "known_hosts": known}
-        async with asyncssh.connect(host.address, options=tuned_options(), encryption_algs=CIPHERS, **way) as connection:
+        async with asyncssh.connect(
+            host.address, options=tuned_options(), encryption_algs=CIPHERS, **way
+        ) as connection:
             for script, stdin in commands[host.name]:
-                await connection.run(script, input=stdin, encoding=None)
+                answer = await connection.run(script, input=stdin, encoding=None)
+                if answer.exit_status != 0:
+                    raise SystemExit(f"{host.name}: {answer.stderr!r}")
 
     await asyncio.gather(*(one(host) for host in hosts))
 
 
-def measure(work: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
+def measure(work: Coroutine[Any, Any, T]) -> tuple[float, T]:
     """Return the CPU seconds of some work in an event loop of its own, and what it returned."""
     began = cpu_s()
-    done = asyncio.run(work())  # type: ignore[arg-type]
+    done = asyncio.run(work)
     return cpu_s() - began, done
 
 
@@ -115,21 +122,21 @@ def run(work: Path, inventory: Path, rounds: int, profiled_steps: int) -> None:
     """Measure in turns and print a table."""
     hosts = list(load_inventory(str(inventory)).hosts)
     taken: dict[tuple[int, str], list[float]] = defaultdict(list)
-    trips = {}
+    trips: dict[int, float] = {}
     for steps in STEPS:
         write_workflow(work / f"{steps}.yaml", steps, len(hosts))
     for number in range(-1, rounds):  # the first round warms up, and records what is sent
         for steps in STEPS:
             path, key = work / f"{steps}.yaml", f"s{steps}r{number + 1}"
             with Recorder() as recorder:
-                engine, name = measure(lambda: deploy(path, inventory, key))
+                engine, name = measure(deploy(path, inventory, key))
             sent = {
                 host: [(s.replace(name, f"{name}x").replace(key, f"{key}x"), i) for s, i in texts]
                 for host, texts in recorder.sent.items()
             }
             trips[steps] = sum(map(len, sent.values())) / len(hosts)
-            same, _ = measure(lambda: send_bare(hosts, sent))
-            bare, _ = measure(lambda: send_bare(hosts, {h.name: [("true", b"")] * steps for h in hosts}))
+            same, _ = measure(send_bare(hosts, sent))
+            bare, _ = measure(send_bare(hosts, {h.name: [("true", b"")] * steps for h in hosts}))
             if number >= 0:
                 for what, value in (("engine", engine), ("same", same), ("bare", bare)):
                     taken[steps, what].append(value / len(hosts) * 1000)
@@ -146,7 +153,9 @@ def run(work: Path, inventory: Path, rounds: int, profiled_steps: int) -> None:
 def report(taken: Mapping[tuple[int, str], list[float]], trips: Mapping[int, float], hosts: int, rounds: int) -> None:
     """Print medians in ms of CPU a host, and what the engine costs beside the others a host-step."""
     print(f"{hosts} hosts, medians of {rounds} rounds, ms of CPU a host, load {os.getloadavg()[0]:.1f}")
-    print(f"{'steps':>5}{'sessions':>10}{'engine':>9}{'same':>8}{'bare':>8}{'own/step':>10}{'all/step':>10}{'ratio':>8}")
+    print(
+        f"{'steps':>5}{'sessions':>10}{'engine':>9}{'same':>8}{'bare':>8}{'own/step':>10}{'all/step':>10}{'ratio':>8}"
+    )
     mid = {place: statistics.median(values) for place, values in taken.items()}
     for steps in STEPS:
         engine, same, bare = (mid[steps, what] for what in ("engine", "same", "bare"))
