@@ -14,6 +14,7 @@ receipt is reserved before the step runs, so a disk that the step fills can't sw
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -28,6 +29,7 @@ ALREADY_STARTED = 97  # the operation's directory was there: inspect before anyt
 NOT_STARTED = 98  # the claim or the script could not be written: nothing ran
 FENCED = 96  # a newer holder of the lease was here: nothing ran
 
+MAX_NAME = 90  # of an operation; a digest and the number of an attempt come behind it
 _OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 
 # Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc.
@@ -225,6 +227,14 @@ class Receipt:
 
 
 OperationState = Literal["finished", "running", "absent", "ambiguous"]
+
+
+def operation_id(name: str) -> str:
+    """Return the id of an operation of that name: the name itself, or its start and a digest where it can't be one."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if safe == name and len(name) <= MAX_NAME:
+        return name
+    return f"{safe[:MAX_NAME]}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def launch(operation: Operation, *, env: Mapping[str, str], cwd: str | None, timeout_s: float | None) -> Command:

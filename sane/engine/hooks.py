@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from sane.core.binding import Binding
+from sane.core.detached import operation_id
 from sane.core.events import Event
 from sane.core.rollout import RolloutState
 from sane.core.target import Target
@@ -61,7 +62,7 @@ async def run_hook(
             continue
         data: dict[str, Any] = {"step": step.name, "part": hook}
         await store.append([_event("step_started", state, now_ms(), {**data, "verb": step.verb})])
-        operation = f"{state.id}.{hook}.{number}"
+        operation = operation_id(f"{state.id}.{hook}.{number}")
         result = await run_step(context, HERE, step, binding, operation, resumed=step.name in begun)
         data |= {"outcome": result.outcome, "exit_code": result.exit_code}
         if result.error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sane.core.binding import Binding
 from sane.core.command import Command, CommandResult
+from sane.core.detached import operation_id
 from sane.core.events import Event
 from sane.core.hints import hint_for
 from sane.core.host_record import HostFacts, HostRecord, look, parse_look, write_record
@@ -112,7 +113,7 @@ class WorkflowPerformer:
         elif part == self._last_part(part):
             await arm_guard(self._plan, state, action, place.env, self._now_ms(), self._run)
         for number, step in enumerate(self._plan.workflow.part(part), 1):
-            name = f"{action.operation.replace('/', '.')}.{number}"
+            name = operation_id(f"{action.operation.replace('/', '.')}.{number}")
             result = await self._step(action, state, place, step, binding, name, resumed=resumed)
             if result.outcome not in ("ok", "skipped"):
                 facts = {"step": step.name, "exit_code": result.exit_code, "error": result.error, "hint": result.hint}

@@ -20,6 +20,7 @@ from sane.core.detached import (
     inspect,
     launch,
     launch_in_pane,
+    operation_id,
     parse_inspection,
     parse_receipt,
     stop,
@@ -175,3 +176,11 @@ def test_ids_that_could_leave_the_directory_are_refused() -> None:
 def test_what_is_no_receipt_is_none(text: str) -> None:
     assert parse_receipt(text) is None
     assert parse_inspection(b"finished\n" + text.encode()) == ("ambiguous", None)
+
+
+@pytest.mark.parametrize("name", ["app-1-abc.web1.switch.1.2", "k" * 200 + ".web1.1", "a b@c:d.web1.1", "app-ü.1"])
+def test_an_operation_of_any_name_has_an_id_of_its_own(name: str) -> None:
+    made = operation_id(name)
+    assert Operation(f"{made}.1", "true").id.startswith(made)
+    assert operation_id(name + "2") != made
+    assert (made == name) == (len(name) <= 90 and name.replace("-", "").replace(".", "").isalnum() and name.isascii())
