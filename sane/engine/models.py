@@ -11,6 +11,7 @@ also of those that failed half-way.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -70,14 +71,6 @@ class ModelChain:
         self._environ = environ
         self._built: dict[str, Model[Any]] = {}
 
-    async def close(self) -> None:
-        """Close the connections to the models."""
-        for model in self._built.values():
-            client: Any = getattr(model, "client", None)
-            if hasattr(client, "close") and asyncio.iscoroutinefunction(client.close):
-                await client.close()
-        self._built.clear()
-
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the models, in the order in which they are asked."""
@@ -87,7 +80,7 @@ class ModelChain:
         """Close the connections of its models."""
         for model in self._built.values():
             close = getattr(getattr(model, "client", None), "close", None)  # bedrock's client is not asynchronous
-            if close is not None and asyncio.iscoroutinefunction(close):
+            if close is not None and inspect.iscoroutinefunction(close):
                 await close()
         self._built.clear()
 

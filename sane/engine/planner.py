@@ -148,7 +148,8 @@ def readable_verbs(chosen: Sequence[str] | None = None) -> list[Verb]:
     `chosen` leaves only those. Raises UsageError for one that is no such verb.
     """
     verbs = [load_verb(name) for name in VERB_NAMES]
-    found = {v.name: v for v in verbs if v.access == "read" and any(p.name == "target" for p in v.parameters)}
+    asked_there = [v for v in verbs if any(p.name == "target" and p.required for p in v.parameters)]
+    found = {verb.name: verb for verb in asked_there if verb.access == "read"}
     for name in chosen or ():
         if name not in found:
             raise UsageError(f"'{name}' is no tool for a planner", hint=f"Those that only read: {', '.join(found)}.")

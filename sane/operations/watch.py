@@ -46,6 +46,7 @@ from sane.operations.files import load_inventory
 from sane.operations.plan_run import PlanRunner
 from sane.operations.watch_desk import WatchDesk
 from sane.store.base import Store
+from sane.transports.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,12 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
     )
     announcer = Announcer(store, fleet.deployment_key)
     seen = _Seen(view)
-    desk = _desk(config, context, targets, view, seen, now_ms)
+    breakers = LocalBreakers(now_ms)
+    models = (
+        ModelChain(config.chain(config.planner_model), breakers, os.environ),
+        ModelChain(config.chain(config.poller_model), breakers, os.environ),
+    )
+    desk = _desk(config, context, targets, view, seen, models, now_ms)
     texts = {name: str(target) for name, target in targets.items()}
     desk.runner = PlanRunner(store, context, texts, fleet.deployment_key, notify=desk.alert, say=view.say)
     zones: dict[str, int] = {}
@@ -157,7 +163,7 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
         return WatchOutcome(is_true, watcher.document())
     finally:
         refreshing.cancel()
-        await asyncio.gather(refreshing, return_exceptions=True)
+        await asyncio.gather(refreshing, *(chain.close() for chain in models), return_exceptions=True)
         await context.close()
 
 
@@ -232,16 +238,16 @@ def _desk(
     targets: Mapping[str, Target],
     view: WatchView,
     seen: _Seen,
+    models: tuple[ModelChain, ModelChain],
     now_ms: Callable[[], int],
 ) -> WatchDesk:
-    breakers = LocalBreakers(now_ms)
-    cheap = config.chain(config.poller_model)
+    planner, cheap = models
     return WatchDesk(
         config,
         context,
         targets,
-        planner_of(config, breakers, context, {name: str(target) for name, target in targets.items()}),
-        Classifier(ModelChain(cheap, breakers, os.environ)) if cheap else None,
+        planner_of(config, planner, context, {name: str(target) for name, target in targets.items()}),
+        Classifier(cheap) if cheap.names else None,
         Alerts(config.alerts, os.environ, view.say),
         primitive_rules(),
         now_ms=now_ms,
@@ -249,17 +255,13 @@ def _desk(
     )
 
 
-def planner_of(
-    config: WatchConfig, breakers: LocalBreakers, context: AsyncContext, targets: Mapping[str, str]
-) -> Planner:
+def planner_of(config: WatchConfig, chain: ModelChain, context: Context, targets: Mapping[str, str]) -> Planner:
     """Return the configured planner; without a model, the rules. Raises UsageError for a tool that is none."""
     rules = RulePlanner(config.limits.tier)
-    chain = config.chain(config.planner_model)
-    if not chain:
+    if not chain.names:
         return rules
     tools = [tool_of(verb, context, targets) for verb in readable_verbs(config.planner_tools)]
-    fallback = rules if config.planner_fallback else None
-    return ModelPlanner(ModelChain(chain, breakers, os.environ), tools, fallback)
+    return ModelPlanner(chain, tools, rules if config.planner_fallback else None)
 
 
 class _Seen:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -126,11 +126,13 @@ async def stream_answer(
 
     settings, hosts = load_watch_config(config, os.environ), load_inventory(inventory) if inventory else None
     began = time.monotonic()
-    async with opened_store() as store:
+    async with opened_store() as store, AsyncExitStack() as closing:
         context = AsyncContext(hosts)
+        closing.push_async_callback(context.close)
+        breakers = LocalBreakers(lambda: time.monotonic_ns() // 1_000_000)
+        opened = open_agent(found, store, settings, breakers, context, hosts)
+        closing.push_async_callback(opened.close)
         try:
-            breakers = LocalBreakers(lambda: time.monotonic_ns() // 1_000_000)
-            opened = open_agent(found, store, settings, breakers, context, hosts)
             yield {"type": "start", "agent": found.name}
             used = Usage("rules", 0, 0)
             # what a person types here leaves the machine, and may hold a secret by mistake
@@ -150,8 +152,6 @@ async def stream_answer(
                             used = item
         except TimeoutError:
             raise UnavailableError(f"no whole answer in {timeout_s:g} s", hint="Give more time: --timeout.") from None
-        finally:
-            await context.close()
     tokens = {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens}
     yield {"type": "done", "model": used.model, **tokens, "duration_ms": round((time.monotonic() - began) * 1000)}
 
