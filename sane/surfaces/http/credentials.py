@@ -70,7 +70,7 @@ class CredentialFile:
         try:
             with self.path.open("rb") as file:
                 state = os.fstat(file.fileno())
-                stamp = (state.st_ino, state.st_mtime_ns, state.st_size)
+                stamp = (state.st_ino, state.st_ctime_ns, state.st_size)
                 if stamp != self._stamp:
                     if state.st_mode & 0o077:
                         raise self._wrong("others can read it", f"Run chmod 600 {self.path}")

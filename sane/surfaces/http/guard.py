@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,11 +12,12 @@ from urllib.parse import urlsplit
 
 from sane.core.signing import SIGNATURE_HEADER
 from sane.engine.shared_state import Shared
-from sane.errors import AccessError, SaneError, UnknownCallerError
+from sane.errors import AccessError, ConfigError, SaneError, UnavailableError, UnknownCallerError
 from sane.surfaces.http.credentials import (
     HINT,
     SCOPES,
     SKEW_S,
+    Credential,
     CredentialFile,
     Principal,
     find_by_signature,
@@ -29,8 +32,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BODY_BYTES = 1 << 20
 BODY_S = 20.0
+DRAIN_BYTES = 8 << 20
+DRAIN_S = 2.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN_PATHS = frozenset({"/health", "/system/client-health-check", "/system/streaming-health"})
+log = logging.getLogger("sane.http")
 LOCAL = Principal("local", SCOPES)
 
 
@@ -57,6 +63,7 @@ class Guard:
         except SaneError as error:
             await problem_of(error)(scope, receive, send)
         except _TooLargeError:
+            await _drain(receive)
             hint = f"Send {MOST_BODY_BYTES} bytes at most."
             await problem(413, "too_large", "the body is too large", hint, {"Connection": "close"})(
                 scope, receive, send
@@ -89,7 +96,7 @@ class Guard:
     async def _identify(self, scope: Scope, headers: dict[str, str], body: bytes) -> Principal:
         if scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
             return Principal("", ())
-        credentials = self._credentials.load()
+        credentials = self._load()
         if not credentials and self._on_loopback:
             _check_is_local(headers)
             return LOCAL
@@ -105,6 +112,14 @@ class Guard:
             return find_by_token(credentials, headers["authorization"])
         raise UnknownCallerError("this needs a credential", hint=HINT)
 
+    def _load(self) -> tuple[Credential, ...]:
+        try:
+            return self._credentials.load()
+        except ConfigError as error:  # whoever calls is not known yet: the log says it, the answer does not
+            log.error("nobody can call: %s %s", error.message, error.hint)
+            hint = "Whoever runs the server finds why in its log."
+            raise UnavailableError("the credentials can't be read", hint=hint) from None
+
 
 class _TooLargeError(Exception):
     pass
@@ -118,6 +133,18 @@ def _check_is_local(headers: dict[str, str]) -> None:
                 f"the {name} header names no loopback address, and no credential is configured",
                 hint="Call http://127.0.0.1:PORT, or configure one: sane server credential add NAME.",
             )
+
+
+async def _drain(receive: Receive) -> None:
+    """Throw the rest of a body away, so that its sender gets to read the answer; no more than a little."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while size < DRAIN_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _host_of(address: str) -> str:
