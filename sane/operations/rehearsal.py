@@ -15,8 +15,8 @@ from typing import Any
 from sane.core.inventory import Host
 from sane.errors import UsageError
 from sane.operations import lab as labs
-from sane.operations.deployments import DeployRequest
 from sane.operations.files import load_inventory
+from sane.operations.inputs import DeployRequest
 
 MAX_HOSTS = 20  # each is an SSH server and a directory on this machine
 

@@ -22,7 +22,7 @@ from sane.core.workflow_steps import Step
 from sane.engine.context import open_context
 from sane.engine.plan import DeploymentPlan
 from sane.errors import ConfigError, ConflictError, NotFoundError
-from sane.operations.deployments import DeployRequest, created_event, load_plan, specs_of
+from sane.operations.inputs import DeployRequest, created_event, load_plan, specs_of
 from sane.operations.truth import HostAnswered, ask_hosts
 from sane.store.base import Store
 

@@ -16,8 +16,8 @@ from sane.engine.context import AsyncContext, open_context
 from sane.engine.fan_out import PARALLEL
 from sane.engine.plan import Source
 from sane.errors import SaneError, StoreError
-from sane.operations.deployments import parts_of, read_source, workflow_from
 from sane.operations.files import load_inventory
+from sane.operations.inputs import parts_of, read_source, workflow_from
 from sane.store.base import Store
 
 

@@ -13,7 +13,7 @@ import click
 from sane.errors import UsageError
 
 if TYPE_CHECKING:
-    from sane.operations.deployments import DeployRequest
+    from sane.operations.inputs import DeployRequest
 
 # option name -> what it takes and what it means: every field of a rollout policy.
 POLICY_OPTIONS: dict[str, tuple[str, str]] = {
@@ -89,7 +89,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def request_of(given: dict[str, Any]) -> DeployRequest:
     """Return what the options of `request_options` and `policy_options` ask for. Raises UsageError."""
-    from sane.operations.deployments import DeployRequest
+    from sane.operations.inputs import DeployRequest
 
     named = ("workflow", "inventory", "version", "key", "limit", "controls", "via", "reason", "idempotency_key")
     policy = {name: given[name] for name in (*POLICY_OPTIONS, *FLAGS)}
