@@ -12,6 +12,7 @@ _WRITE = r"""
 f=$1
 if [ -L "$f" ]; then f=$(readlink -f -- "$f" && echo x) || exit 1; f=${f%?x}; fi
 if [ -d "$f" ]; then echo "Is a directory" >&2; exit 1; fi
+if [ -e "$f" ] && ! [ -f "$f" ]; then echo "Not a regular file" >&2; exit 1; fi
 t=${f%/*}/.sane-$2
 mode=$4 owner=
 if [ -e "$f" ]; then
@@ -33,6 +34,7 @@ trap - EXIT
 _READ = r"""
 [ -e "$1" ] || [ -L "$1" ] || exit 66
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
+[ -f "$1" ] || { echo "Not a regular file" >&2; exit 1; } # a FIFO would wait for a writer
 exec head -c "$2" <"$1"
 """
 

@@ -46,7 +46,7 @@ def put_script(path: str, content: bytes, mode: int | None) -> str:
     return (
         f'p={path_word(path)};[ -h "$p" ]&&p=$(readlink -f -- "$p");d=$(dirname -- "$p");t=$d/.sane-{TOKEN};'
         "n=$(printf %o $((0666&~0$(umask))));umask 077;"
-        'if [ -e "$p" ]&&[ ! -f "$p" ];then echo "$p: it is not a regular file";exit 73;fi;'
+        'if [ -e "$p" ]&&[ ! -f "$p" ];then echo "$p: Not a regular file";exit 73;fi;'
         ': >"$t"||exit 73;trap \'rm -f -- "$t"\' EXIT;'
         f'{receive}base64 -d 2>/dev/null|{{ cat >"$t"||{{ cat >/dev/null;false;}};}};'
         "s=$?;stty echo;[ $s = 0 ]||exit 73;"
@@ -74,7 +74,7 @@ def get_script(path: str, limit_bytes: int) -> str:
     send = f"awk '{{printf \"\\033]{OSC_NUMBER};{TOKEN};{DATA};%s\\007\",$0}}'"
     read = f'head -c {limit_bytes} -- "$p" 2>/dev/null'
     return (
-        f'p={path_word(path)};[ -e "$p" ]||exit 66;[ -r "$p" ]&&[ ! -d "$p" ]||exit 77;'
+        f'p={path_word(path)};[ -e "$p" ]||exit 66;[ -r "$p" ]&&[ -f "$p" ]||exit 77;'
         f"{read}|base64|{send};"
         f"h=$({read}|{SHA256}|tr -dc 0-9a-f|tail -c 64);{printf_mark(TOKEN, CHECKSUM, chr(34) + '$h' + chr(34))}"
     )

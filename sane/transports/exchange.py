@@ -31,7 +31,7 @@ from sane.core.prompt_line import classify_line, device_name
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
-from sane.transports.pane_recovery import end_interrupted, end_late, goes, recover
+from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_interrupted, end_late, goes, recover
 from sane.transports.pane_state import IDLE_WAIT_S, Screen, line_editor_waits, look, wait_idle
 
 READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
@@ -302,7 +302,7 @@ class Exchange:
         if mark is not None and len(mark.arguments) > 1:
             strip = strip_exit_notice if mark.kind == EXIT else strip_job_notices
             output = strip(output, mark.arguments[1])
-        if facts.get("interrupted"):
+        if facts.get("interrupted") or (code == INTERRUPTED_EXIT_CODE and output.endswith(b"^C")):
             output = cut_at_interrupt(output)
         return CommandResult(
             target=self.pane.name,

@@ -17,7 +17,13 @@ from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine
 from sane.transports.pane import PaneTransport, open_pane
 
-SHELLS = {"bash": "bash --norc", "dash": "dash", "zsh": "zsh -f", "fish": "fish --no-config"}
+SHELLS = {
+    "bash": "bash --norc",
+    "dash": "dash",
+    "zsh": "zsh -f",
+    "fish": "fish --no-config",
+    "ash": "busybox ash",
+}
 
 
 class Tmux:

@@ -63,7 +63,7 @@ def test_refusals_name_the_path_and_the_reason(bash: Pane, short_dir: Path) -> N
         run_blocking(bash.transport.get(str(short_dir / "nowhere")))
     with pytest.raises(RemoteError, match="can't be read"):
         run_blocking(bash.transport.get(str(short_dir)))
-    with pytest.raises(RemoteError, match="not a regular file"):
+    with pytest.raises(RemoteError, match="Not a regular file"):
         run_blocking(bash.transport.put(str(short_dir), b"x"))
     with pytest.raises(RemoteError, match="(?i)no such file|nonexistent"):
         run_blocking(bash.transport.put(str(short_dir / "no" / "such"), b"x"))

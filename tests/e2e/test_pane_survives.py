@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from sane.core.command import CommandResult
 from sane.errors import NotFoundError, PaneError, SaneError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine
@@ -18,6 +19,14 @@ from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, make_server, tmux
 
 __all__ = ["bash", "tmux"]
 pytestmark = pytest.mark.e2e
+
+
+def wait_for_child(server: Tmux, target: str, program: str) -> None:
+    """Wait until a program is in the foreground of a pane."""
+    until = time.monotonic() + 10
+    while server.call("display", "-p", "-t", target, "#{pane_current_command}").strip() != program:
+        assert time.monotonic() < until, f"{program} did not start"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("shell", list(SHELLS))
@@ -199,14 +208,69 @@ def test_somebody_typing_is_never_mixed_with(tmux: Tmux, shell: str, half: str) 
     pane.close()
 
 
+@pytest.mark.parametrize("shell", list(SHELLS))
+def test_ctrl_c_of_a_person_ends_the_call_at_once(tmux: Tmux, shell: str) -> None:
+    name = tmux.new(SHELLS[shell])
+    pane = tmux.open(name)
+    pane.run("true")
+    results: list[CommandResult] = []
+    thread = threading.Thread(target=lambda: results.append(pane.run("echo a; sleep 30; echo never")))
+    thread.start()
+    wait_for_child(tmux, name, "sleep")
+    pressed = time.monotonic()
+    tmux.call("send-keys", "-t", name, "C-c")
+    thread.join(15)
+    assert time.monotonic() - pressed < 5  # 0.1 s on a quiet machine; the command's own time-out is 20 s
+    assert [(r.output, r.exit_code, r.timed_out, r.pane_ready) for r in results] == [(b"a\n", 130, False, True)]
+    assert pane.run("echo next").output == b"next\n"
+    pane.close()
+
+
+def test_a_command_that_takes_ctrl_c_itself_goes_on(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+
+    def press() -> None:
+        tmux.wait_for(name, "\nready")
+        tmux.call("send-keys", "-t", name, "C-c")
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    script = "sh -c 'trap \"echo caught\" INT; echo ready; sleep 3; sleep 0.6; echo after; exit 5'"
+    result = pane.run(script)
+    thread.join()
+    assert (result.output, result.exit_code) == (b"ready\n^Ccaught\nafter\n", 5)
+    pane.close()
+
+
+def test_notices_of_background_jobs_are_no_output(bash: Pane) -> None:
+    result = bash.run("sleep 5 & echo one; sleep 5 & sleep 5 & echo '[1] 77'; kill %1 %2 %3")
+    assert result.output == b"one\n[1] 77\n"
+    assert bash.run("echo x >/dev/null & wait $!; echo '[3] 4'").output.endswith(b"[3] 4\n")
+
+
+def test_the_beginning_of_an_earlier_line_is_somebody_typing(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, "tr")
+    until = time.monotonic() + 5
+    while not tmux.screen(name).endswith("# tr"):
+        assert time.monotonic() < until
+    with pytest.raises(PaneError, match="somebody seems to be typing"):
+        pane.run("echo mixed", timeout_s=0.4)
+    assert "mixed" not in tmux.screen(name)
+    pane.close()
+
+
 def test_waits_while_somebody_types_and_runs_when_the_line_is_empty(tmux: Tmux) -> None:
     name = tmux.new()
     pane = tmux.open(name)
     pane.run("true")
     tmux.type(name, "echo person")
     tmux.wait_for(name, "echo person")
-    threading.Timer(0.4, lambda: tmux.call("send-keys", "-t", name, "Enter")).start()
     started = time.monotonic()
+    threading.Timer(0.4, lambda: tmux.call("send-keys", "-t", name, "Enter")).start()
     assert pane.run("echo caller").output == b"caller\n"
     assert time.monotonic() - started > 0.35
     assert "echo person\nperson\n" in tmux.screen(name)

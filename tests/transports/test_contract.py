@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import stat
 import time
 from pathlib import Path
 
@@ -177,6 +179,26 @@ async def test_put_where_it_is_not_possible(place: Place) -> None:
         place.transport.fault = "full-disk"
     with pytest.raises(RemoteError):
         await place.transport.put(str(place.root / "no" / "such" / "directory"), b"x")
+
+
+async def test_only_regular_files_are_written_and_read(place: Place) -> None:
+    if hasattr(place.transport, "files"):
+        return  # its files are a dictionary
+    folder = place.root / "special"
+    folder.mkdir()
+    os.mkfifo(folder / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        (folder / "null").symlink_to("/dev/null")
+        for name in ("fifo", "socket", "null"):
+            with pytest.raises(RemoteError):
+                await place.transport.put(str(folder / name), b"x")
+            async with asyncio.timeout(10):  # a FIFO must not be waited for
+                with pytest.raises(RemoteError):
+                    await place.transport.get(str(folder / name))
+    assert stat.S_ISFIFO((folder / "fifo").stat().st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert sorted(os.listdir(folder)) == ["fifo", "null", "socket"]
 
 
 async def test_close_twice(place: Place) -> None:
