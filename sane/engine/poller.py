@@ -1,7 +1,7 @@
 """Poll hosts, each on its own clock: one round trip a poll over connections that stay open.
 
-A host is asked again one interval after it was asked, never while an answer is outstanding. Hosts that did not answer
-last time wait for a place of their own, so that a thousand dead ones delay no live one.
+A host is asked again one interval after it was asked, never while an answer is outstanding. A probe gives its place
+back as soon as it is clear that it only waits, so that a thousand dead hosts delay no live one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sane.transports.base import Transport
 from sane.transports.context import Context
 
 PARALLEL = 64
-DOUBTFUL_PARALLEL = 16
+PLACE_S = 0.5  # what takes longer than that waits for its host, and waiting needs no place
 PROBE_TIMEOUT_S = 10.0
 TORN_AGAIN_S = 0.05
 
@@ -60,8 +60,7 @@ class Poller:
         self._now_ms = now_ms
         self._once = once
         self._queue: asyncio.Queue[Sample] = asyncio.Queue(maxsize=max(1, len(hosts)))
-        self._live = asyncio.Semaphore(PARALLEL)
-        self._doubtful = asyncio.Semaphore(DOUBTFUL_PARALLEL)
+        self._places = asyncio.Semaphore(PARALLEL)
         self._tasks: list[asyncio.Task[None]] = []
         self._wake: asyncio.Event | None = None
 
@@ -88,13 +87,9 @@ class Poller:
     async def _ask_on(self, host: PolledHost, offset_s: float) -> None:
         """Ask one host for as long as it takes: at once, then each interval, the hosts spread over it."""
         loop = asyncio.get_running_loop()
-        due_s, answered = loop.time(), True
-        first = True
+        due_s, first = loop.time(), True
         while True:
-            async with self._live if answered else self._doubtful:
-                sample = await poll_host(self._context, host, self._now_ms)
-            answered = sample.reachable
-            await self._queue.put(sample)
+            await self._queue.put(await self._ask_once(host))
             if self._wake is not None:
                 self._wake.set()
             if self._once:
@@ -103,6 +98,16 @@ class Poller:
             first = False
             due_s = max(due_s, loop.time())  # what was missed while it did not answer is not made up for
             await asyncio.sleep(due_s - loop.time())
+
+    async def _ask_once(self, host: PolledHost) -> Sample:
+        async with self._places:
+            asking = asyncio.create_task(poll_host(self._context, host, self._now_ms))
+            try:
+                await asyncio.wait({asking}, timeout=PLACE_S)
+            except asyncio.CancelledError:
+                asking.cancel()
+                raise
+        return await asking
 
 
 async def poll_host(

@@ -121,6 +121,10 @@ async def decide_plan(store: Store, plan: str, *, approve: bool, reason: str = "
     Raises NotFoundError, and ConflictError where it does not wait (any more).
     """
     row = await find_plan(store, plan)
+    if row.status != "waiting":
+        raise ConflictError(
+            f"plan {plan} does not wait for approval: it is {row.status}", hint="sane plan list --waiting shows those."
+        )
     kind = "plan_approved" if approve else "plan_refused"
     data = {"episode": row.episode, "plan": plan, "by": person(), "reason": reason}
     event = Event(kind, steady_clock()(), key=row.watch, data=data)

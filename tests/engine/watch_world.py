@@ -13,7 +13,7 @@ from sane.core.escalation import EscalationPolicy
 from sane.core.events import Event
 from sane.core.target import Target
 from sane.core.watch_config import WatchConfig
-from sane.core.watch_policy import WatchPolicy
+from sane.core.watch_policy import FlapPolicy, WatchPolicy
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers
 from sane.engine.escalate import Escalator
@@ -29,7 +29,8 @@ from sane.operations.watch_desk import WatchDesk
 from sane.store.base import Store
 
 KEY = "watch/test"
-FAST = WatchPolicy(interval_ms=20, stale_after_ms=1 << 50, good_samples=3)
+# the same rules in small: what fades in half an hour fades in 50 ms here
+FAST = WatchPolicy(interval_ms=20, stale_after_ms=1 << 50, good_samples=3, flap=FlapPolicy(fade_ms=50))
 QUICK = EscalationPolicy(settle_ms=30, backoff_ms=30, patience_ms=60_000)
 
 
