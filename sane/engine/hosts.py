@@ -8,7 +8,7 @@ from sane.core.inventory import Host
 from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext
 from sane.engine.steps import Place
-from sane.engine.windows import close_window, open_window, session_name, ssh_argv
+from sane.engine.windows import close_windows, open_window, session_name, ssh_argv
 
 VIAS = ("ssh", "tmux", "host-tmux")
 
@@ -16,11 +16,16 @@ VIAS = ("ssh", "tmux", "host-tmux")
 class HostPlaces:
     """Open one place a host, on first use; a place that is a window is closed again where its host ended well."""
 
-    def __init__(self, context: AsyncContext, key: str, via: str) -> None:
+    def __init__(self, context: AsyncContext, key: str, via: str, *, anew: frozenset[str] = frozenset()) -> None:
+        """Prepare places. Hosts of `anew` get another window than the one that is there.
+
+        A controller that was killed may have left a half typed line in it, or a step that still runs.
+        """
         self._context = context
         self._session = session_name(key)
         self._via = via
         self._opening: dict[str, asyncio.Task[Place]] = {}
+        self._anew = anew
         self._windows: dict[str, Target] = {}
 
     @property
@@ -51,7 +56,7 @@ class HostPlaces:
         where = host.name if via == "host-tmux" else None
         machine = await self._context.machine(where)
         argv = ssh_argv(self._context.settings(host.name)) if where is None else []
-        pane = await open_window(machine, self._session, host.name, argv)
+        pane = await open_window(machine, self._session, host.name, argv, anew=host.name in self._anew)
         self._windows[host.name] = Target(where, pane)
         return self._windows[host.name]
 
@@ -61,8 +66,8 @@ class HostPlaces:
 
     async def close_windows(self, hosts: set[str]) -> None:
         """Close the windows of these hosts; what goes wrong with one does not keep the others open."""
-        closing = [self._close(target) for name, target in self._windows.items() if name in hosts]
+        closing = [self._close(name) for name in self._windows if name in hosts]
         await asyncio.gather(*closing, return_exceptions=True)
 
-    async def _close(self, target: Target) -> None:
-        await close_window(await self._context.machine(target.host), target.pane or "")
+    async def _close(self, host: str) -> None:
+        await close_windows(await self._context.machine(self._windows[host].host), self._session, host)

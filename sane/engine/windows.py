@@ -63,16 +63,13 @@ def _quoted(path: str) -> str:
     return f'"{path}"' if " " in path else path
 
 
-async def open_window(machine: Machine, session: str, host: str, argv: Sequence[str]) -> str:
+async def open_window(machine: Machine, session: str, host: str, argv: Sequence[str], *, anew: bool = False) -> str:
     """Return the pane id of a host's window, opened with `argv` (empty: a login shell) unless it is there already.
 
-    Raises TransportError with what tmux said when it can't be opened.
+    With `anew` it is another one in any case. Raises TransportError with what tmux said when it can't be opened.
     """
     server = TmuxServer(machine)
-    for line in (
-        await server.run("list-panes", "-s", "-t", f"={session}", "-F", "#{pane_id} #{" + _OWNER + "}")
-    ).stdout.splitlines():
-        pane, _, owner = text_of(line).partition(" ")
+    for pane, owner, _ in [] if anew else await _panes(server, session):
         if owner == host:
             return await _revive(server, pane, argv)
     words = ["-P", "-F", "#{pane_id}", "-n", host, *argv]
@@ -96,6 +93,20 @@ async def _revive(server: TmuxServer, pane: str, argv: Sequence[str]) -> str:
     return pane
 
 
-async def close_window(machine: Machine, pane: str) -> None:
-    """Close the window of a pane; nothing happens when it is gone. The last one takes its session with it."""
-    await TmuxServer(machine).run("kill-pane", "-t", pane)
+async def close_windows(machine: Machine, session: str, host: str) -> None:
+    """Close the windows of a host; nothing happens where there is none. The last one takes its session with it."""
+    server = TmuxServer(machine)
+    for pane, owner, window in await _panes(server, session):
+        if host in (owner, window):  # a controller that was killed as it opened it had not yet said whose it is
+            await server.run("kill-pane", "-t", pane)
+
+
+async def _panes(server: TmuxServer, session: str) -> list[tuple[str, str, str]]:
+    """Return pane, owner and window name of each pane of a session; none where there is no such session."""
+    form = "#{pane_id} #{" + _OWNER + "} #{window_name}"
+    listed = (await server.run("list-panes", "-s", "-t", f"={session}", "-F", form)).stdout
+    found: list[tuple[str, str, str]] = []
+    for line in listed.splitlines():
+        pane, owner, window = (*text_of(line).split(" ", 2), "", "")[:3]
+        found.append((pane, owner, window))
+    return found

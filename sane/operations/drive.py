@@ -51,7 +51,8 @@ async def drive(
     plan = plan_of(first, state)
     context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
     await _prune_outputs(store)
-    places = HostPlaces(context, state.key, plan.via)
+    begun = frozenset(host.spec.name for host in state.hosts if host.operation)
+    places = HostPlaces(context, state.key, plan.via, anew=begun)
     performer = WorkflowPerformer(
         plan, context, places, owner, lambda: runner.lease.token, now_ms, lambda event: runner.note(event)
     )

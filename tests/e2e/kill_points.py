@@ -55,11 +55,11 @@ def write_files(lab: TestLab, directory: Path) -> tuple[Path, Path]:
     return workflow, inventory
 
 
-def run_rounds(lab: TestLab, directory: Path, rounds: int, seed: int) -> list[Round]:
+def run_rounds(lab: TestLab, directory: Path, rounds: int, seed: int, via: str = "ssh") -> list[Round]:
     """Return what came of so many rounds; the same seed makes the same kills, as far as time allows."""
     chance = random.Random(seed)
     workflow, inventory = write_files(lab, directory)
-    words = ("deploy", str(workflow), "-i", str(inventory), "--version", "1.0.0", "--key")
+    words = ("deploy", str(workflow), "-i", str(inventory), "--version", "1.0.0", "--via", via, "--key")
     assert call(*words, "first").exit_code == 0  # pays for the imports
     whole_s = call(*words, "second").duration_s
     return [_round(lab, [*words, f"k{number}"], f"k{number}", chance, whole_s) for number in range(rounds)]
