@@ -251,3 +251,34 @@ def test_refuses_to_activate_what_is_not_there(call: Call, source: Path, tmp_pat
     (root / "current").mkdir()
     with pytest.raises(RemoteError, match="is no link"):
         call("activate-release", "local:", str(root), "1.0")
+
+
+@pytest.mark.parametrize("damage", ["content", "manifest", "cut"])
+def test_what_is_damaged_on_the_way_is_refused_there(
+    call: Call, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    from sane.primitives import _bundle
+
+    whole = _bundle.pack
+
+    def damaged(*arguments: Any) -> bytes:
+        packed = whole(*arguments)
+        if damage == "cut":
+            return packed[: len(packed) // 2]
+        plain, changed = io.BytesIO(packed), io.BytesIO()
+        with tarfile.open(fileobj=plain) as old, tarfile.open(fileobj=changed, mode="w:gz") as new:
+            for member in old:
+                opened = old.extractfile(member)
+                assert opened is not None
+                content = opened.read()
+                if (member.name == "manifest") == (damage == "manifest"):
+                    content = content[:-1] + bytes([content[-1] ^ 1])
+                new.addfile(member, io.BytesIO(content))
+        return changed.getvalue()
+
+    monkeypatch.setattr(_bundle, "pack", damaged)
+    root = tmp_path / "app"
+    with pytest.raises(RemoteError, match="app can't take the bundle"):
+        call("push-bundle", "local:", str(source), str(root), "1.0")
+    assert os.listdir(root / "releases") == [".sane"]
+    assert leftovers(root) == []
