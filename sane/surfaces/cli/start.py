@@ -38,7 +38,7 @@ class LatePackages:
 
 
 def keep_bytecode(compiled: str) -> None:
-    """Keep compiled code in the user's cache where it can't be kept beside the code; compiling it takes 150 ms.
+    """Keep compiled code in the user's cache where it can't be kept beside the code; compiling it takes 100 ms.
 
     `compiled` is the file that the import of this module would have left behind.
     """
