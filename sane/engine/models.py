@@ -11,6 +11,7 @@ also of those that failed half-way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -75,6 +76,13 @@ class ModelChain:
     def names(self) -> tuple[str, ...]:
         """Return the names of the models, in the order in which they are asked."""
         return tuple(settings.name for settings in self._chain)
+
+    def prepare(self) -> None:
+        """Import and build now what the first call needs: seconds on a busy machine, in which a loop would stand."""
+        for settings in self._chain:
+            with contextlib.suppress(ConfigError):  # said when it is asked
+                if settings.name not in self._built:
+                    self._built[settings.name] = build_model(settings, self._environ)
 
     async def close(self) -> None:
         """Close the connections of its models."""

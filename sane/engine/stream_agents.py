@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -11,8 +12,9 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from sane.core.events import Event
 from sane.engine.models import ModelCall, ModelChain
-from sane.errors import ConfigError, UnavailableError
+from sane.errors import ConfigError, SaneError, UnavailableError
 from sane.store.base import DeploymentRow, HostRow, Store
 
 log = logging.getLogger("sane.streams")
@@ -60,6 +62,7 @@ class StreamingAgent(Protocol):
 
     @property
     def name(self) -> str: ...
+    def prepare(self) -> None: ...
     def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]: ...
     async def close(self) -> None: ...
 
@@ -71,10 +74,21 @@ class ModelAgent:
     """
 
     def __init__(
-        self, name: str, instructions: str, chain: ModelChain, last: StreamingAgent, tools: Sequence[Any] = ()
+        self,
+        name: str,
+        instructions: str,
+        chain: ModelChain,
+        last: StreamingAgent,
+        tools: Sequence[Any] = (),
+        store: Store | None = None,
     ) -> None:
         self.name = name
+        self._store = store
         self._instructions, self._chain, self._last, self._tools = instructions, chain, last, tools
+
+    def prepare(self) -> None:
+        """Import what the first answer needs; call it in a thread, before the answer's time begins."""
+        self._chain.prepare()
 
     async def close(self) -> None:
         """Close the models' connections."""
@@ -99,9 +113,21 @@ class ModelAgent:
             if begun:
                 raise
             log.warning("agent %s: no model answers, so the rules do: %s", self.name, error.message)
+        finally:
+            await asyncio.shield(self._record(calls))
         async with aclosing(self._last.stream(messages)) as items:
             async for item in items:
                 yield item
+
+    async def _record(self, calls: Sequence[ModelCall]) -> None:
+        """Put what the calls cost into the event log; an answer does not fail because that does."""
+        at_ms = time.time_ns() // 1_000_000
+        events = [Event("model_called", at_ms, data={"agent": self.name, **call.as_json()}) for call in calls]
+        try:
+            if events and self._store is not None:
+                await self._store.append(events)
+        except SaneError as error:
+            log.warning("agent %s: what a model cost was not recorded: %s", self.name, error.message)
 
 
 def prompt_of(messages: Sequence[Message]) -> str:
@@ -117,6 +143,9 @@ class RuleAgent:
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
         self._store = store
+
+    def prepare(self) -> None:
+        """Do nothing: all is there."""
 
     async def close(self) -> None:
         """Do nothing: the store is not its own."""

@@ -46,4 +46,4 @@ def open_agent(
         return rules
     targets = {host.name: host.target or f"ssh:{host.name}" for host in (inventory.hosts if inventory else ())}
     tools = [tool_of(verb, context, targets) for verb in readable_verbs(agent.tools)] if agent.tools else []
-    return ModelAgent(agent.name, agent.instructions, ModelChain(chain, breakers, environ), rules, tools)
+    return ModelAgent(agent.name, agent.instructions, ModelChain(chain, breakers, environ), rules, tools, store)

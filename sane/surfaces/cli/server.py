@@ -27,8 +27,18 @@ SCOPES = ("read", "deploy", "promote", "admin")
     show_default=True,
     help="More settings; the environment goes before it.",
 )
+@click.option("--agents", "directory", type=click.Path(path_type=Path), help="The directory of agents.")
+@click.option("--config", type=click.Path(path_type=Path), help="The models' configuration (watch.yaml).")
+@click.option("--inventory", "-i", type=click.Path(path_type=Path), help="The hosts that agents' tools may read.")
 @click.pass_context
-def server(context: click.Context, address: str, env_file: Path) -> None:
+def server(
+    context: click.Context,
+    address: str,
+    env_file: Path,
+    directory: Path | None,
+    config: Path | None,
+    inventory: Path | None,
+) -> None:
     """Serve answers of agents, the event log and the service's state over HTTP.
 
     Elsewhere than on loopback it needs a credential. Settings: REDIS_URL, REDIS_PUBSUB_URL, DATABASE_URL,
@@ -53,11 +63,14 @@ def server(context: click.Context, address: str, env_file: Path) -> None:
     except ImportError as error:
         hint = "Install the extra: pip install 'sane[server]'."
         raise UsageError(f"the server needs a package that is not installed: {error.name}", hint=hint) from None
+    from sane.operations.files import load_inventory
+    from sane.surfaces.http.agents import AgentSources
     from sane.surfaces.http.settings import read_settings
 
+    sources = AgentSources(directory, config, load_inventory(inventory) if inventory else None, os.environ)
     settings = read_settings(os.environ, env_file)
     place = state_dir(os.environ)
-    asyncio.run(serve(split_address(address), settings, place, os.environ, announce=_announce))
+    asyncio.run(serve(split_address(address), settings, place, sources, announce=_announce))
 
 
 def _announce(url: str) -> None:

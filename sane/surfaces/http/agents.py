@@ -1,74 +1,100 @@
-"""Which agents there are: `agents/*.yaml`, and `fleet`, which needs no file and no model."""
+"""Which agents there are: those of `agents/*.yaml`, and `fleet`, which needs no file and no model."""
 
 from __future__ import annotations
 
-import re
+import logging
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sane.core.agent_file import AgentFile, read_agent
-from sane.core.document import Problems
-from sane.core.model_settings import RULES, chain_of, model_from_text
-from sane.core.nearest import nearest_hint
-from sane.core.watch_config import WatchConfig, apply_environment, read_watch_config
+from sane.core.agent_file import AgentFile
+from sane.core.inventory import Inventory
+from sane.core.watch_config import WatchConfig
 from sane.engine.breakers import Breakers
-from sane.engine.models import ModelChain
-from sane.engine.stream_agents import ModelAgent, RuleAgent, StreamingAgent
-from sane.errors import ConfigError, NotFoundError
-from sane.operations.files import parse_yaml, read_bytes
+from sane.engine.context import AsyncContext
+from sane.engine.stream_agents import StreamingAgent
+from sane.errors import SaneError
+from sane.operations.agents import open_agent
+from sane.operations.watch_files import agent_directories, config_home, find_agent, load_agents, load_watch_config
 from sane.store.base import Store
-from sane.verbs.registry import VERB_NAMES
 
-DEFAULT_AGENT = "fleet"
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+log = logging.getLogger("sane.http")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSources:
+    """Say where agents come from; None is where `sane agent` looks. Their tools read the inventory's hosts alone."""
+
+    directory: Path | None = None
+    config: Path | None = None
+    inventory: Inventory | None = None
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Agents:
-    """Find agents by id. A file that is added or changed counts from the next request on."""
+    """Find agents by name. A file that is added or changed counts from the next request on."""
 
-    def __init__(
-        self, directory: Path, store: Store, breakers: Breakers, environ: Mapping[str, str], watch_file: Path
-    ) -> None:
-        self._directory, self._store = directory, store
-        self._breakers, self._environ, self._watch_file = breakers, environ, watch_file
-        self._built: dict[str, tuple[object, StreamingAgent]] = {}
+    def __init__(self, sources: AgentSources, store: Store, breakers: Breakers, context: AsyncContext) -> None:
+        self._sources, self._store, self._breakers, self._context = sources, store, breakers, context
+        self._lock = threading.Lock()
+        self._stamp: object = None
+        self._files: dict[str, AgentFile] = {}
+        self._config = WatchConfig()
+        self._opened: dict[str, StreamingAgent] = {}
+        self._replaced: list[StreamingAgent] = []  # streams that still run use them
 
-    def find(self, id: str) -> StreamingAgent:
-        """Return an agent. Raises NotFoundError, and ConfigError for a file that is wrong."""
-        path = self._directory / f"{id}.yaml"
-        if _ID.fullmatch(id) and path.is_file():
-            stamp = (stamp_of(path), stamp_of(self._watch_file))
-            if self._built.get(id, (None, None))[0] != stamp:  # else its models' connections are open already
-                self._built[id] = stamp, self._build(load_agent(path))
-            return self._built[id][1]
-        if id == DEFAULT_AGENT:
-            return RuleAgent(DEFAULT_AGENT, self._store)
-        raise NotFoundError(f"there is no agent '{id[:64]}'", hint=nearest_hint(id, self.names()))
+    def find(self, name: str) -> StreamingAgent:
+        """Return an agent; called in threads. Raises NotFoundError, and ConfigError for a file that is wrong."""
+        with self._lock:
+            agent = self._find(name)
+            agent.prepare()
+            return agent
+
+    def _find(self, name: str) -> StreamingAgent:
+        self._load(name)
+        if name not in self._opened:
+            file = find_agent(self._files, name)
+            self._opened[name] = open_agent(
+                file,
+                self._store,
+                self._config,
+                self._breakers,
+                self._context,
+                self._sources.inventory,
+                self._sources.environ,
+            )
+        return self._opened[name]
 
     async def close(self) -> None:
         """Close the connections of all models."""
-        for _, agent in self._built.values():
+        for agent in (*self._opened.values(), *self._replaced):
             await agent.close()
-        self._built.clear()
+        await self._context.close()
 
-    def names(self) -> list[str]:
-        """Return the ids of all agents."""
-        return sorted({DEFAULT_AGENT, *(path.stem for path in self._directory.glob("*.yaml"))})
+    def _load(self, name: str) -> None:
+        """Read the files when one of them changed; while one is wrong, the agents that were known go on."""
+        sources = self._sources
+        stamp = self._make_stamp()
+        if stamp == self._stamp:
+            return
+        try:
+            files = load_agents(sources.environ, sources.directory)
+            config = load_watch_config(sources.config, sources.environ)
+        except SaneError as error:
+            if name not in self._files:
+                raise
+            log.warning("the agents are as they were before: %s", error.message)
+            return
+        self._replaced += self._opened.values()
+        self._opened, self._files, self._config, self._stamp = {}, files, config, stamp
 
-    def _build(self, agent: AgentFile) -> StreamingAgent:
-        rules = RuleAgent(agent.name, self._store)
-        config = load_models(self._watch_file, self._environ)
-        wanted = agent.model or config.planner_model
-        models = dict(config.models)
-        if ":" in wanted and wanted not in models:
-            key_env = f"{wanted.partition(':')[0].upper()}_API_KEY"
-            models[wanted] = model_from_text(wanted, wanted, key_env=key_env if self._environ.get(key_env) else "")
-        chain = chain_of(models, wanted)
-        if not chain and wanted not in ("", RULES):
-            raise ConfigError(f"there is no model '{wanted}'", file=agent.file, hint=nearest_hint(wanted, models))
-        if not chain:
-            return rules
-        return ModelAgent(agent.name, agent.instructions, ModelChain(chain, self._breakers, self._environ), rules)
+    def _make_stamp(self) -> object:
+        environ = self._sources.environ
+        chosen = self._sources.config or environ.get("SANE_WATCH_CONFIG") or config_home(environ) / "watch.yaml"
+        directories = agent_directories(environ, self._sources.directory)
+        paths = [Path(chosen), *(path for directory in directories for path in sorted(directory.glob("*.yaml")))]
+        return [(path, stamp_of(path)) for path in paths]
 
 
 def stamp_of(path: Path) -> tuple[int, int, int] | None:
@@ -78,22 +104,3 @@ def stamp_of(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return state.st_ino, state.st_mtime_ns, state.st_size
-
-
-def load_agent(path: Path) -> AgentFile:
-    """Return the agent in a file. Raises ConfigError with every mistake."""
-    problems = Problems()
-    root = parse_yaml(read_bytes(path), str(path), problems)
-    agent = read_agent(root, problems, default_name=path.stem, verbs=VERB_NAMES)
-    problems.check()
-    return agent
-
-
-def load_models(path: Path, environ: Mapping[str, str]) -> WatchConfig:
-    """Return the models that `watch.yaml` (where there is one) and the environment configure. Raises ConfigError."""
-    config = WatchConfig()
-    if path.is_file():
-        problems = Problems()
-        config = read_watch_config(parse_yaml(read_bytes(path), str(path), problems), problems)
-        problems.check()
-    return apply_environment(config, environ)

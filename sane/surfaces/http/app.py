@@ -8,7 +8,7 @@ import copy
 import ipaddress
 import signal
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from sane import __version__
 from sane.errors import SaneError, UsageError
+from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.credentials import CredentialFile
 from sane.surfaces.http.guard import App, Guard
 from sane.surfaces.http.problems import problem, problem_of, problem_of_fields, problem_of_status
@@ -105,7 +106,7 @@ async def serve(
     address: tuple[str, int],
     settings: Settings,
     state_dir: Path,
-    environ: Mapping[str, str],
+    sources: AgentSources,
     *,
     announce: Callable[[str], None],
 ) -> None:
@@ -117,7 +118,7 @@ async def serve(
     listener = listen(address, has_credential=bool(credentials.load()))
     try:
         on_loopback = is_loopback(listener.getsockname()[0])
-        async with open_service(settings, state_dir, environ) as service:
+        async with open_service(settings, state_dir, sources) as service:
             config = uvicorn.Config(
                 make_app(service, credentials, on_loopback=on_loopback),
                 log_level=settings.log_level,

@@ -49,7 +49,7 @@ class Guard:
 
     def __init__(self, app: App, credentials: CredentialFile, shared: Shared, *, on_loopback: bool) -> None:
         self._app, self._credentials, self._shared = app, credentials, shared
-        self._on_loopback = on_loopback
+        self._is_open = on_loopback  # until a credential is seen: taking the last one away lets nobody in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -97,7 +97,8 @@ class Guard:
         if scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
             return Principal("", ())
         credentials = self._load()
-        if not credentials and self._on_loopback:
+        self._is_open = self._is_open and not credentials
+        if self._is_open:
             _check_is_local(headers)
             return LOCAL
         if SIGNATURE_HEADER.lower() in headers:

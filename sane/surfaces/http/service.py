@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sane.core.breaker import Breaker
+from sane.engine.context import AsyncContext
 from sane.engine.shared_state import Memory, Shared, SharedBreakers
 from sane.engine.stream_hub import BREAKER, Relay, StreamHub, StreamLimits
 from sane.errors import UnavailableError
 from sane.store import open_store
 from sane.store.base import Store
-from sane.surfaces.http.agents import Agents
+from sane.surfaces.context import report_on_stderr
+from sane.surfaces.http.agents import Agents, AgentSources
 from sane.surfaces.http.settings import Settings
 
 STATES = ("closed", "open", "half_open")
@@ -108,10 +110,8 @@ def _show(breaker: Breaker | None) -> dict[str, Any]:
 async def open_service(
     settings: Settings,
     state_dir: Path,
-    environ: Mapping[str, str],
+    sources: AgentSources,
     *,
-    agents_dir: Path = Path("agents"),
-    watch_file: Path = Path("watch.yaml"),
     limits: StreamLimits | None = None,
 ) -> AsyncGenerator[Service]:
     """Open everything for the length of a block. Raises StoreError, UnavailableError, UsageError."""
@@ -121,7 +121,7 @@ async def open_service(
     probe_ms = round(limits.timeout_s * 1000) + PROBE_EXTRA_MS
     breaker = Breaker(threshold=settings.circuit_breaker_threshold, probe_limit_ms=probe_ms)
     async with AsyncExitStack() as opened:
-        store = await open_store(environ.get("SANE_DATABASE_URL"), state_dir)
+        store = await open_store(sources.environ.get("SANE_DATABASE_URL"), state_dir)
         opened.push_async_callback(store.close)
         shared = await open_shared(settings, breaker, state_dir)
         opened.push_async_callback(shared.close)
@@ -131,7 +131,7 @@ async def open_service(
         hub = StreamHub(shared, limits, relay=relay, sweeps=settings.schedulers)
         hub.start()
         breakers = SharedBreakers(shared)
-        agents = Agents(agents_dir, store, breakers, environ, watch_file)
+        agents = Agents(sources, store, breakers, AsyncContext(sources.inventory, report=report_on_stderr))
         opened.push_async_callback(agents.close)
         service = Service(store, hub, agents, breakers, asyncio.get_running_loop().create_future())
         opened.push_async_callback(service.close)

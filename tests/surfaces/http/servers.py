@@ -18,6 +18,7 @@ import httpx2
 import uvicorn
 
 from sane.engine.stream_hub import StreamLimits
+from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.app import Server, listen, make_app, url_of
 from sane.surfaces.http.credentials import CredentialFile
 from sane.surfaces.http.service import Service, open_service
@@ -86,12 +87,13 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve on loopback in this loop, over real connections."""
     credentials = CredentialFile(directory)
-    places = {"agents_dir": directory / "agents", "watch_file": directory / "watch.yaml"}
-    async with open_service(settings or Settings(), directory, {}, limits=limits, **places) as service:
+    config = directory / "watch.yaml"
+    sources = AgentSources(directory / "agents" if config.exists() else None, config if config.exists() else None, None, {})
+    async with open_service(settings or Settings(), directory, sources, limits=limits) as service:
         listener = listen(("127.0.0.1", 0), has_credential=False)
         app = make_app(service, credentials, on_loopback=True)
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=5)
-        server = Server(config, service)
+        uvicorn_config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=5)
+        server = Server(uvicorn_config, service)
         task = asyncio.create_task(server._serve(sockets=[listener]))
         try:
             async with httpx2.AsyncClient(

@@ -65,10 +65,12 @@ async def test_a_model_streams_in_pieces_with_its_usage(tmp_path: Path) -> None:
                 ]
             }
             events = events_of((await served.ask("helper", body)).text)
+            recorded = await served.service.store.read(kinds=["model_called"])
         assert text_of(events) == "one two three four"
         assert len([event for event in events if event["type"] == "content"]) > 1
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert (events[-1]["model"], events[-1]["usage"]) == ("m0", {"input_tokens": 120, "output_tokens": 30})
+        assert [(event.data["agent"], event.data["outcome"]) for event in recorded] == [("helper", "answered")]
         assert "be brief" in model.requests[0].prompt
         assert "assistant: b" in model.requests[0].prompt
 
@@ -220,14 +222,18 @@ async def test_a_hundred_callers_make_one_probe_of_a_half_open_breaker(tmp_path:
 
 
 async def test_an_agent_that_is_none_or_wrong_is_an_error_before_the_stream(tmp_path: Path) -> None:
-    write_agent(tmp_path, "broken")
-    (tmp_path / "agents" / "broken.yaml").write_text("instrctions: x\n")
-    async with serving(tmp_path) as served:
-        missing = await served.ask("flet")
-        assert (missing.status_code, missing.json()["hint"]) == (404, "Did you mean 'fleet'?")
-        wrong = await served.ask("broken")
-        assert (wrong.status_code, wrong.json()["code"]) == (422, "config")
-        assert (await served.ask("..%2f..%2fetc")).status_code == 404
+    with fake.ModelServer(fake.text("hi")) as model:
+        write_agent(tmp_path, "helper", model)
+        async with serving(tmp_path) as served:
+            missing = await served.ask("flet")
+            assert (missing.status_code, missing.json()["hint"]) == (404, "Did you mean 'fleet'?")
+            assert (await served.ask("..%2f..%2fetc")).status_code == 404
+            (tmp_path / "agents" / "broken.yaml").write_text("instrctions: x\n")
+            wrong = await served.ask("broken")
+            assert (wrong.status_code, wrong.json()["code"]) == (422, "config")
+            assert (await served.ask("helper")).status_code == 200  # those that were known go on
+            (tmp_path / "agents" / "broken.yaml").write_text("instructions: x\nmodel: rules\n")
+            assert (await served.ask("broken")).status_code == 200  # found without a restart
 
 
 async def test_a_stop_ends_streams_and_followers_with_a_word(tmp_path: Path) -> None:
