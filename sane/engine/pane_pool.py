@@ -86,11 +86,12 @@ class PanePool:
 
     async def _rest(self, key: _Key, transport: PaneTransport) -> None:
         """Read and drop what an idle pane prints, which would pile up in tmux; close the pane when its time is over."""
-        until, dropped = time.monotonic() + IDLE_S, 0
+        until = time.monotonic() + IDLE_S
         try:
             client = await transport.client()
-            while not client.closed and dropped < MOST_DROPPED_BYTES and await client.pump(until):
-                dropped += len(client.take_output())
+            most = client.output_bytes + MOST_DROPPED_BYTES
+            while not client.closed and client.output_bytes < most and await client.pump(until):
+                pass
         except SaneError:
             pass  # it can't be attached or read: as good as closed
         self._idle.pop(key, None)
@@ -105,7 +106,6 @@ class PanePool:
             try:
                 client = await asked.client()
                 (listed,) = await client.ask(f"list-panes -a -F {tmux_word(LIST_FORMAT)}")
-                client.take_output()
                 if listed.ok:
                     return asked, parse_panes("\n".join(listed.lines))
             except SaneError:

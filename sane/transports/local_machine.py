@@ -16,6 +16,7 @@ class LocalMachine:
     """Start processes on this machine without holding up the event loop."""
 
     name = "local"
+    shares_clients = True
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.environ: Mapping[str, str] = os.environ if environ is None else environ

@@ -83,9 +83,10 @@ class PaneTransport:
         lock = self._lock()
         await lock.acquire(max(LOCK_WAIT_S, command.timeout_s or 0.0), f"pane {self.name}")
         try:
-            exchange = Exchange(self, await self.client(), command, on_output, feed)
+            exchange = Exchange(self, await self._follow(), command, on_output, feed)
             return Exchanged(await exchange.run(), exchange.reader)
         finally:
+            self._unfollow()
             lock.release()
 
     async def look(self) -> Screen:
@@ -110,13 +111,24 @@ class PaneTransport:
         lock = self._lock()
         await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
         try:
-            exchange = Exchange(self, await self.client(), Command("true"), None, None)
+            exchange = Exchange(self, await self._follow(), Command("true"), None, None)
             answered = await prompt_is_back(exchange, wait_s)
             if not answered:
                 await exchange.paste("\x03")  # what was typed must not run when the pane thaws
             return answered
         finally:
+            self._unfollow()
             lock.release()
+
+    async def _follow(self) -> ControlClient:
+        client = await self.client()
+        client.following = True
+        return client
+
+    def _unfollow(self) -> None:
+        if self._client is not None:
+            self._client.following = False
+            self._client.take_output()
 
     async def client(self) -> ControlClient:
         """Return the control client, attached now where it is not yet."""

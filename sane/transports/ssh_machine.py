@@ -24,6 +24,8 @@ WRITE_TIMEOUT_S = 30.0
 class SshMachine:
     """Start programs on one host, each argument quoted; the connection is the pool's."""
 
+    shares_clients = True
+
     def __init__(self, pool: SshPool, settings: HostSettings) -> None:
         self._pool = pool
         self._settings = settings

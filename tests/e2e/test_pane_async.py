@@ -46,3 +46,69 @@ async def test_cancelling_stops_the_command(tmux: Tmux) -> None:
     assert (await pane.run(Command("echo next"))).output == b"next\n"
     assert time.monotonic() - started < 3
     await pane.close()
+
+
+async def test_the_panes_of_a_session_share_one_client(tmux: Tmux) -> None:
+    name = tmux.new()
+    for _ in range(3):
+        tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    tmux.call("select-layout", "-t", name, "tiled")
+    machine = LocalMachine(tmux.environ)
+    panes = [await open_pane(machine, f"{name}:0.{n}") for n in range(4)]
+    results = await asyncio.gather(*(pane.run(Command(f"echo {n}; seq 1 20000")) for n, pane in enumerate(panes)))
+    for n, result in enumerate(results):
+        assert result.output == b"%d\n" % n + b"".join(b"%d\n" % k for k in range(1, 20001))
+    assert len(tmux.call("list-clients", "-t", name).splitlines()) == 1
+    await panes[0].close()
+    assert (await panes[1].run(Command("echo still"))).output == b"still\n"
+    for pane in panes:
+        await pane.close()
+    assert tmux.call("list-clients").strip() == ""
+
+
+async def test_what_nobody_follows_is_not_kept(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    machine = LocalMachine(tmux.environ)
+    noisy, other = [await open_pane(machine, f"{name}:0.{n}") for n in range(2)]
+    await noisy.run(Command("(sleep 0.1; seq 1 200000) &"))
+    client = await noisy.client()
+    before = client.output_bytes
+    until = time.monotonic() + 10
+    while client.output_bytes - before < 1_000_000:
+        assert time.monotonic() < until
+        await other.run(Command("seq 1 1000"))
+    assert client.take_output() == b""
+    await noisy.close()
+    await other.close()
+
+
+async def test_a_cancelled_reader_hands_over(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    machine = LocalMachine(tmux.environ)
+    first, second = [await open_pane(machine, f"{name}:0.{n}") for n in range(2)]
+    for _ in range(5):
+        tasks = [asyncio.create_task(pane.run(Command("sleep 0.3; echo x"))) for pane in (first, second)]
+        await asyncio.sleep(0.1)
+        tasks[0].cancel()
+        assert (await tasks[1]).output == b"x\n"
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+    await first.close()
+    await second.close()
+
+
+async def test_a_session_that_ends_is_told_to_all_its_panes(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    machine = LocalMachine(tmux.environ)
+    panes = [await open_pane(machine, f"{name}:0.{n}") for n in range(2)]
+    tasks = [asyncio.create_task(pane.run(Command("echo a; sleep 30"))) for pane in panes]
+    await asyncio.sleep(0.5)
+    tmux.call("kill-session", "-t", name)
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*tasks)
+    assert [(r.exit_code, r.pane_gone) for r in results] == [(None, True)] * 2
+    for pane in panes:
+        await pane.close()
