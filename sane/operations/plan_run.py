@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 
 from sane.core.escalation import Episode
 from sane.core.events import Event
@@ -12,13 +11,10 @@ from sane.core.plan import OPERATION_VERBS, Plan, PlanStep
 from sane.core.rollout import RolloutState
 from sane.engine.planner import call_on_host
 from sane.errors import ConflictError, SaneError, UsageError
+from sane.operations.again import create_again
 from sane.operations.deployments import (
-    DeployRequest,
-    create_deployment,
     create_retry,
     find_deployment,
-    load_deployment,
-    plan_of,
     request,
 )
 from sane.operations.drive import drive
@@ -113,15 +109,10 @@ class PlanRunner:
         row = await find_deployment(self._store, key)
         try:
             return await create_retry(self._store, row.id)
-        except ConflictError:
-            state, first = await load_deployment(self._store, row.id)
-            if not state.terminal or state.status == "reverted":
-                raise
-        known = [host for host in step.hosts if host in state.index] or [host.spec.name for host in state.hosts]
-        again = DeployRequest(
-            Path(), Path(), state.version, limit=",".join(known), reason=f"again, for {', '.join(known)}"[:200]
-        )
-        return await create_deployment(self._store, plan_of(first, state), again)
+        except ConflictError:  # all its hosts had become healthy; those of the step went bad since
+            return await create_again(
+                self._store, row.id, step.hosts, reason=f"again, for {', '.join(step.hosts)}"[:200]
+            )
 
     async def _drive(self, created: Event) -> tuple[str, str]:
         state: RolloutState = await drive(
