@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from sane import __version__
 from sane.core.events import Event
+from sane.core.redact import redact
 from sane.engine.stream_agents import Message
 from sane.errors import AccessError, InvalidError, LimitError, NotFoundError
 from sane.surfaces.http.credentials import Principal
@@ -72,7 +73,7 @@ LastEventId = Annotated[str | None, Header(max_length=32, description="As `after
 @router.post("/agent/stream/{id}", response_class=Response, responses={200: {"content": {NDJSON: {}}}})
 async def ask_agent(service: Served, caller: Reader, id: Id, body: StreamRequest) -> Response:
     """Ask an agent and stream its answer as NDJSON events start, content, done or error."""
-    messages = [Message(message.role, message.content) for message in body.messages]
+    messages = [Message(message.role, redact(message.content)) for message in body.messages]
     agent = await asyncio.to_thread(service.agents.find, id)
     stream = await service.hub.open(agent, messages, owner=caller.name, with_workflows=body.stream_workflows)
     return answer(stream.read(0, service.hub.limits.heartbeat_s), stream.id, 0)

@@ -59,7 +59,7 @@ async def test_a_model_streams_in_pieces_with_its_usage(tmp_path: Path) -> None:
         async with serving(tmp_path) as served:
             body = {
                 "messages": [
-                    {"role": "user", "content": "a"},
+                    {"role": "user", "content": "password=hunter2hunter2"},
                     {"role": "assistant", "content": "b"},
                     *QUESTION["messages"],
                 ]
@@ -71,6 +71,7 @@ async def test_a_model_streams_in_pieces_with_its_usage(tmp_path: Path) -> None:
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert (events[-1]["model"], events[-1]["usage"]) == ("m0", {"input_tokens": 120, "output_tokens": 30})
         assert [(event.data["agent"], event.data["outcome"]) for event in recorded] == [("helper", "answered")]
+        assert "hunter2" not in model.requests[0].prompt
         assert "be brief" in model.requests[0].prompt
         assert "assistant: b" in model.requests[0].prompt
 
