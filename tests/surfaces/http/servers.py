@@ -88,7 +88,9 @@ async def serving(
     """Serve on loopback in this loop, over real connections."""
     credentials = CredentialFile(directory)
     config = directory / "watch.yaml"
-    sources = AgentSources(directory / "agents" if config.exists() else None, config if config.exists() else None, None, {})
+    sources = AgentSources(
+        directory / "agents" if config.exists() else None, config if config.exists() else None, None, {}
+    )
     async with open_service(settings or Settings(), directory, sources, limits=limits) as service:
         listener = listen(("127.0.0.1", 0), has_credential=False)
         app = make_app(service, credentials, on_loopback=True)
