@@ -71,7 +71,7 @@ def start(name: str) -> None:
     from sane.surfaces.cli.primitive import main
 
     status = main(name)
-    if warm:
+    if warm and status == 0:
         from sane.surfaces.cli.warm_start import start_helper
 
         start_helper()

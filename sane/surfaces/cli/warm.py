@@ -99,10 +99,8 @@ def ask(name: str, words: Sequence[str]) -> int | None:
     connection.settimeout(ANSWER_LIMIT_S)
     try:
         connection.connect(path)
-        if (
-            int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
-            != posix.geteuid()
-        ):
+        pid_uid_gid = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        if int.from_bytes(pid_uid_gid[4:8], sys.byteorder) != posix.geteuid():
             return None
         parts = [seen, name.encode(), *(word.encode("utf-8", "surrogateescape") for word in words)]
         body = b"".join([b"%d:%b" % (len(part), part) for part in parts])
