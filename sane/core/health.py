@@ -37,7 +37,8 @@ class Facts:
     Times are epoch milliseconds of the host's own clock; None is unknown. `activated_at_ms` and `nonce` are those of
     this activation; None and "" where the deployment did not activate anything. `mtime_resolution_ms` is 1000 where the
     host tells whole seconds only: then a file of the same second as the activation counts as written after it.
-    `fresh` False leaves the age alone; `age_slack_ms` is allowed on top of three polls. `health_check` agent_states judges the states of the agents, not the status.
+    `fresh` False leaves the age alone; `max_age_ms` is the oldest that counts, three polls where it is None.
+    `health_check` agent_states judges the states of the agents, not the status.
     """
 
     version: str = ""
@@ -49,7 +50,7 @@ class Facts:
     host_now_ms: int | None = None
     size_bytes: int | None = None
     poll_interval_ms: int = 1_000
-    age_slack_ms: int = 0
+    max_age_ms: int | None = None
     max_bytes: int = MAX_BYTES
     fresh: bool = True
     health_check: str = "checks"
@@ -229,7 +230,8 @@ def _age_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
         return Rule("young", True, "its age does not count here")
     if facts.mtime_ms is None or facts.host_now_ms is None:
         return Rule("young", False, "the host did not tell how old it is")
-    limit = AGE_IN_POLLS * facts.poll_interval_ms + facts.age_slack_ms + facts.mtime_resolution_ms - 1
+    limit = AGE_IN_POLLS * facts.poll_interval_ms if facts.max_age_ms is None else facts.max_age_ms
+    limit += facts.mtime_resolution_ms - 1
     age = facts.host_now_ms - facts.mtime_ms
     if age < -limit:
         return Rule("young", False, f"written {show_duration(-age)} in the future of the host's clock")

@@ -49,12 +49,14 @@ class HealthFile:
     """Say where a host writes its health, how large that may be, and what its content must pass beside its verdict.
 
     `path` may hold `{{ name }}`; a host's own `health_path` goes before it. "" (`health: none` in the file) says that
-    there is nothing to prove: a host whose steps succeeded counts as healthy.
+    there is nothing to prove: a host whose steps succeeded counts as healthy. `max_age_ms` is for a file that its host
+    writes again and again: older never counts. None: its age counts only while its own activation is proven.
     """
 
     path: str = HEALTH_PATH
     gates: tuple[Gate, ...] = ()
     max_bytes: int = MAX_HEALTH_BYTES
+    max_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ def _read_vars(top: Fields, problems: Problems) -> dict[str, Any]:
 def _read_health_and_policy(
     top: Fields, variables: Mapping[str, Any], problems: Problems
 ) -> tuple[HealthFile, RolloutPolicy]:
-    known = ("path", "gate", "gates", *with_units(("poll_interval",)), *with_units(("max_bytes",), ("_kb", "_mb")))
+    durations = with_units(("poll_interval", "max_age"))
+    known = ("path", "gate", "gates", *durations, *with_units(("max_bytes",), ("_kb", "_mb")))
     policy = _read_policy(top, problems)
     written = top.get("health")
     if written is not None and written.kind == "scalar" and written.text == "none":
@@ -170,7 +173,7 @@ def _read_health_and_policy(
         template = problems.attempt(node, lambda: parse_template(path), None)
         check_names(node, template, names, (), problems)
     gates = (*read_gates(health, "gate", problems), *read_gates(health, "gates", problems))
-    file = HealthFile(path, gates, _read_max_bytes(health))
+    file = HealthFile(path, gates, _read_max_bytes(health), health.duration_ms("max_age", 0, bare="s") or None)
     if poll_ms < 1:
         problems.add(health.key("poll_interval"), "poll_interval must be longer than 0")
         poll_ms = 1

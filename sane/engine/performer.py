@@ -52,6 +52,7 @@ class WorkflowPerformer:
         self._note = note
         self._leases = HostLeases(plan.workflow.key, owner, rank, self._run)
         self._begun_ms: dict[str, int] = {}
+        self._begun_here: dict[str, bool] = {}
 
     async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
         """Carry an effect out and return the event that says what came of it."""
@@ -108,6 +109,7 @@ class WorkflowPerformer:
         binding = self._plan.binding(state, action.host, host.spec.version, nonce_of(state, action.host, part))
         # What an earlier controller began may have written its health before we came.
         self._begun_ms[action.host] = host.started_ms if resumed else self._now_ms()
+        self._begun_here[action.host] = not resumed
         if part == "revert":
             await call_off(state, action.host, self._run)  # or the host's guard would do the same once more
         elif part == self._last_part(part):
@@ -181,7 +183,10 @@ class WorkflowPerformer:
         host = state.hosts[state.index[action.host]]
         begun_ms = self._begun_ms.get(action.host, host.started_ms)
         try:
-            seen = await probe_host(self._context, self._places, self._plan, state, action, begun_ms, self._now_ms)
+            here = self._begun_here.get(action.host, False)
+            seen = await probe_host(
+                self._context, self._places, self._plan, state, action, begun_ms, here, self._now_ms
+            )
         except (SaneError, TimeoutError) as error:
             reason = error.message if isinstance(error, SaneError) else "the host did not answer in time"
             return observed(action, state, self._now_ms(), "unreachable", reason=reason)

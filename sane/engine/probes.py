@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sane.core.command import Command
 from sane.core.gates import Gate, evaluate
-from sane.core.health import Facts, HealthVerdict, judge
+from sane.core.health import AGE_IN_POLLS, Facts, HealthVerdict, judge
 from sane.core.health_probe import ProbeReading, health_probe_script, parse_probe
 from sane.core.rollout import JudgeGates, ProbeHealth, RolloutState
 from sane.engine.context import AsyncContext
@@ -31,16 +31,20 @@ async def probe_host(
     state: RolloutState,
     action: ProbeHealth,
     begun_ms: int,
+    begun_here: bool,
     now_ms: Callable[[], int],
 ) -> HealthVerdict:
     """Return what a host's health file proves for a probe. `begun_ms` is when the activation began, by our clock.
 
+    A file that a deployment writes once must outlast the proof, and is old and true when it is asked later: where the
+    workflow names no `max_age`, its age counts while an activation that began here is proven, with `min_healthy` added.
     Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
     """
     host = state.hosts[state.index[action.host]]
     back = host.status == "reverting"
     nonce = nonce_of(state, action.host, "revert" if back else "forward")
     binding = plan.binding(state, action.host, action.version, nonce)
+    limit_ms = plan.workflow.health.max_age_ms
 
     def facts_of(reading: ProbeReading) -> Facts:
         # The host's own clock at activation: its time now, less the time that has passed here.
@@ -54,9 +58,8 @@ async def probe_host(
             activated_at_ms=activated,
             poll_interval_ms=state.policy.poll_interval_ms,
             max_bytes=plan.workflow.health.max_bytes,
-            # A file that the deployment writes once must outlast the proof, and is old and true when asked later.
-            fresh=action.activated and host.status in PROVING,
-            age_slack_ms=state.policy.min_healthy_ms,
+            fresh=limit_ms is not None or (action.activated and begun_here and host.status in PROVING),
+            max_age_ms=limit_ms or AGE_IN_POLLS * state.policy.poll_interval_ms + state.policy.min_healthy_ms,
             health_check=state.policy.health_check,
             gates=gates_of(plan.workflow.health.gates),
         )

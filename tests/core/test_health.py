@@ -194,3 +194,11 @@ def test_bad_news_that_is_old_is_told_with_its_age() -> None:
     seen = judge(b'{"status": "unhealthy", "version": "1.0"}', facts)
     assert (seen.verdict, seen.rule) == ("stale", "young")
     assert seen.reason == 'status is "unhealthy", 59s old, at most 3s counts'
+
+
+def test_a_named_age_replaces_the_three_polls() -> None:
+    content = b'{"status":"healthy"}'
+    old = Facts(mtime_ms=1_000, host_now_ms=21_000, poll_interval_ms=1_000)
+    assert judge(content, old).rule == "young"
+    assert judge(content, replace(old, max_age_ms=30_000)).healthy
+    assert judge(content, replace(old, fresh=False)).healthy
