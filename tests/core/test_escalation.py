@@ -170,6 +170,14 @@ def test_a_rejected_plan_can_not_be_approved() -> None:
         apply_escalation(state, event("plan_approved", plan="p1", by="eve"), POLICY)
 
 
+def test_a_plan_that_could_not_be_carried_out_leads_to_another_attempt_and_is_told_to_it() -> None:
+    failed = event("plan_finished", 1_000, plan="p1", outcome="failed", summary="retry")
+    state = after(STARTED, PROPOSED, PLANNED, RUN, BEGUN, failed)
+    assert reconcile_escalation(state, 1_000) == ()
+    assert reconcile_escalation(state, 1_000 + POLICY.backoff_ms) == (Escalate("e1", 2, "e1-a2"),)
+    assert state.episodes["e1"].tried == ("retry: failed",)
+
+
 PHASES = (
     "waiting",
     "planning",
