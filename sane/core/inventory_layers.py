@@ -17,7 +17,7 @@ _TEXTS = ("address", "user", "key", "jump", "known_hosts", "health_path", "targe
 _OTHERS = ("port", "via", "tags", "order")
 _DURATIONS = with_units(("connect_timeout",))
 HOST_FIELDS: tuple[str, ...] = (*_TEXTS, *_OTHERS, *_DURATIONS)
-VIAS = ("ssh", "tmux")
+VIAS = ("ssh", "tmux", "host-tmux")
 
 # What may hold ranges beside a name that holds them: the first name gets the first value, and so on.
 _PAIRED = ("address", "port", "target")

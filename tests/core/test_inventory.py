@@ -128,7 +128,7 @@ def test_values_stay_as_written() -> None:
             (3, "jump hosts lead back to each other: b > c > b"),
             (4, "jump hosts lead back to each other: c > b > c"),
         ]),
-        ("hosts: [a]\nvia: telnet", [(2, "via must be one of ssh, tmux, got 'telnet'")]),
+        ("hosts: [a]\nvia: telnet", [(2, "via must be one of ssh, tmux, host-tmux, got 'telnet'")]),
         ("hosts: [a]\ntarget: 'ssh:'", [(2, "target 'ssh:' is incomplete")]),
         ("hosts: [a]\nuser: -oProxyCommand=x", [(2, "user can't be '-oProxyCommand=x'")]),
         ("hosts: ['a b']", [(1, "'a b' can't be the name of a host")]),
