@@ -30,16 +30,16 @@ def wait_for_child(server: Tmux, target: str, program: str) -> None:
 
 
 @pytest.mark.parametrize("shell", list(SHELLS))
-@pytest.mark.parametrize("width", [20, 10, 67, 68])
-def test_narrow_pane(tmux: Tmux, shell: str, width: int) -> None:
-    name = tmux.new(SHELLS[shell], width=width, height=24)
-    pane = tmux.open(name)
-    pane.run("cd /")
-    for _ in range(2):
-        result = pane.run("printf '%s\\n' a 0123456789012345678901234567890123456789")
-        assert result.output == b"a\n0123456789012345678901234567890123456789\n"
-    assert "stty" not in tmux.screen(name)
-    pane.close()
+def test_narrow_pane(tmux: Tmux, shell: str) -> None:
+    for width in (20, 10, 67, 68):
+        name = tmux.new(SHELLS[shell], width=width, height=24)
+        pane = tmux.open(name)
+        pane.run("cd /")
+        for _ in range(2):
+            result = pane.run("printf '%s\\n' a 0123456789012345678901234567890123456789")
+            assert result.output == b"a\n0123456789012345678901234567890123456789\n"
+        assert "stty" not in tmux.screen(name)
+        pane.close()
 
 
 def test_narrow_pane_shows_only_the_command(tmux: Tmux) -> None:
@@ -277,7 +277,8 @@ def test_waits_while_somebody_types_and_runs_when_the_line_is_empty(tmux: Tmux) 
     pane.close()
 
 
-def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux) -> None:
+def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.exchange.READY_WAIT_S", 1.0)
     name = tmux.new()
     pane = tmux.open(name)
     stop = threading.Event()
@@ -291,7 +292,7 @@ def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux) -> None:
     good = refused = 0
     long_script = "echo " + "x" * 6000
     try:
-        for attempt in range(6):
+        for attempt in range(5):
             tmux.call("send-keys", "-t", name, "C-u")
             script, output = (long_script, b"x" * 6000) if attempt % 2 else ("printf done", b"done")
             if attempt == 0:
