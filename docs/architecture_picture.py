@@ -1,7 +1,7 @@
 """Draw docs/architecture.svg from the code: the layers of pyproject.toml, the modules in each, and who imports whom.
 
-    python docs/architecture_picture.py           write the picture
-    python docs/architecture_picture.py --check   exit 1 when the picture is not the code's
+python docs/architecture_picture.py           write the picture
+python docs/architecture_picture.py --check   exit 1 when the picture is not the code's
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         if PICTURE.exists() and PICTURE.read_text() == text:
             return 0
-        print(f"{PICTURE.relative_to(ROOT)} is not the code's; run: python docs/architecture_picture.py", file=sys.stderr)
+        print(
+            f"{PICTURE.relative_to(ROOT)} is not the code's; run: python docs/architecture_picture.py", file=sys.stderr
+        )
         return 1
     PICTURE.write_text(text)
     return 0

@@ -66,8 +66,9 @@ EVENT_KINDS: dict[str, EventKind] = {
 class Event:
     """Record one thing that happened.
 
-    `seq` is given by the log (0 before it is appended; from 1, without gaps); `at_ms` is epoch milliseconds of the writer's clock.
-    `key` is the deployment key, `deployment` its id, `host` the host it is about; "" where it is about none. `data` is JSON.
+    `seq` is given by the log (0 before it is appended; from 1, without gaps); `at_ms` is epoch milliseconds of the
+    writer's clock. `key` is the deployment key, `deployment` its id, `host` the host it is about; "" where it is about
+    none. `data` is JSON.
     Raises UsageError for an unknown kind or a missing name.
     """
 

@@ -1,7 +1,7 @@
 """Drive coroutines that never suspend, without asyncio.
 
-The one-shot command line calls a verb through implementations whose coroutines block instead of suspending; then a coroutine
-is an ordinary call. Importing asyncio costs 40 ms (docs/benchmarks.md), more than the rest of such a call.
+The one-shot command line calls a verb through implementations whose coroutines block instead of suspending; then a
+coroutine is an ordinary call. Importing asyncio costs 40 ms (docs/benchmarks.md), more than the rest of such a call.
 """
 
 from __future__ import annotations

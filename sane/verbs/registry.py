@@ -4,12 +4,12 @@
     async def create_file(ctx: Context, target: Annotated[str, "where"], path: ..., *, exact: bool = False) -> Answer:
         '''Replace a file on the target atomically.'''
 
-The first parameter is the context a surface provides. Parameters before `*` are positional on a command line, those behind
-it are options; in a tool call, a route and a workflow step all go by name. The answer is a frozen dataclass (or a dict) that `as_json`
-turns into one JSON object.
+The first parameter is the context a surface provides. Parameters before `*` are positional on a command line, those
+behind it are options; in a tool call, a route and a workflow step all go by name. The answer is a frozen dataclass (or
+a dict) that `as_json` turns into one JSON object.
 
-A verb lives in `sane/primitives/NAME.py` as a function of that name, and is imported on first use: the
-list of names below is all that start-up pays for. A test pins the list to the files, the launchers in bin/ and the scripts.
+A verb lives in `sane/primitives/NAME.py` as a function of that name, and is imported on first use: the list of names
+below is all that start-up pays for. A test pins the list to the files, the launchers in bin/ and the scripts.
 """
 
 from __future__ import annotations

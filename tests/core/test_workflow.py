@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a case of the table on a line of its own)
+
 """Workflows: what a file may say, every mistake at its line, and what a step sees."""
 
 from __future__ import annotations

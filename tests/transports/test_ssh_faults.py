@@ -1,6 +1,6 @@
 """Real faults of a real sshd; each is named with its phase, within a stated time."""
 
-# ruff: noqa: ASYNC220, ASYNC221  (short-lived helpers of the test itself)
+
 from __future__ import annotations
 
 import asyncio
