@@ -68,10 +68,24 @@ def strip_exit_notice(output: bytes, shell: str) -> bytes:
     return output
 
 
+# OSC 133 D: a shell with integration says before its prompt how the last command ended.
+SHELL_SAYS_DONE = b"\x1b]133;D"
+
+
 def cut_at_interrupt(output: bytes) -> bytes:
-    """Return output up to the `^C` that the terminal showed when a person pressed it."""
-    head, mark, _ = output.rpartition(b"^C")
-    return head if mark else output
+    """Return output up to where the shell said that the command is done, and the `^C` that the terminal showed."""
+    output = output.partition(SHELL_SAYS_DONE)[0]
+    for shown in (b"^C", b"\x03"):  # the second where the terminal shows control characters as they are
+        head, mark, _ = output.rpartition(shown)
+        if mark:
+            return head
+    return output
+
+
+def code_of_shell(output: bytes, default: int) -> int:
+    """Return the exit code that the shell itself told by an OSC 133 D mark; `default` where it told none."""
+    found = re.search(rb"\x1b\]133;D;(\d{1,3})", output)
+    return int(found[1]) & 0xFF if found else default
 
 
 def inner_place(outer: Place, arguments: Sequence[str]) -> Place:

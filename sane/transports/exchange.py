@@ -26,7 +26,14 @@ from sane.core.framing import (
     typed_line,
 )
 from sane.core.pane_files import TOKEN
-from sane.core.pane_script import compose, cut_at_interrupt, inner_place, strip_exit_notice, strip_job_notices
+from sane.core.pane_script import (
+    SHELL_SAYS_DONE,
+    compose,
+    cut_at_interrupt,
+    inner_place,
+    strip_exit_notice,
+    strip_job_notices,
+)
 from sane.core.prompt_line import classify_line, device_name
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import OnOutput
@@ -246,7 +253,7 @@ class Exchange:
             now = time.monotonic()
             if mark is not None or now >= deadline or self.client.closed:
                 return mark
-            if notice_interrupt and fresh and b"^C" in fresh:
+            if notice_interrupt and fresh and (b"^C" in fresh or SHELL_SAYS_DONE in fresh):
                 interrupted_at = 0
                 self._next_check = min(self._next_check, now + INTERRUPT_LOOK_S)
             if self.client.maybe_gone or now >= self._next_check:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
 from sane.core.control_stream import OutputReader
 from sane.core.framing import END, EXIT, READY, dialect_of, recovery_payload, rows_taken, typed_line
-from sane.core.pane_script import inner_place
+from sane.core.pane_script import code_of_shell, inner_place
 from sane.errors import NotFoundError, PaneError
 from sane.transports.pane_state import wait_idle
 
@@ -51,7 +51,7 @@ async def end_interrupted(exchange: Exchange) -> CommandResult | None:
     exchange.reader = output
     if not back:
         return None
-    return exchange.answer(INTERRUPTED_EXIT_CODE, None, interrupted=True)
+    return exchange.answer(code_of_shell(output.output, INTERRUPTED_EXIT_CODE), None, interrupted=True)
 
 
 async def recover(exchange: Exchange) -> bool:

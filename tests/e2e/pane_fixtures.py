@@ -56,6 +56,11 @@ class Tmux:
         self.call("new-session", "-d", "-s", name, "-x", str(width), "-y", str(height), command)
         return name
 
+    def new_plain(self, name: str, width: int, height: int) -> None:
+        """Start a session as a person does: with their own ~/.tmux.conf and the shell it names."""
+        argv = ["tmux", "new-session", "-d", "-s", name, "-x", str(width), "-y", str(height)]
+        subprocess.run(argv, env=self.environ, check=True)
+
     def screen(self, target: str) -> str:
         return "\n".join(line.rstrip() for line in self.call("capture-pane", "-p", "-t", target).split("\n")).rstrip()
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from sane.core.command import CommandResult
+from sane.core.structured_prompt import prompt_script
 from sane.errors import NotFoundError, PaneError, SaneError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine
@@ -240,6 +241,22 @@ def test_a_command_that_takes_ctrl_c_itself_goes_on(tmux: Tmux) -> None:
     result = pane.run(script)
     thread.join()
     assert (result.output, result.exit_code) == (b"ready\n^Ccaught\nafter\n", 5)
+    pane.close()
+
+
+def test_shell_integration_tells_an_end_that_nothing_shows(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run(prompt_script("bash"))
+    pane.run("stty -echoctl")
+    threading.Thread(
+        target=lambda: (wait_for_child(tmux, name, "sleep"), tmux.call("send-keys", "-t", name, "C-c"))
+    ).start()
+    started = time.monotonic()
+    result = pane.run("echo a; sleep 30; echo never")
+    assert (result.output, result.exit_code, result.timed_out) == (b"a\n", 130, False)
+    assert time.monotonic() - started < 8  # its own time-out is 20 s
+    assert pane.run("echo next").output == b"next\n"
     pane.close()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.pane_fixtures import SHELLS, Tmux, tmux
+from tests.e2e.pane_fixtures import SHELLS, Tmux, make_server, tmux
 
 __all__ = ["tmux"]
 pytestmark = pytest.mark.e2e
@@ -151,6 +153,53 @@ def test_health(tmux: Tmux) -> None:
     answer = call(tmux, "sane-check-pane-health", name, "--all", "--timeout", "0.5", code=1)
     assert [pane["health_status"] for pane in answer["panes"]] == ["frozen", "healthy"]
     assert (answer["health_status"], answer["frozen"]) == ("frozen", True)
+
+
+def test_health_of_a_stopped_shell_and_of_a_dead_pane(tmux: Tmux) -> None:
+    # Not the pane's own process: tmux itself wakes that one up.
+    name = tmux.new("sh -c 'bash --norc; true'")
+    tmux.wait_for(name, "#")
+    parent = tmux.call("display", "-p", "-t", name, "#{pane_pid}").strip()
+    pid = int(subprocess.run(["pgrep", "-P", parent], capture_output=True, text=True, check=True).stdout)
+    os.kill(pid, signal.SIGSTOP)
+    answer = call(tmux, "sane-check-pane-health", name, "--timeout", "0.5", code=1)
+    assert (answer["health_status"], answer["responsive"], answer["frozen"]) == ("frozen", False, True)
+    os.kill(pid, signal.SIGCONT)
+    assert call(tmux, "sane-run-command", name, "echo thawed")["output"] == "thawed\n"
+    assert call(tmux, "sane-check-pane-health", name)["health_status"] == "healthy"
+    tmux.call("set-option", "-p", "-t", name, "remain-on-exit", "on")
+    tmux.call("send-keys", "-t", name, "exit", "Enter")
+    tmux.wait_for(name, "Pane is dead")
+    answer = call(tmux, "sane-check-pane-health", name, code=1)
+    assert (answer["health_status"], answer["frozen"]) == ("dead", False)
+    assert call(tmux, "sane-wait-ready", name, "5", code=1)["reason"].startswith(f"pane {name} is dead")
+
+
+CONFIGS = {
+    "counted from 1, zsh": ("set -g base-index 1\nset -g pane-base-index 1\nset -g default-shell /usr/bin/zsh", "1.1"),
+    "fish, two status lines": (
+        "set -g default-shell /usr/bin/fish\nset -g status 2\nset -g status-position top",
+        "0.0",
+    ),
+    "dash, no status": ("set -g default-command dash\nset -g status off\nset -g default-terminal dumb", "0.0"),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_tmux_set_up_by_its_person(config: str) -> None:
+    text, place = CONFIGS[config]
+    for server in make_server():
+        (server.folder / "home" / ".tmux.conf").write_text(text + "\n")
+        server.new_plain("mine", 40, 8)
+        answer = call(server, "sane-run-command", f"mine:{place}", "echo hi; sh -c 'exit 3'")
+        assert (answer["output"], answer["exit_code"]) == ("hi\n", 3)
+        assert call(server, "sane-list-panes", "mine")["panes"][0]["window"] == int(place[0])
+        new = call(server, "sane-split-pane", f"mine:{place}", "horizontal")["pane"]
+        assert call(server, "sane-run-command", new, "seq 1 100")["output"].split() == [str(n) for n in range(1, 101)]
+        assert call(server, "sane-setup-prompt", f"mine:{place}")["status"] == "success"
+        assert call(server, "sane-run-command", "mine:9", "true", code=1)["stderr"].startswith(
+            "Error: Pane 'mine:9' does"
+        )
 
 
 def test_wait_ready(tmux: Tmux) -> None:
