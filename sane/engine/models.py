@@ -229,9 +229,9 @@ class ModelChain:
     def _failure(self, settings: ModelSettings, error: BaseException) -> UnavailableError:
         if isinstance(error, UnavailableError):
             return error
-        key = self._environ.get(settings.key_env, "") if settings.key_env else ""
+        key = self._environ.get(settings.key_env, "").strip() if settings.key_env else ""
         retry_after_s = getattr(error, "retry_after", None)
-        return UnavailableError(_reason(error, key), retry_after_s=retry_after_s)
+        return UnavailableError(reason_of(error, key), retry_after_s=retry_after_s)
 
     def _call(self, settings: ModelSettings, usage: RunUsage, outcome: str, why: str) -> ModelCall:
         tokens = usage.input_tokens, usage.output_tokens
@@ -243,7 +243,11 @@ class ModelChain:
 
 def build_model(settings: ModelSettings, environ: Mapping[str, str]) -> Model[Any]:
     """Return pydantic-ai's model. Raises ConfigError where its key's variable is not set, or the package is missing."""
-    key = environ.get(settings.key_env, "") if settings.key_env else None
+    key = environ.get(settings.key_env, "").strip() if settings.key_env else None
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the key in {settings.key_env} holds characters that no header can carry", hint="Set it again."
+        )
     if settings.key_env and not key:
         raise ConfigError(
             f"model {settings.name} needs a key, and {settings.key_env} is not set", hint=f"export {settings.key_env}=…"
@@ -303,7 +307,7 @@ def _text_of(event: Any) -> str:
     return ""
 
 
-def _reason(error: BaseException, key: str) -> str:
+def reason_of(error: BaseException, key: str) -> str:
     """Return why a call failed, in one line without the key."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
