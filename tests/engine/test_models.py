@@ -11,7 +11,8 @@ import pytest
 
 from sane.core.model_settings import ModelSettings
 from sane.engine.breakers import LocalBreakers
-from sane.engine.models import ModelCall, ModelChain, reason_of
+from sane.engine.model_clients import reason_of
+from sane.engine.models import ModelCall, ModelChain
 from sane.errors import UnavailableError
 from tests.engine import model_servers as fake
 
