@@ -36,6 +36,7 @@ async def setup_prompt(ctx: Context, target: Annotated[str, "the pane"]) -> SetP
         return SetPrompt("warning", target, screen.program, False, f"{screen.program} is no shell: no prompt was set")
     asked = await pane.run(Command(ASK_SHELL, timeout_s=10.0, display="# sane: which shell is this?"))
     shell = asked.text.strip().rpartition("/")[2].lstrip("-")
+    shell = "ash" if shell == "busybox" else shell  # its only interactive shell
     script = prompt_script(shell)
     if script is None:
         return SetPrompt("warning", target, shell or "unknown", False, "this shell's prompt can't be set")

@@ -15,6 +15,7 @@ from sane.transports.control_mode import ControlClient
 IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for somebody to finish a short command
 LOOK_PAUSE_S = 0.01
 EMPTY_PROMPT_S = 0.2
+MOST_TORN_LOOKS = 20
 NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
@@ -138,6 +139,20 @@ def terminal_is_raw(tty: str) -> bool:
     return False
 
 
+def keys_wait(tty: str) -> bool:
+    """Return whether a terminal of this machine holds input that its program has not read yet."""
+    import fcntl
+    import termios
+
+    with contextlib.suppress(OSError):
+        fd = os.open(tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return any(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+        finally:
+            os.close(fd)
+    return False
+
+
 async def wait_idle(
     client: ControlClient, pane_id: str, name: str, *, local: bool, wait_s: float, raw_ok: bool = False
 ) -> tuple[Screen, Verdict]:
@@ -148,7 +163,7 @@ async def wait_idle(
     """
     deadline = time.monotonic() + wait_s
     pause_s = LOOK_PAUSE_S
-    empty_since = 0.0
+    empty_since, torn_looks = 0.0, 0
     while True:
         seen = client.output_count
         screen = await look(client, pane_id)
@@ -156,8 +171,14 @@ async def wait_idle(
         # A line editor takes the terminal just before it draws its prompt: an empty prompt must last to be believed.
         empty = verdict == "idle" and not screen.before
         empty_since = (empty_since or time.monotonic()) if empty else 0.0
-        if verdict in ("idle", "nested") and not (empty and time.monotonic() - empty_since < EMPTY_PROMPT_S):
-            return screen, verdict
+        # While something prints, the cursor and the text that we saw may be of two moments; what never stops is let go.
+        torn = client.output_count != seen and torn_looks < MOST_TORN_LOOKS
+        torn_looks += torn
+        empty = empty and time.monotonic() - empty_since < EMPTY_PROMPT_S
+        if verdict in ("idle", "nested") and not torn and not empty:
+            if not (local and keys_wait(screen.tty)):
+                return screen, verdict
+            verdict = "typing"  # ahead: the shell shows its prompt and has not read it yet
         if verdict == "repl" and raw_ok:
             return screen, verdict
         if client.output_count != seen and time.monotonic() < deadline:

@@ -31,7 +31,8 @@ class Tmux:
 
     def __init__(self, folder: Path, config: str = "") -> None:
         (folder / "home").mkdir(exist_ok=True)
-        (folder / "tmux.conf").write_text(config)
+        # A server that ends with its last session would race with the next test's first one.
+        (folder / "tmux.conf").write_text("set -g exit-empty off\n" + config)
         self.folder = folder
         keep = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
         self.environ = {

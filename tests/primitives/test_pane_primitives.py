@@ -79,8 +79,11 @@ def test_errors_read_as_scripts_match_them(tmux: Tmux) -> None:
 
 def test_lists(tmux: Tmux) -> None:
     name = tmux.new()
+    tmux.call("rename-window", "-t", name, "first")
     tmux.call("new-window", "-d", "-t", name, "-n", "a: b.c", "dash")
     new = call(tmux, "sane-split-pane", f"{name}:0.0", "horizontal")["pane"]
+    for place, program in (("0.0", "bash"), ("0.1", "bash"), ("1.0", "dash")):
+        wait_for_program(tmux, f"{name}:{place}", program)
     panes = call(tmux, "sane-list-panes", name)
     assert panes["session"] == name
     assert [(p["window"], p["index"], p["command"]) for p in panes["panes"]] == [
@@ -90,7 +93,7 @@ def test_lists(tmux: Tmux) -> None:
     ]
     assert panes["panes"][1]["id"] == new
     windows = call(tmux, "sane-list-windows", name)["windows"]
-    assert [(w["index"], w["name"], w["pane_count"]) for w in windows] == [(0, "bash", 2), (1, "a: b.c", 1)]
+    assert [(w["index"], w["name"], w["pane_count"]) for w in windows] == [(0, "first", 2), (1, "a: b.c", 1)]
 
 
 def test_labels(tmux: Tmux) -> None:
