@@ -172,7 +172,10 @@ def test_health_of_a_stopped_shell_and_of_a_dead_pane(tmux: Tmux) -> None:
     assert call(tmux, "sane-check-pane-health", name)["health_status"] == "healthy"
     tmux.call("set-option", "-p", "-t", name, "remain-on-exit", "on")
     tmux.call("send-keys", "-t", name, "exit", "Enter")
-    tmux.wait_for(name, "Pane is dead")
+    until = time.monotonic() + 10
+    while tmux.call("display", "-p", "-t", name, "#{pane_dead}").strip() != "1":
+        assert time.monotonic() < until
+        time.sleep(0.01)
     answer = call(tmux, "sane-check-pane-health", name, code=1)
     assert (answer["health_status"], answer["frozen"]) == ("dead", False)
     assert call(tmux, "sane-wait-ready", name, "5", code=1)["reason"].startswith(f"pane {name} is dead")
