@@ -19,7 +19,7 @@ from sane.core.paths import state_dir
 from sane.core.samples import Sample
 from sane.core.target import Target, parse_target
 from sane.core.until import compile_until
-from sane.core.watch_config import WatchConfig
+from sane.core.watch_config import NEVER_STALE_MS, WatchConfig
 from sane.core.workflow import HealthFile, Workflow
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers
@@ -107,6 +107,7 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
     """
     condition = compile_until(asked.until) if asked.until else None
     fleet = await find_fleet(store, asked)
+    config = with_age(config, fleet)
     now_ms, wake = steady_clock(), asyncio.Event()
     context = AsyncContext(fleet.inventory)
     targets = {host.name: _target(host) for host in fleet.hosts}
@@ -277,6 +278,17 @@ class _Seen:
 
     def versions(self, hosts: Sequence[str]) -> list[str]:
         return [self._versions.get(host, "") for host in hosts]
+
+
+def with_age(config: WatchConfig, fleet: Fleet) -> WatchConfig:
+    """Return the configuration with the age that the deployed workflow names, where nobody named another.
+
+    A workflow that names none writes its health file once: then no age is too old.
+    """
+    if not fleet.deployment_key or config.watch.stale_after_ms:
+        return config
+    age_ms = fleet.workflow.health.max_age_ms or NEVER_STALE_MS
+    return replace(config, watch=replace(config.watch, stale_after_ms=age_ms))
 
 
 def with_options(config: WatchConfig, *, interval_ms: int | None, max_age_ms: int | None) -> WatchConfig:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.surfaces.cli.query import check_query
+
 if TYPE_CHECKING:
     from sane.core.watch_config import WatchConfig
     from sane.operations.watch import WatchOutcome, WatchRequest
@@ -25,13 +27,16 @@ TIMEOUT_STATUS = 124  # as timeout(1) has it
 @click.option("--key", default="", help="Watch what is deployed under this key, with its workflow's health and gates.")
 @click.option("--group", "-g", default="all", show_default=True, help="Only hosts of this pattern.")
 @click.option("--interval", help="How often a host is asked.  [default: 5s]")
-@click.option("--max-age", help="A health file older than this is stale; `none`: it never is.  [default: 3 intervals]")
+@click.option(
+    "--max-age",
+    help="A health file older than this is stale; `none`: it never is.  [default: the workflow's, or 3 intervals]",
+)
 @click.option("--until", default="", metavar="JMESPATH", help="End with 0 when this is true; with 124 when time is up.")
 @click.option("--for", "for_", metavar="DURATION", help="Watch for so long.")
 @click.option("--once", is_flag=True, help="Ask every host a single time, and do what is due.")
 @click.option("--config", type=click.Path(path_type=Path), help="The watch's configuration (watch.yaml).")
 @click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 def watch(
     inventory: Path | None,
     key: str,

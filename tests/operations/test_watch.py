@@ -1,0 +1,41 @@
+"""What a watch takes from what is deployed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sane.core.inventory import Host, Inventory
+from sane.core.watch_config import NEVER_STALE_MS, WatchConfig
+from sane.core.workflow import HealthFile, Workflow
+from sane.errors import UsageError
+from sane.operations.watch import Fleet, with_age, with_options
+
+HOST = Host("web1")
+
+
+def fleet(key: str, max_age_ms: int | None) -> Fleet:
+    workflow = Workflow(name="app", key="app", health=HealthFile(max_age_ms=max_age_ms))
+    return Fleet(Inventory((HOST,), {}), (HOST,), workflow, key, "watch/app", {})
+
+
+@pytest.mark.parametrize(
+    ("key", "max_age_ms", "configured_ms", "expected_ms"),
+    [
+        ("app", 7_000, 0, 7_000),  # the workflow's
+        ("app", None, 0, NEVER_STALE_MS),  # written once
+        ("app", 7_000, 9_000, 9_000),  # a person's word goes first
+        ("", None, 0, 15_000),  # an inventory: three polls
+    ],
+)
+def test_the_age_that_counts(key: str, max_age_ms: int | None, configured_ms: int, expected_ms: int) -> None:
+    config = WatchConfig()
+    config = replace(config, watch=replace(config.watch, stale_after_ms=configured_ms))
+    assert with_age(config, fleet(key, max_age_ms)).watch.stale_limit_ms == expected_ms
+
+
+def test_options_go_first_and_an_interval_that_no_host_keeps_is_refused() -> None:
+    assert with_options(WatchConfig(), interval_ms=200, max_age_ms=None).watch.interval_ms == 200
+    with pytest.raises(UsageError, match="100ms"):
+        with_options(WatchConfig(), interval_ms=50, max_age_ms=None)
