@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.errors import UsageError
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.operations.inputs import DeployRequest
@@ -49,7 +50,9 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options about what is shown and how long is waited."""
     for option in (
-        click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON report."),
+        click.option(
+            "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON report."
+        ),
         click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the report."),
         click.option("--wait/--no-wait", default=True, help="Wait for a promotion; else exit 8 there."),
         click.option("--keep-windows", is_flag=True, help="Leave the tmux windows of healthy hosts open."),
@@ -100,9 +103,12 @@ def request_of(given: dict[str, Any]) -> DeployRequest:
 @click.command()
 @request_options
 @policy_options
+@click.option("--supersede", is_flag=True, help="Cancel the active deployment of the key first, and wait for its end.")
 @click.option("--rehearse", is_flag=True, help="Run it on throwaway hosts of this machine instead, 20 at most.")
 @show_options
-def deploy(rehearse: bool, output: str, query: str | None, wait: bool, keep_windows: bool, **given: Any) -> None:
+def deploy(
+    supersede: bool, rehearse: bool, output: str, query: str | None, wait: bool, keep_windows: bool, **given: Any
+) -> None:
     """Roll a version out to the hosts of an inventory, and tell the truth about each.
 
     \b
@@ -116,7 +122,20 @@ def deploy(rehearse: bool, output: str, query: str | None, wait: bool, keep_wind
         with rehearsal(asked) as rehearsed:
             click.echo(f"a rehearsal on {rehearsed.hosts} hosts of this machine: no host of yours is touched", err=True)
             deploy_request(rehearsed.request, output, query, wait, keep_windows)
+    if supersede:
+        _deploy_superseding(asked, output, query, wait, keep_windows)
     deploy_request(asked, output, query, wait, keep_windows)
+
+
+def _deploy_superseding(asked: DeployRequest, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
+    from sane.operations.deployments import load_plan
+    from sane.operations.supersede import create_superseding
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    plan = load_plan(asked)
+    run_and_report(lambda store: create_superseding(store, plan, asked, say=say), output, query, wait, keep_windows)
 
 
 def deploy_request(asked: DeployRequest, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
