@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from sane.core import rollout_table as t
-from sane.core.host_rows import first_bits
+from sane.core.host_rows import bits, first_bits
 from sane.core.rollout_state import HostSpec, RolloutState
 
 
@@ -46,32 +48,51 @@ def groups_of(hosts: Sequence[HostSpec]) -> tuple[int, ...]:
     return tuple(groups)
 
 
-def plan_batches(state: RolloutState) -> tuple[Batch, ...]:
-    """Return every batch in order, if each host turns out well, as `sane plan` prints it."""
-    count = state.policy.canaries(state.total)
-    if state.skip_canary:
-        count = 0
-    names = [host.spec.name for host in state.hosts]
-    group_names = [host.spec.group for host in state.hosts]
+def plan_batches(state: RolloutState, *, unchanged: int = 0, left_out: int = 0) -> tuple[Batch, ...]:
+    """Return every batch in order, if each host turns out well, as `sane plan` prints it.
+
+    `unchanged` and `left_out` are sets of hosts: the first are only probed, each in its place of a batch that does not
+    name it; the others are not begun. The cost is that of one look at each host.
+    """
+    members = list(_members(state))
+    pending = (1 << state.total) - 1 & ~left_out
+    changing = pending & ~unchanged
+    count = 0 if state.skip_canary else state.policy.canaries(state.total)
+    canaries = first_bits(changing, count)
     parallel = state.policy.parallel(state.total)
-    canaries = range(count)
-    plan = _cut("canary", canaries, names, group_names, parallel)
+    first = [members[number] for number in bits(canaries)]
+    rest = [members[number] for number in bits(pending & ~canaries)]
+    plan = _cut("canary", first, parallel)
     if state.green_first:
-        plan += _cut("switch", canaries, names, group_names, parallel)
-    return (*plan, *_cut("batch", range(count, len(names)), names, group_names, parallel))
+        plan += _cut("switch", first, parallel)
+    plan += _cut("batch", rest, parallel)
+    if not unchanged:
+        return tuple(plan)
+    same = {members[number].host for number in bits(unchanged)}
+    named = (batch._replace(hosts=tuple(host for host in batch.hosts if host not in same)) for batch in plan)
+    return tuple(batch for batch in named if batch.hosts)
 
 
-def _cut(kind: str, numbers: range, names: list[str], groups: list[str], parallel: int) -> list[Batch]:
+class _Member(NamedTuple):
+    run: int  # groups are runs: a name may come again behind another one
+    group: str
+    host: str
+
+
+def _members(state: RolloutState) -> Iterator[_Member]:
+    run, last = 0, None
+    for host in state.hosts:
+        if host.spec.group != last:
+            run, last = run + 1, host.spec.group
+        yield _Member(run, host.spec.group, host.spec.name)
+
+
+def _cut(kind: str, members: list[_Member], parallel: int) -> list[Batch]:
     plan: list[Batch] = []
-    batch: list[str] = []
-    for number in numbers:
-        full = len(batch) == parallel
-        if batch and (full or groups[number] != groups[number - 1]):
-            plan.append(Batch(kind, groups[number - 1], tuple(batch)))
-            batch = []
-        batch.append(names[number])
-    if batch:
-        plan.append(Batch(kind, groups[numbers[-1]], tuple(batch)))
+    for _, run in groupby(members, key=itemgetter(0)):
+        found = list(run)
+        for at in range(0, len(found), parallel):
+            plan.append(Batch(kind, found[0].group, tuple(member.host for member in found[at : at + parallel])))
     return plan
 
 

@@ -99,7 +99,7 @@ def _running(state: RolloutState, now_ms: int) -> Actions:
     if batch := next_batch(state):
         return (*(begin(state, number) for number in bits(batch)), *wait)
     target = t.PARTIAL if state.bad else t.SUCCESSFUL
-    return (Transition(t.RUNNING, target, _summary(state)),)
+    return (Transition(t.RUNNING, target, summary_of(state.count(*t.GOOD), state.total, state.count(t.UNCHANGED))),)
 
 
 def _after_canaries(state: RolloutState) -> Actions:
@@ -163,14 +163,19 @@ def _why(state: RolloutState) -> str:
     if state.canary_bad:
         return "a canary turned bad"
     if state.budget_spent:
-        return f"the failure budget is spent: {state.bad} of {state.total} hosts are bad, {state.budget} may be"
+        return spent_reason(state.bad, state.total, state.budget)
     return "going on with a revert that did not end"
 
 
-def _summary(state: RolloutState) -> str:
-    good, same = state.count(*t.GOOD), state.count(t.UNCHANGED)
+def spent_reason(bad: int, total: int, budget: int) -> str:
+    """Return why a deployment fails whose budget is spent."""
+    return f"the failure budget is spent: {bad} of {total} hosts are bad, {budget} may be"
+
+
+def summary_of(good: int, total: int, same: int) -> str:
+    """Return how a deployment ended that went through; `same` of the good hosts were not changed."""
     unchanged = f" ({same} unchanged)" if same else ""
-    return f"{good} of {state.total} hosts are healthy{unchanged}"
+    return f"{good} of {total} hosts are healthy{unchanged}"
 
 
 def _reverting(state: RolloutState, now_ms: int) -> Actions:

@@ -192,7 +192,7 @@ async def refuse_second(store: Store, key: str, asked: DeployRequest | None = No
     holder = f", driven by {lease.owner}" if lease else f", {await _maker(store, rows[0].id)}nobody drives it"
     raise ConflictError(
         f"deployment {rows[0].id} of {key} is {rows[0].status}{holder}",
-        hint=f"Wait for its end, or deploy with --supersede, which cancels it; sane resume {rows[0].id} goes on with it.",
+        hint=f"Wait for its end, or deploy with --supersede to cancel it; sane resume {rows[0].id} goes on with it.",
     )
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sane.core.events import Event
 from sane.core.policy import RolloutPolicy
-from sane.core.revisions import create
+from sane.core.revisions import PARTS, create
 from sane.core.rollout_state import HostSpec
 from sane.core.simulate import Present, Simulation, simulate
 from sane.core.units import parse_amount
+from tests.core.rollout_replay import replay
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -57,11 +63,41 @@ def test_unreachable_hosts_beyond_the_budget_end_it_before_any_batch() -> None:
     assert play(unreachable=("b",), max_failures="1").status == "partial"
 
 
-def test_a_thousand_hosts_are_played_in_a_few_seconds() -> None:
-    specs = [HostSpec(f"h{number}", "", "2", "new") for number in range(1_000)]
+@st.composite
+def deployments(draw: st.DrawFn) -> tuple[Event, dict[str, Present], set[str]]:
+    count = draw(st.integers(1, 9))
+    names = [f"h{number}" for number in range(count)]
+    strategy = draw(st.sampled_from(("rolling", "canary", "blue-green")))
+    amount = st.sampled_from(("1", "2", "3", "30%", "100%"))
+    values: dict[str, Any] = {
+        "strategy": strategy,
+        "max_parallel": parse_amount(draw(amount), "max_parallel"),
+        "canary": parse_amount(draw(amount) if strategy != "rolling" else "0", "canary"),
+        "max_failures": parse_amount(draw(st.sampled_from(("0", "1", "50%", "100%"))), "max_failures"),
+        "progress_deadline_ms": draw(st.sampled_from((0, 600_000))),
+        "on_failure": draw(st.sampled_from(("stop", "revert_all"))),
+    }
+    if strategy == "blue-green" and draw(st.booleans()):
+        del values["canary"]
+    groups = draw(st.lists(st.sampled_from("xy"), min_size=count, max_size=count))
+    specs = [HostSpec(name, group, "2", "new") for name, group in zip(names, groups, strict=True)]
+    parts = tuple(part for part in PARTS if part not in ("switch", "revert", "probe") or draw(st.booleans()))
+    event = create("d", "k", 1, "2", specs, RolloutPolicy(**values), 0, parts=parts, skip_canary=draw(st.booleans()))
+    has = st.sampled_from((Present(), Present("1", "old"), Present("2", "new")))
+    present = {name: draw(has) for name in names if draw(st.booleans())}
+    return event, present, {name for name in names if draw(st.integers(0, 5)) == 0}
+
+
+@settings(max_examples=150, deadline=None)
+@given(deployments())
+def test_it_says_what_the_controller_itself_does(deployment: tuple[Event, dict[str, Present], set[str]]) -> None:
+    assert asdict(simulate(*deployment)) == asdict(replay(*deployment))
+
+
+def test_ten_thousand_hosts_take_less_than_a_second() -> None:
+    specs = [HostSpec(f"h{number}", "", "2", "new") for number in range(10_000)]
     event = create("d", "k", 1, "2", specs, RolloutPolicy(max_parallel=parse_amount("5%", "max_parallel")), 0)
     began = time.process_time()
-    played = simulate(event, {}, ())
-    assert len(played.batches) == 20
-    assert played.peak == 50
-    assert time.process_time() - began < 5
+    played = simulate(event, {"h1": Present("2", "new")}, ())
+    assert (len(played.batches), played.peak) == (20, 500)
+    assert time.process_time() - began < 1
