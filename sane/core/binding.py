@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from sane.core.hostset import fold
 from sane.core.inventory import Host
+from sane.core.nearest import nearest_hint
 from sane.core.template import has_references, parse_template, render, render_shell
 from sane.core.workflow import Workflow
 from sane.core.workflow_steps import SHELL_ARGUMENTS, Step
-from sane.errors import ConfigError
+from sane.errors import ConfigError, UsageError
 
 SHORT_DIGEST = 16  # hexadecimal digits: enough for the releases of one application, short enough to be read
 _LATE_NAMES = frozenset(("results", "nonce", "previous_version", "digest", "previous_digest", "revision", "deployment"))
@@ -165,9 +166,10 @@ def _fill(value: object, shell: bool, values: Mapping[str, Any]) -> object:
 def check_variables(workflow: Workflow, hosts: Iterable[Host], given: Mapping[str, Any]) -> None:
     """Refuse a deployment in which a variable without default has no value on some host.
 
-    Raises ConfigError naming the variables and the hosts.
+    Raises ConfigError naming the variables and the hosts, UsageError for a given one that nothing knows.
     """
     hosts = tuple(hosts)
+    _check_given(workflow, hosts, given)
     required = [name for name, value in workflow.vars.items() if value is None and given.get(name) is None]
     lacking = {name: [host.name for host in hosts if host.vars.get(name) is None] for name in required}
     lacking = {name: names for name, names in lacking.items() if names}
@@ -175,3 +177,11 @@ def check_variables(workflow: Workflow, hosts: Iterable[Host], given: Mapping[st
         shown = "; ".join(f"{name} on {fold(names)}" for name, names in lacking.items())
         hint = "Give it in the inventory's vars, or with --var NAME=VALUE."
         raise ConfigError(f"variables without a value: {shown}", file=workflow.file, hint=hint)
+
+
+def _check_given(workflow: Workflow, hosts: Iterable[Host], given: Mapping[str, Any]) -> None:
+    known = dict.fromkeys((*workflow.vars, *(name for host in hosts for name in host.vars)))
+    for name in given:
+        if name not in known:
+            hint = f"{nearest_hint(name, known)} Variables are declared in the workflow's vars.".strip()
+            raise UsageError(f"neither the workflow nor the inventory has a variable '{name}'", hint=hint)

@@ -34,3 +34,8 @@ def hint_for(exit_code: int | None, output: str) -> str:
         if pattern.search(output):
             return hint
     return _BY_CODE.get(exit_code if exit_code is not None else -1, "")
+
+
+def install_hint(extra: str) -> str:
+    """Return how to install an extra: from the checkout, since the name alone may be another's in a package index."""
+    return f"Install it in sane's checkout: .venv/bin/pip install -e '.[{extra}]'"

@@ -19,6 +19,9 @@ from sane.core.nearest import nearest_hint
 from sane.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+# Resolvers take a number for an IPv4 address (inet_aton): `7` would be 0.0.0.7, `10.1` 10.0.0.1.
+_NUMBER = re.compile(r"(?:0[xX][0-9A-Fa-f]+|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]+|[0-9]+))*")
+_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,10 @@ def _expand_key(key: Node, problems: Problems) -> tuple[str, ...]:
         if not _NAME.fullmatch(name) or name == "all":
             hint = "Write letters, digits, '.', '_' and '-'; put anything else in address."
             problems.add(key, f"'{name[:80]}' can't be the name of a host", hint)
+            return ()
+        if _NUMBER.fullmatch(name) and not _IPV4.fullmatch(name):
+            hint = "Give it a name with a letter, and put an address in address."
+            problems.add(key, f"'{name[:80]}' is a number, not the name of a host", hint)
             return ()
     return names
 

@@ -98,6 +98,14 @@ def check_version(version: str) -> str:
     return version
 
 
+def check_key(key: str) -> str:
+    """Return a deployment key that is safe as a directory's name. Raises UsageError for any other."""
+    if not _KEY.fullmatch(key):
+        hint = "Use letters, digits and . _ -, starting with a letter or digit, 100 at most."
+        raise UsageError(f"deployment key {key[:120]!r} can't be used", hint=hint)
+    return key
+
+
 def read_workflow(node: Node, problems: Problems, verbs: VerbTable) -> Workflow:
     """Return the workflow of a file's root node, recording every mistake; it is whole only when there are none."""
     top = Fields(node, problems, "the workflow", _KEYS)

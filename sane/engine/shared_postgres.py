@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from sane.core.breaker import Breaker
+from sane.core.hints import install_hint
 from sane.engine.shared_state import Shared
 from sane.errors import UnavailableError, UsageError
 
 try:
     import asyncpg
 except ImportError as error:
-    raise UsageError("PostgreSQL needs asyncpg", hint="Install it: pip install 'sane[postgres]'.") from error
+    raise UsageError("PostgreSQL needs asyncpg", hint=install_hint("postgres")) from error
 
 TIMEOUT_S = 3.0
 MOST_CONNECTIONS = 4

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sane.core.breaker import Breaker
+from sane.core.hints import install_hint
 from sane.engine.shared_state import Shared
 from sane.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 
@@ -22,7 +23,7 @@ try:
     from redis.backoff import ConstantBackoff
     from redis.exceptions import RedisError
 except ImportError as error:
-    raise UsageError("Redis needs its client", hint="Install it: pip install 'sane[redis]'.") from error
+    raise UsageError("Redis needs its client", hint=install_hint("redis")) from error
 
 Client = Any  # redis-py's annotations are unions of its blocking and its asynchronous answers
 PREFIX = "sane:"

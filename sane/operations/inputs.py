@@ -16,7 +16,7 @@ from sane.core.events import Event
 from sane.core.inventory import Host, Inventory
 from sane.core.revisions import create
 from sane.core.rollout import HostSpec, RolloutState
-from sane.core.workflow import Workflow, check_version
+from sane.core.workflow import Workflow, check_key, check_version
 from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.runner import steady_clock
 from sane.errors import UsageError
@@ -46,7 +46,7 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
     workflow_source, inventory_source = read_source(request.workflow), read_source(request.inventory)
     workflow, inventory = workflow_from(workflow_source), _inventory(inventory_source)
     policy = replace(workflow.policy, **request.policy) if request.policy else workflow.policy
-    key = request.key or workflow.key
+    key = check_key(request.key or workflow.key)
     plan = DeploymentPlan(
         replace(workflow, policy=policy, key=key),
         inventory,

@@ -14,6 +14,7 @@ import re
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from sane.core.hints import install_hint
 from sane.errors import SaneError, StoreError, UnavailableError, UsageError
 from sane.store.logstore import LogStore
 from sane.store.migrations import migrate
@@ -22,7 +23,7 @@ from sane.store.script import MakeScript, Query, Script
 try:
     import asyncpg
 except ImportError as error:
-    raise UsageError("PostgreSQL needs asyncpg", hint="Install it: pip install 'sane[postgres]'.") from error
+    raise UsageError("PostgreSQL needs asyncpg", hint=install_hint("postgres")) from error
 
 T = TypeVar("T")
 Connection = Any  # asyncpg's connection, or the pool's stand-in for one: asyncpg ships no types

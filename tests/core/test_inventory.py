@@ -132,6 +132,9 @@ def test_values_stay_as_written() -> None:
         ("hosts: [a]\ntarget: 'ssh:'", [(2, "target 'ssh:' is incomplete")]),
         ("hosts: [a]\nuser: -oProxyCommand=x", [(2, "user can't be '-oProxyCommand=x'")]),
         ("hosts: ['a b']", [(1, "'a b' can't be the name of a host")]),
+        ("hosts: 7", [(1, "'7' is a number, not the name of a host")]),
+        ("hosts: {10.1: {}}", [(1, "'10.1' is a number, not the name of a host")]),
+        ("hosts: [0x7f000001]", [(1, "'0x7f000001' is a number, not the name of a host")]),
         ("hosts: [all]", [(1, "'all' can't be the name of a host")]),
         ("hosts:\n  a: {address: '{{ x }}'}", [(2, "'{{ x }}' is unknown here")]),
         ("hosts: [a]\nconnect_timeout: 5 w", [(2, "connect_timeout has an unknown unit 'w', got '5 w'")]),
@@ -140,6 +143,10 @@ def test_values_stay_as_written() -> None:
 )  # fmt: skip
 def test_mistakes(text: str, expected: list[tuple[int, str]]) -> None:
     assert mistakes(text) == expected
+
+
+def test_an_address_is_a_name_and_so_is_a_number_with_a_letter() -> None:
+    assert [host.name for host in inventory("hosts: [10.0.0.7, 7a, node-7]").hosts] == ["10.0.0.7", "7a", "node-7"]
 
 
 def test_a_mistake_in_a_group_is_reported_once() -> None:

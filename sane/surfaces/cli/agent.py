@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from sane.surfaces.cli.plan_approval import add_plan_commands
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.core.agent_file import AgentFile
@@ -35,7 +36,7 @@ def agent() -> None:
 @agent.command("list")
 @DIRECTORY
 @click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 def list_command(directory: Path | None, output: str, query: str | None) -> None:
     """List the agents: those of agents/*.yaml, and `fleet`, which needs no file and no model.
 

@@ -12,11 +12,14 @@ import click
 
 from sane.errors import ConflictError, UnavailableError, exit_status
 from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show_options
+from sane.surfaces.cli.query import check_query
 
 ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
 REASON = click.option("--reason", default="", help="Why, for the history.")
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
-QUERY = click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+QUERY = click.option(
+    "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."
+)
 WAIT = click.option("--wait/--no-wait", default=False, help="Wait until the deployment ends, and exit with its status.")
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import click
 
+from sane.core.hints import install_hint
 from sane.core.paths import runtime_dir, state_dir
 
 
@@ -75,7 +76,7 @@ def _extras() -> list[Finding]:
         Finding(
             f"extra: {extra}",
             importlib.util.find_spec(module) is not None,
-            "installed" if importlib.util.find_spec(module) else f"not installed: pip install 'sane[{extra}]'",
+            "installed" if importlib.util.find_spec(module) else f"not installed. {install_hint(extra)}",
             needed=False,
         )
         for extra, module in wanted

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.errors import UsageError
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.core.events import Event
@@ -32,7 +33,13 @@ HEADER = f"{'SEQ':>7}  {'TIME (UTC)':23}  {'KIND':21}  {'DEPLOYMENT':20}  {'HOST
     default="table",
     help="For people, one JSON array, or one JSON object a line.",
 )
-@click.option("--query", default="", metavar="JMESPATH", help="Select from the array; with ndjson, from each event.")
+@click.option(
+    "--query",
+    callback=check_query,
+    default="",
+    metavar="JMESPATH",
+    help="Select from the array; with ndjson, from each event.",
+)
 def events(after: int, key: str, deployment: str, follow: bool, output: str, query: str) -> None:
     """Show the event log, or follow it: what every deployment did, in order and without gaps.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sane.core.nearest import nearest_hint
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.operations.lab import HostView
@@ -24,7 +25,7 @@ _COLOURS = {"up": "green", "down": "red", "silent": "yellow", "stopped": "yellow
 
 def _options(function: F) -> F:
     for option in (
-        click.option("--query", default="", metavar="JMESPATH", help="Select from the JSON."),
+        click.option("--query", callback=check_query, default="", metavar="JMESPATH", help="Select from the JSON."),
         click.option(
             "--output",
             type=click.Choice(["table", "json", "ndjson"]),

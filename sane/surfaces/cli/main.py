@@ -59,6 +59,13 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"there is no command '{args[0]}'. {nearest_hint(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call a subcommand; where its reader went away, end as SIGPIPE would: click's status 1 is a defect here."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_leave_pipe()) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, importing none."""
         with formatter.section("Commands"):
@@ -81,6 +88,7 @@ def main() -> None:
     """Run the command line and exit with the status of `sane.errors.STATUS`."""
     try:
         code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.Abort:
@@ -94,9 +102,16 @@ def main() -> None:
         show_error(error)
         code = exit_status(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _leave_pipe()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_pipe() -> int:
+    """Send what is still to be written nowhere, and return the status of a program that SIGPIPE ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    return 141
 
 
 def show_error(error: SaneError) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from sane.surfaces.cli.extras import missing_extra
+
 
 @click.command()
 @click.option(
@@ -26,7 +28,10 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
     """
     import asyncio
 
-    from sane.surfaces.mcp.serve import serve_http, serve_stdio
+    try:
+        from sane.surfaces.mcp.serve import serve_http, serve_stdio
+    except ImportError as error:
+        raise missing_extra("sane mcp", "mcp", error) from None
 
     if address is None:
         asyncio.run(serve_stdio(access, inventory, limit_chars))

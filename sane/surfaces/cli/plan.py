@@ -12,6 +12,7 @@ import click
 
 from sane.surfaces.cli.deploy import OUTPUTS, policy_options, request_of, request_options, run_and_report, show_options
 from sane.surfaces.cli.plan_approval import add_plan_commands
+from sane.surfaces.cli.query import check_query
 
 
 class PlanGroup(click.Group):
@@ -38,7 +39,7 @@ def plan() -> None:
 @request_options
 @policy_options
 @click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the plan.")
-@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON plan.")
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON plan.")
 def rollout(output: str, query: str | None, **given: Any) -> None:
     """Show batches, exposure, and what would run on each host, and change nothing; hosts are asked what they have.
 

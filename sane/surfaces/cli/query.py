@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sane.errors import UsageError
+
+if TYPE_CHECKING:
+    import click
+
+
+def check_query(_: click.Context, __: click.Parameter, expression: str | None) -> str | None:
+    """Return the value of `--query`, refused before anything is done when it can't be read. Raises UsageError."""
+    if expression:
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+
+        try:
+            jmespath.compile(expression)  # pyright: ignore[reportUnknownMemberType]
+        except JMESPathError as error:
+            raise UsageError(f"query '{expression}' is wrong: {error}") from error
+    return expression
 
 
 def select(expression: str, answer: Mapping[str, object]) -> object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.errors import UsageError
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.engine.fan_out import HostAnswer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--parallel", default=64, show_default=True, type=click.IntRange(1, 1000), help="Hosts at once.")
 @click.option("--timeout", default="30s", show_default=True, help="How long the command may take on a host.")
 @click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-@click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 def run(
     pattern: str,
     command: tuple[str, ...],
@@ -63,6 +64,12 @@ async def _run(
     from sane.engine.fan_out import fan_out
 
     words = words[1:] if words[0] == "--" else words
+    if not words or not words[0].strip():
+        raise UsageError("there is no command to run", hint="sane run -i hosts.yaml 'web[1-30]' -- uptime")
+    if words[0].startswith("-"):
+        raise UsageError(
+            f"'{words[0]}' is no command", hint="Options go before PATTERN: sane run -i hosts.yaml all -- uptime"
+        )
     script = words[0] if len(words) == 1 else shlex.join(words)
     asked = Command(script, timeout_s=parse_duration_ms(timeout, "timeout_s") / 1000)
     if inventory is None:

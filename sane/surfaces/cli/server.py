@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from sane.errors import UsageError
+from sane.surfaces.cli.extras import missing_extra
+from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.surfaces.http.credentials import CredentialFile
@@ -61,8 +63,7 @@ def server(
     try:
         from sane.surfaces.http.app import serve
     except ImportError as error:
-        hint = "Install the extra: pip install 'sane[server]'."
-        raise UsageError(f"the server needs a package that is not installed: {error.name}", hint=hint) from None
+        raise missing_extra("the server", "server", error) from None
     from sane.operations.files import load_inventory
     from sane.surfaces.http.agents import AgentSources
     from sane.surfaces.http.settings import read_settings
@@ -114,7 +115,7 @@ def add(name: str, scopes: tuple[str, ...], signed: bool) -> None:
 
 @credential.command("list")
 @click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table")
-@click.option("--query", default="", metavar="JMESPATH", help="Print only what this selects.")
+@click.option("--query", callback=check_query, default="", metavar="JMESPATH", help="Print only what this selects.")
 def list_credentials(output: str, query: str) -> None:
     """Show names, kinds and scopes; never tokens.
 

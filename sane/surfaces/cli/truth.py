@@ -13,9 +13,12 @@ from typing import Any
 import click
 
 from sane.surfaces.cli.deploy import OUTPUTS
+from sane.surfaces.cli.query import check_query
 
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
-QUERY = click.option("--query", metavar="JMESPATH", help="Print only this part of the JSON answer.")
+QUERY = click.option(
+    "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."
+)
 
 
 @click.command()

@@ -1,0 +1,79 @@
+"""What a command line refuses before it touches a host, and how it ends when nobody reads it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+BOUND_S = 20
+WORKFLOW = ROOT / "workflows" / "multi-server-deploy.yaml"
+
+
+def sane(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sane.surfaces.cli.main", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> str:
+    path = tmp_path / "hosts.yaml"
+    path.write_text("hosts: {web1: {address: 127.0.0.1, port: 1, vars: {zone: a}}}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--query", "[[["), "query '[[[' is wrong"),
+        (("--key", "a/b c"), "deployment key 'a/b c' can't be used"),
+        (("--var", "rot=/srv"), "has a variable 'rot'\n  Did you mean 'root'?"),
+        (("--var", "zon=b"), "has a variable 'zon'\n  Did you mean 'zone'?"),
+    ],
+)
+def test_a_deployment_with_a_mistake_is_not_begun(hosts: str, options: tuple[str, ...], said: str) -> None:
+    done = sane("deploy", str(WORKFLOW), "-i", hosts, "--version", "1", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "no deployments yet" in sane("deployment", "list").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--query", "[[[", "all", "--", "touch {}"), "query '[[[' is wrong"),
+        (("all", "--timeout", "5s", "--", "touch {}"), "'--timeout' is no command\n  Options go before PATTERN"),
+        (("all", "--"), "there is no command to run"),
+    ],
+)
+def test_run_refuses_what_can_be_no_command(hosts: str, words: tuple[str, ...], said: str) -> None:
+    done = sane("run", "-i", hosts, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(("command", "package", "extra"), [("mcp", "mcp", "mcp"), ("server", "fastapi", "server")])
+def test_a_missing_extra_is_named_with_how_to_install_it(command: str, package: str, extra: str) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; from sane.surfaces.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, command], capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False
+    )
+    assert done.returncode == 2
+    assert "needs a package that is not installed" in done.stderr
+    assert f"pip install -e '.[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_reader_that_went_away_is_no_defect(both: bool) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "sane.surfaces.cli.main", "tools"]
+    stderr = write if both else subprocess.PIPE
+    done = subprocess.run(command, stdout=write, stderr=stderr, cwd=ROOT, timeout=BOUND_S, check=False)
+    os.close(write)
+    assert done.returncode == 141  # as a program that SIGPIPE ended
+    assert not done.stderr
