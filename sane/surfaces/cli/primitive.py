@@ -88,7 +88,13 @@ def ask_for(
         arguments = parse_arguments(verb, words, read_stdin)
     except MissingArgumentError:
         return _say_usage(verb)
-    return Said(0, help_text(verb)) if arguments.help else (verb, arguments)
+    if arguments.help:
+        return Said(0, help_text(verb))
+    if arguments.query:
+        from sane.surfaces.cli.query import refuse_wrong
+
+        refuse_wrong(arguments.query)
+    return verb, arguments
 
 
 def say_answer(verb: Verb, arguments: Arguments, answer: object) -> Said:

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 def check_query(_: click.Context, __: click.Parameter, expression: str | None) -> str | None:
     """Return the value of `--query`, refused before anything is done when it can't be read. Raises UsageError."""
     if expression:
-        import jmespath
-        from jmespath.exceptions import JMESPathError
-
-        try:
-            jmespath.compile(expression)  # pyright: ignore[reportUnknownMemberType]
-        except JMESPathError as error:
-            raise UsageError(f"query '{expression}' is wrong: {error}") from error
+        refuse_wrong(expression)
     return expression
+
+
+def refuse_wrong(expression: str) -> None:
+    """Refuse a JMESPath expression that can't be read. Raises UsageError naming the mistake in it."""
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        jmespath.compile(expression)  # pyright: ignore[reportUnknownMemberType]
+    except JMESPathError as error:
+        raise UsageError(f"query '{expression}' is wrong: {error}") from error
 
 
 def select(expression: str, answer: Mapping[str, object]) -> object:

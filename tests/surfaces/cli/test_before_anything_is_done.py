@@ -56,6 +56,16 @@ def test_run_refuses_what_can_be_no_command(hosts: str, words: tuple[str, ...], 
     assert said in done.stderr
 
 
+def test_a_primitive_refuses_a_query_before_it_does_anything(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    done = subprocess.run(
+        [ROOT / "bin" / "sane-create-file", "local:", path, "x", "--query", "[[["],
+        capture_output=True, text=True, timeout=BOUND_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, path.exists()) == (1, False)
+    assert "query '[[[' is wrong" in done.stderr
+
+
 @pytest.mark.parametrize(("command", "package", "extra"), [("mcp", "mcp", "mcp"), ("server", "fastapi", "server")])
 def test_a_missing_extra_is_named_with_how_to_install_it(command: str, package: str, extra: str) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from sane.surfaces.cli.main import main; main()"
