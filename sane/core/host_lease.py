@@ -2,9 +2,9 @@
 
 On the host `$HOME/.sane/leases/KEY/holder` holds one line, `TOKEN OWNER EXPIRES RANK`, replaced whole by rename; the
 token grows by one each time the holder changes and is never used again. `mkdir` guards the moment of change, so two
-controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. The activate step
-refuses a token older than the holder's (`sane.core.detached`), so a controller that was stopped for a while and comes
-back changes nothing.
+controllers that share nothing but the host agree on one holder. Expiry is by the host's own clock. Every step, record
+and guard refuses a token older than the holder's (`fence`, and `sane.core.detached` for commands), so a controller that
+was stopped for a while and comes back changes nothing.
 
 An owner is `STORE:CONTROLLER`. Controllers of one store have settled among themselves, by the lease in it, who may
 act; the token of that lease is the rank. One of a rank that is not lower takes the lease over at once, with a newer
@@ -71,6 +71,15 @@ echo released
 """
 )
 
+_FENCE = r"""
+home=${SANE_HOST_DIR:-$HOME/.sane}
+if read -r newest owner rest 2>/dev/null <"$home/leases/$SANE_LEASE/holder" && [ "$newest" -gt "$SANE_TOKEN" ]; then
+    echo "the lease on $SANE_LEASE is held by $owner with token $newest; ours is $SANE_TOKEN" >&2
+    exit 96
+fi
+"""
+_ONE_COMMAND = ("exec sh -c ", 'sh -c "$SANE_SCRIPT"')  # nothing that follows `&&` in these is left unguarded
+
 
 @dataclass(frozen=True, slots=True)
 class HostLease:
@@ -116,6 +125,17 @@ def parse_host_lease(output: bytes, owner: str) -> HostLease | None:
     except (IndexError, ValueError):
         return None
     return None
+
+
+def fence(command: Command, key: str, token: int) -> Command:
+    """Return a command that does nothing, and ends with 96, where a newer token than ours was given out on the host.
+
+    A command that is a person's own text for their shell is left as it is: `sane.core.detached` fences those.
+    """
+    if not key or not command.script.startswith(_ONE_COMMAND):
+        return command
+    values = {"SANE_LEASE": key, "SANE_TOKEN": str(token), "SANE_FENCE": _FENCE}
+    return replace(command, script=f'sh -c "$SANE_FENCE" && {command.script}', env={**command.env, **values})
 
 
 def _command(text: str, key: str, owner: str, ttl_s: int, rank: int) -> Command:

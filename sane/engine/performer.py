@@ -16,6 +16,7 @@ from sane.core.command import Command, CommandResult
 from sane.core.detached import operation_id
 from sane.core.events import Event
 from sane.core.hints import hint_for
+from sane.core.host_lease import fence
 from sane.core.host_record import HostFacts, HostRecord, look, parse_look, write_record
 from sane.core.host_source import pack_source
 from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
@@ -113,7 +114,7 @@ class WorkflowPerformer:
         if part == "revert":
             await call_off(state, action.host, self._run)  # or the host's guard would do the same once more
         elif part == self._last_part(part):
-            await arm_guard(self._plan, state, action, place.env, self._now_ms(), self._run)
+            await arm_guard(self._plan, state, action, place.env, self._now_ms(), self._run_fenced)
         for number, step in enumerate(self._plan.workflow.part(part), 1):
             name = operation_id(f"{action.operation.replace('/', '.')}.{number}")
             result = await self._step(action, state, place, step, binding, name, resumed=resumed)
@@ -141,7 +142,7 @@ class WorkflowPerformer:
             name,
             action.part == "revert",
         )
-        written = await self._run(action.host, write_record(state.key, record, source))
+        written = await self._run_fenced(action.host, write_record(state.key, record, source))
         if written.exit_code != 0:
             text = written.text + written.stderr.decode("utf-8", "replace")
             problem = text.strip()[-300:]
@@ -209,6 +210,9 @@ class WorkflowPerformer:
             command, env={**command.env, **place.env}, display=command.display or "# sane: look at the host"
         )
         return await transport.run(quiet)
+
+    async def _run_fenced(self, host: str, command: Command) -> CommandResult:
+        return await self._run(host, fence(command, self._plan.workflow.key, self._leases.token(host)))
 
     async def release(self) -> None:
         """Give up the leases on all hosts, within 5 s; on a host that can't be reached it expires."""

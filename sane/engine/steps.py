@@ -30,6 +30,7 @@ from sane.core.gates import evaluate
 from sane.core.hints import hint_for
 from sane.core.target import Target
 from sane.core.workflow_steps import Step
+from sane.engine.fenced import FencedContext
 from sane.errors import AuthError, LostError, SaneError, TransportError, UnreachableError
 from sane.transports.base import Transport
 from sane.transports.context import Context
@@ -131,7 +132,8 @@ async def _call_verb(context: Context, place: Place, step: Step, binding: Bindin
     timeout_s = step.timeout_ms / 1000 if step.timeout_ms else STEP_TIMEOUT_S
     try:
         async with asyncio.timeout(timeout_s):
-            answer = as_json(await verb.function(context, **bind(verb, arguments)))
+            fenced = FencedContext(context, (place.target, place.control), place.lease, place.token, place.env)
+            answer = as_json(await verb.function(fenced if place.lease else context, **bind(verb, arguments)))
     except TimeoutError:
         return StepResult("failed", TIMEOUT_EXIT_CODE, error=f"no answer within {timeout_s:g} s")
     output = json.dumps(answer, ensure_ascii=False).encode()

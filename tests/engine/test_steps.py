@@ -152,6 +152,25 @@ async def test_a_newer_token_on_the_host_keeps_the_step_from_running(context: As
     assert count(home) == 1
 
 
+async def test_a_newer_token_on_the_host_keeps_a_release_from_being_activated(
+    context: AsyncContext, home: Path
+) -> None:
+    for name in ("1", "2"):
+        (home / "app/releases" / name).mkdir(parents=True)
+    (home / "app/current").symlink_to("releases/1")
+    holder = home / "kept/leases/app/holder"
+    holder.parent.mkdir(parents=True)
+    holder.write_text("8 other 9999999999 1\n")
+    step = Step("turn", "activate-release", {"root": str(home / "app"), "release": "2"})
+    place = replace(PLACE, lease="app", token=7, env={"SANE_HOST_DIR": str(home / "kept")})
+    result = await run(context, step, place=place)
+    assert result.outcome == "failed"
+    assert "held by other with token 8; ours is 7" in result.error
+    assert (home / "app/current").readlink() == Path("releases/1")
+    assert (await run(context, step, place=replace(place, token=8))).outcome == "ok"
+    assert (home / "app/current").readlink() == Path("releases/2")
+
+
 async def test_another_verb_is_called_with_its_arguments(context: AsyncContext, home: Path) -> None:
     step = Step("write", "create-file", {"path": str(home / "v"), "content": "{{ version }}", "backup": False})
     result = await run(context, step, resumed=True)  # it may be done twice
