@@ -115,6 +115,8 @@ def rollback_to(
 ) -> Revision:
     """Return the revision to roll back to: the one asked for, or the newest stable one before the current.
 
+    Where the current one is stable, one of the same content is passed over: going back to it would change nothing.
+
     Raises ConflictError where the key is not at `expect_revision`, or the target is the current one or pruned;
     NotFoundError where there is no such revision. All of it is known before any host is touched.
     """
@@ -123,7 +125,9 @@ def rollback_to(
             f"the current revision is {current}, not {expect_revision}", hint="Look again, then decide."
         )
     if to_revision is None:
+        now = next((r for r in history if r.revision == current and r.stable and r.digest), None)
         stable = [r for r in history if r.stable and not r.pruned and r.revision < current]
+        stable = [r for r in stable if now is None or r.digest != now.digest]
         if not stable:
             raise NotFoundError("there is no stable revision to roll back to", hint="Name one with --to-revision.")
         return max(stable, key=lambda r: r.revision)

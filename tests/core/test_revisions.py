@@ -81,6 +81,14 @@ def test_there_may_be_nothing_to_roll_back_to() -> None:
         rollback_to(HISTORY[:2], 2)
 
 
+def test_a_version_deployed_twice_is_not_gone_back_to_from_itself() -> None:
+    again = Revision(5, "1.3", "d4", "app-5", "successful", stable=True)
+    assert rollback_to([*HISTORY, again], 5).revision == 2
+    assert rollback_to([*HISTORY, again], 5, 4).revision == 4  # by its number, it is
+    broken = Revision(5, "1.3", "d4", "app-5", "failed", stable=False)
+    assert rollback_to([*HISTORY, broken], 5).revision == 4
+
+
 def test_a_rollback_is_a_new_revision_without_canaries() -> None:
     canary = RolloutPolicy(strategy="canary", canary=Amount(1), auto_promote=True, **QUICK)  # type: ignore[arg-type]
     old = ended({}, canary)
