@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -166,10 +167,9 @@ def _fill(value: object, shell: bool, values: Mapping[str, Any]) -> object:
 def check_variables(workflow: Workflow, hosts: Iterable[Host], given: Mapping[str, Any]) -> None:
     """Refuse a deployment in which a variable without default has no value on some host.
 
-    Raises ConfigError naming the variables and the hosts, UsageError for a given one that nothing knows.
+    Raises ConfigError naming the variables and the hosts.
     """
     hosts = tuple(hosts)
-    _check_given(workflow, hosts, given)
     required = [name for name, value in workflow.vars.items() if value is None and given.get(name) is None]
     lacking = {name: [host.name for host in hosts if host.vars.get(name) is None] for name in required}
     lacking = {name: names for name, names in lacking.items() if names}
@@ -179,9 +179,13 @@ def check_variables(workflow: Workflow, hosts: Iterable[Host], given: Mapping[st
         raise ConfigError(f"variables without a value: {shown}", file=workflow.file, hint=hint)
 
 
-def _check_given(workflow: Workflow, hosts: Iterable[Host], given: Mapping[str, Any]) -> None:
+def check_given(workflow: Workflow, text: str, hosts: Iterable[Host], given: Mapping[str, Any]) -> None:
+    """Refuse given variables that neither the workflow, of which `text` is the file, nor a host knows.
+
+    An expression may ask for one that is declared nowhere: `when: vars.NAME`. Raises UsageError.
+    """
     known = dict.fromkeys((*workflow.vars, *(name for host in hosts for name in host.vars)))
     for name in given:
-        if name not in known:
+        if name not in known and not re.search(rf"\bvars\.{name}\b", text):
             hint = f"{nearest_hint(name, known)} Variables are declared in the workflow's vars.".strip()
             raise UsageError(f"neither the workflow nor the inventory has a variable '{name}'", hint=hint)

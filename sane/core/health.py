@@ -38,7 +38,9 @@ class Facts:
     this activation; None and "" where the deployment did not activate anything. `mtime_resolution_ms` is 1000 where the
     host tells whole seconds only: then a file of the same second as the activation counts as written after it.
     `fresh` False leaves the age alone; `max_age_ms` is the oldest that counts, three polls where it is None.
-    `health_check` agent_states judges the states of the agents, not the status.
+    `written_once` takes a file at any age that names this activation's nonce: nothing else can have written it, and
+    how soon it is read depends on how busy we are. `health_check` agent_states judges the states of the agents, not the
+    status.
     """
 
     version: str = ""
@@ -51,6 +53,7 @@ class Facts:
     size_bytes: int | None = None
     poll_interval_ms: int = 1_000
     max_age_ms: int | None = None
+    written_once: bool = False
     max_bytes: int = MAX_BYTES
     fresh: bool = True
     health_check: str = "checks"
@@ -228,6 +231,8 @@ def _activation_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
 def _age_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
     if not facts.fresh:
         return Rule("young", True, "its age does not count here")
+    if facts.written_once and facts.nonce and document.get("nonce") == facts.nonce:
+        return Rule("young", True, "it names this activation, and is written once")
     if facts.mtime_ms is None or facts.host_now_ms is None:
         return Rule("young", False, "the host did not tell how old it is")
     limit = AGE_IN_POLLS * facts.poll_interval_ms if facts.max_age_ms is None else facts.max_age_ms

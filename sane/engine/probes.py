@@ -37,7 +37,8 @@ async def probe_host(
     """Return what a host's health file proves for a probe. `begun_ms` is when the activation began, by our clock.
 
     A file that a deployment writes once must outlast the proof, and is old and true when it is asked later: where the
-    workflow names no `max_age`, its age counts while an activation that began here is proven, with `min_healthy` added.
+    workflow names no `max_age`, its age counts only while an activation that began here is proven, with `min_healthy`
+    added, and only where the file does not name that activation.
     Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
     """
     host = state.hosts[state.index[action.host]]
@@ -60,6 +61,7 @@ async def probe_host(
             max_bytes=plan.workflow.health.max_bytes,
             fresh=limit_ms is not None or (action.activated and begun_here and host.status in PROVING),
             max_age_ms=limit_ms or AGE_IN_POLLS * state.policy.poll_interval_ms + state.policy.min_healthy_ms,
+            written_once=limit_ms is None,
             health_check=state.policy.health_check,
             gates=gates_of(plan.workflow.health.gates),
         )

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sane.core.binding import check_variables
+from sane.core.binding import check_given, check_variables
 from sane.core.dead_man import check_dead_man
 from sane.core.document import Problems
 from sane.core.events import Event
@@ -58,6 +58,7 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
     check_version(request.version)
     check_dead_man(plan.workflow)
     hosts = inventory.select(request.limit)
+    check_given(plan.workflow, workflow_source.text, hosts, plan.given)
     check_variables(plan.workflow, hosts, plan.given)
     return pin_bundles(plan, hosts, request.version)
 

@@ -202,3 +202,11 @@ def test_a_named_age_replaces_the_three_polls() -> None:
     assert judge(content, old).rule == "young"
     assert judge(content, replace(old, max_age_ms=30_000)).healthy
     assert judge(content, replace(old, fresh=False)).healthy
+
+
+def test_a_file_that_names_this_activation_may_be_read_late() -> None:
+    facts = Facts(nonce="n1", mtime_ms=1_000, host_now_ms=61_000, activated_at_ms=900, written_once=True)
+    assert judge(b'{"status":"healthy","nonce":"n1"}', facts).healthy
+    assert judge(b'{"status":"healthy"}', facts).rule == "young"
+    assert judge(b'{"status":"healthy","nonce":"n1"}', replace(facts, written_once=False)).rule == "young"
+    assert judge(b'{"status":"healthy","nonce":"n0"}', facts).rule == "nonce"
