@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from sane.core.document import Fields, Node, Problems, node_of, with_units
@@ -153,6 +153,34 @@ def policy_from_mapping(mapping: Mapping[str, object], where: str = "") -> Rollo
     policy = read_policy(node_of(mapping, where), problems)
     problems.check()
     return policy
+
+
+def override_policy(policy: RolloutPolicy, given: Mapping[str, Any]) -> RolloutPolicy:
+    """Return a policy with the typed fields of `given` put over it, and what follows from them.
+
+    What was said of reverts and canaries before gives way to what is given now. Raises UsageError for a broken rule.
+    """
+    values = dict(given)
+    on_failure, auto_revert = values.get("on_failure"), values.get("auto_revert")
+    if auto_revert and on_failure not in (None, "revert_all"):
+        hint = "auto_revert: true means on_failure: revert_all; write one of the two."
+        raise UsageError(f"auto_revert contradicts on_failure: {on_failure}", hint=hint)
+    if auto_revert:
+        values["on_failure"] = "revert_all"
+    elif on_failure is not None:
+        values["auto_revert"] = False
+    elif auto_revert is False and policy.on_failure == "revert_all":
+        values["on_failure"] = "stop"
+    canary, strategy = values.get("canary"), values.get("strategy")
+    if canary and strategy is None and policy.strategy == "rolling":
+        values["strategy"] = "canary"
+    elif canary is not None and not canary and strategy is None and policy.strategy == "canary":
+        values["strategy"] = "rolling"
+    elif strategy == "rolling" and canary is None:
+        values["canary"] = _NONE
+    if values.get("strategy") == "rolling":
+        values.setdefault("auto_promote", False)
+    return replace(policy, **values)
 
 
 def read_policy(node: Node, problems: Problems, what: str = "policy") -> RolloutPolicy:

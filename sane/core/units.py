@@ -110,6 +110,8 @@ def _quantity(value: object, name: str, bare: str, units: dict[str, int], exampl
         raise UsageError(f"{name} must not be negative, got {value!r}")
     known = {u.lower(): u for u in units}
     unit = known.get((unit or bare).lower(), unit)
+    if not unit and float(number) == 0:
+        return 0  # in any unit
     if not unit:
         raise UsageError(
             f"{name} has no unit, got {value!r}", hint=f"Write one of {', '.join(units)}, as in {example}."

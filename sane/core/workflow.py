@@ -215,6 +215,11 @@ def _check_whole(workflow: Workflow, top: Fields, problems: Problems) -> None:
         return
     if not (workflow.stage or workflow.switch):
         problems.add(top.node, "the workflow has no steps", "Write stage: or switch: with at least one step.")
-    if workflow.policy.on_failure != "stop" and workflow.switch and not workflow.revert:
-        message = f"on_failure: {workflow.policy.on_failure} needs a revert part"
+    if message := missing_revert(workflow):
         problems.add(top.key("policies" if "policies" in top else "policy"), message, "Write revert: with its steps.")
+
+
+def missing_revert(workflow: Workflow) -> str:
+    """Return what is wrong where the policy reverts and the workflow can't, "" where nothing is."""
+    on_failure = workflow.policy.on_failure
+    return f"on_failure: {on_failure} needs a revert part" if on_failure != "stop" and not workflow.revert else ""

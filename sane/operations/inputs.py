@@ -14,12 +14,13 @@ from sane.core.dead_man import check_dead_man
 from sane.core.document import Problems
 from sane.core.events import Event
 from sane.core.inventory import Host, Inventory
+from sane.core.policy import override_policy
 from sane.core.revisions import create
 from sane.core.rollout import HostSpec, RolloutState
-from sane.core.workflow import Workflow, check_key, check_version
+from sane.core.workflow import Workflow, check_key, check_version, missing_revert
 from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.runner import steady_clock
-from sane.errors import UsageError
+from sane.errors import ConfigError, UsageError
 from sane.operations.files import inventory_of, parse_yaml, read_bytes, workflow_of
 
 
@@ -45,7 +46,7 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
     """Return the inputs of a deployment, read and checked. Raises ConfigError, UsageError, NotFoundError."""
     workflow_source, inventory_source = read_source(request.workflow), read_source(request.inventory)
     workflow, inventory = workflow_from(workflow_source), _inventory(inventory_source)
-    policy = replace(workflow.policy, **request.policy) if request.policy else workflow.policy
+    policy = override_policy(workflow.policy, request.policy) if request.policy else workflow.policy
     key = check_key(request.key or workflow.key)
     plan = DeploymentPlan(
         replace(workflow, policy=policy, key=key),
@@ -56,6 +57,8 @@ def load_plan(request: DeployRequest) -> DeploymentPlan:
         dict(request.given),
     )
     check_version(request.version)
+    if message := missing_revert(plan.workflow):
+        raise ConfigError(message, file=workflow.file, hint="Write revert: with its steps, or choose on_failure: stop.")
     check_dead_man(plan.workflow)
     hosts = inventory.select(request.limit)
     check_given(plan.workflow, workflow_source.text, hosts, plan.given)

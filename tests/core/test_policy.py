@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sane.core.policy import POLICY_KEYS, RolloutPolicy, policy_from_mapping
+from sane.core.policy import POLICY_KEYS, RolloutPolicy, override_policy, policy_from_mapping
 from sane.core.units import Amount
 from sane.errors import ConfigError, UsageError
 
@@ -114,3 +114,28 @@ def test_a_policy_reads_back_from_its_json(written: dict[str, Any]) -> None:
         policy = policy_from_mapping(written)
         assert policy_from_mapping(policy.as_json()) == policy
         assert policy.min_healthy_ms < policy.healthy_deadline_ms
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "after"),
+    [
+        ({}, {"canary": Amount(1)}, {"strategy": "canary", "canary": "1"}),
+        ({"strategy": "canary", "canary": 2}, {"strategy": "rolling"}, {"strategy": "rolling", "canary": "0"}),
+        ({"canary": 2, "auto_promote": True}, {"canary": Amount(0)}, {"strategy": "rolling", "auto_promote": False}),
+        ({"auto_revert": True}, {"on_failure": "stop"}, {"on_failure": "stop", "auto_revert": False}),
+        ({"auto_revert": True}, {"auto_revert": False}, {"on_failure": "stop", "auto_revert": False}),
+        ({"on_failure": "revert_failed"}, {"auto_revert": True}, {"on_failure": "revert_all"}),
+        ({"on_failure": "revert_failed"}, {"auto_revert": False}, {"on_failure": "revert_failed"}),
+        ({"on_failure": "revert_all"}, {"min_healthy_ms": 5}, {"on_failure": "revert_all", "min_healthy_ms": 5}),
+    ],
+)
+def test_what_is_given_later_wins(before: dict[str, Any], given: dict[str, Any], after: dict[str, Any]) -> None:
+    policy = override_policy(policy_from_mapping(before), given).as_json()
+    assert {name: policy[name] for name in after} == after
+
+
+def test_what_is_given_must_not_contradict_itself() -> None:
+    with pytest.raises(UsageError, match="contradicts"):
+        override_policy(RolloutPolicy(), {"auto_revert": True, "on_failure": "stop"})
+    with pytest.raises(UsageError, match="no canaries"):
+        override_policy(RolloutPolicy(), {"strategy": "rolling", "canary": Amount(1)})

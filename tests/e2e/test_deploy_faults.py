@@ -89,6 +89,11 @@ def test_wrong_options_are_refused_before_anything_is_touched(no_hosts: Path, tm
     refuse([*words, "--max-parallel", "many"], "max_parallel")
     refuse([*words, "--strategy", "canry"], "strategy")
     refuse([*words, "--min-healthy", "5 parsecs"], "min_healthy")
+    refuse([*words, "--min-healthy", "5"], "min_healthy has no unit")
+    refuse([*words, "--on-failure", "stop", "--auto-revert"], "contradicts")
+    (tmp_path / "stage.yaml").write_text("name: app\nhealth: none\nstage: [{name: a, run-command: 'true'}]\n")
+    only_stage = ["deploy", str(tmp_path / "stage.yaml"), *words[2:]]
+    refuse([*only_stage, "--on-failure", "revert_all"], "needs a revert part")
     refuse(["deploy", READY, "-i", str(tmp_path / "none.yaml"), "--version", "1"], "none.yaml")
     refuse(["deploy", READY, "-i", str(no_hosts), "--version", "../etc"], "version")
 

@@ -255,7 +255,7 @@ def read_policy_options(given: dict[str, Any]) -> dict[str, Any]:
         if name in ("max_parallel", "canary", "max_failures"):
             fields[name] = parse_amount(value, name)
         elif name in ("min_healthy", "healthy_deadline", "progress_deadline", "poll_interval", "dead_man"):
-            fields[f"{name}_ms"] = parse_duration_ms(value, f"{name}_ms")
+            fields[f"{name}_ms"] = parse_duration_ms(value, name)
         else:
             fields[name] = value
     return fields

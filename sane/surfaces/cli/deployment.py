@@ -189,7 +189,11 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
 
 @deployment.command()
 @click.argument("key")
-@click.option("--to-revision", type=int, help="Which one; the newest stable before the current when left out.")
+@click.option(
+    "--to-revision",
+    type=int,
+    help="Which one; when left out, the newest stable one before the current and of another content.",
+)
 @click.option("--expect-revision", type=int, help="Refuse unless this is the current revision.")
 @click.option("--canary/--no-canary", default=False, help="Go through the canaries again.")
 @REASON
