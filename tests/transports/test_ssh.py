@@ -153,8 +153,9 @@ async def test_a_failing_watcher_fails_its_own_command_only(pool: SshPool) -> No
     assert (await other).output == b"fine\n"
 
 
-async def test_get_of_endless_files(pool: SshPool) -> None:
-    assert await pool.transport("web1").get("/dev/zero", limit_bytes=5000) == bytes(5000)
+async def test_what_is_no_regular_file_is_not_read(pool: SshPool) -> None:
+    with pytest.raises(RemoteError, match="Not a regular file"):
+        await asyncio.wait_for(pool.transport("web1").get("/dev/zero", limit_bytes=5000), 10)
 
 
 async def test_more_sessions_than_the_server_allows(tmp_path: Path) -> None:
