@@ -77,7 +77,7 @@ def _print_detail(console: Any, host: Mapping[str, Any]) -> None:
     tail = str(host.get("output_tail") or "").rstrip("\n").splitlines()
     for line in tail[-_TAIL_LINES:]:
         console.print(f"    [dim]│[/] {escape(line)}")
-    if len(tail) > _TAIL_LINES and host.get("output_file"):
+    if host.get("output_file"):
         console.print(f"    [dim]│ all of it: {escape(host['output_file'])}[/]")
     if host.get("hint"):
         console.print(f"    [yellow]→[/] {escape(host['hint'])}")

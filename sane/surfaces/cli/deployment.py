@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import time
 from typing import Any
@@ -14,6 +15,8 @@ from sane.errors import ConflictError, UnavailableError, exit_status
 from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show_options
 from sane.surfaces.cli.query import check_query
 
+WIDE = 140  # columns in which a table of deployments has room for all of them
+COLUMNS = ("deployment", "version", "status", "key", "revision", "created", "why")
 ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
 REASON = click.option("--reason", default="", help="Why, for the history.")
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
@@ -54,7 +57,7 @@ def list_command(key: str, limit: int, output: str, query: str | None) -> None:
         for row in rows:
             click.echo(json.dumps(row))
     elif rows:
-        _print_table(rows)
+        print_table(rows)
     else:
         click.echo("no deployments yet", err=True)
 
@@ -69,24 +72,29 @@ async def _list(key: str, limit: int) -> list[dict[str, Any]]:
         return [summarise(row, drivers[row.key]) for row in rows]
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print deployments as a table."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from sane.surfaces.report import escape
 
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    # On a narrow terminal the id, which names the key and the revision, stays whole: it is what people copy.
+    titles = COLUMNS if width >= WIDE else COLUMNS[:3]
     colours = {"successful": "green", "partial": "yellow", "reverted": "yellow", "running": "cyan"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("deployment", "key", "revision", "version", "status", "created", "why"):
+    for title in titles:
         table.add_column(title, no_wrap=title != "why")
     for row in rows:
         colour = colours.get(row["status"], "red")
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created_at_ms"] / 1000))
         stable = " ★" if row["stable"] else ""
-        words = (row["deployment"], row["key"], f"{row['revision']}{stable}", row["version"])
-        table.add_row(*map(escape, words), f"[{colour}]{row['status']}[/]", created, escape(row["description"]))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+        status = f"[{colour}]{row['status']}[/]{stable}"
+        cells = (escape(row["deployment"]), escape(row["version"]), status, escape(row["key"]), str(row["revision"]))
+        table.add_row(*(*cells, created, escape(row["description"]))[: len(titles)])
+    Console(highlight=False, width=max(width, 40)).print(table)
 
 
 @deployment.command()

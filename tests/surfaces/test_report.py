@@ -1,0 +1,40 @@
+"""The report for people: equal failures are one entry, with the end of one example and where all of it is."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from sane.surfaces.report import write_report
+
+
+def failed(name: str, error: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "status": "failed",
+        "step": "copy",
+        "exit_code": 1,
+        "error": error,
+        "hint": "Mend it.",
+        "output_tail": f"copying to {name}\n{error}\n",
+        "output_file": f"/state/outputs/app-1/{name}/stage-copy-1.log",
+    }
+
+
+def test_equal_failures_fold_and_one_example_names_its_file() -> None:
+    full, denied = "cp: No space left on device", "cp: Permission denied"
+    hosts = [*(failed(f"web{number}", full) for number in range(1, 28)), failed("web28", denied)]
+    fingerprints = [
+        {"count": 27, "hosts": "web[1-27]", "message": full},
+        {"count": 1, "hosts": "web28", "message": denied},
+    ]
+    report = {"key": "app", "version": "1", "revision": 1, "deployment": "app-1", "status": "failed"}
+    stream = io.StringIO()
+    write_report({**report, "counts": {"failed": 28}, "hosts": hosts, "fingerprints": fingerprints}, "table", stream)
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if full in line and "web[1-27]" in line]
+    assert len([line for line in lines if line.strip().endswith(full)]) == 2  # the entry, and the end of one example
+    assert [line.rpartition("/outputs/")[2] for line in lines if "all of it" in line] == [
+        "app-1/web28/stage-copy-1.log",
+        "app-1/web1/stage-copy-1.log",
+    ]
