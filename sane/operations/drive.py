@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sane.core.paths import state_dir
 from sane.core.rollout import RolloutState
@@ -17,8 +18,10 @@ from sane.engine.context import AsyncContext
 from sane.engine.hooks import hook_after, run_hook
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
+from sane.engine.plan import DeploymentPlan
 from sane.engine.presence import present
 from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
+from sane.engine.steps import StepResult
 from sane.errors import ConflictError, InterruptedRunError, StoppedRunError, UsageError
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
@@ -50,18 +53,13 @@ async def drive(
         return state  # adopted from hosts that kept no workflow: there are no hooks to end
     plan = plan_of(first, state)
     context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
+    hooks = _Hooks(store, context, plan, now_ms, say)
     await _prune_outputs(store)
     begun = frozenset(host.spec.name for host in state.hosts if host.operation)
     places = HostPlaces(context, state.key, plan.via, anew=begun)
     performer = WorkflowPerformer(
         plan, context, places, owner, lambda: runner.lease.token, now_ms, lambda event: runner.note(event)
     )
-
-    async def prepare(state: RolloutState) -> None:
-        if state.status == "pending" and (problem := await run_hook(store, context, plan, state, "pre_deploy", now_ms)):
-            say(problem.error)
-            await request(store, deployment, "fail", problem.error)
-
     runner = Runner(
         store,
         deployment,
@@ -71,32 +69,54 @@ async def drive(
         now_ms=now_ms,
         lease_ttl_ms=lease_ttl_ms(),
         wait_for_people=wait_for_people,
-        before=prepare,
+        before=hooks.prepare,
     )
-
-    async def conclude(state: RolloutState) -> None:
-        if (hook := hook_after(state)) and (problem := await run_hook(store, context, plan, state, hook, now_ms)):
-            say(problem.error)
-
     try:
-        if state.terminal:
-            await conclude(state)  # whoever drove it may have died on the way
-            return state
-        await bury_dead_driver(store, state.key)
-        with (
-            present(state_dir(os.environ), owner),
-            _Keyboard(store, runner, deployment, say, with_keyboard) as keyboard,
-        ):
-            try:
-                state = await runner.run()
-            except InterruptedRunError as error:
-                raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
-        await conclude(state)
-        await _leave_windows(places, state, say, keep_windows)
+        if not state.terminal:
+            await bury_dead_driver(store, state.key)
+            keyboard = _Keyboard(store, runner, deployment, say, with_keyboard)
+            state = await _run(runner, owner, keyboard)
+            await hooks.conclude(state)
+            await _leave_windows(places, state, say, keep_windows)
+        else:
+            await hooks.conclude(state)  # whoever drove it may have died on the way
         return state
     finally:
         await performer.release()
         await context.close()
+
+
+async def _run(runner: Runner, owner: str, keyboard: _Keyboard) -> RolloutState:
+    with present(state_dir(os.environ), owner), keyboard:
+        try:
+            return await runner.run()
+        except InterruptedRunError as error:
+            raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hooks:
+    """Run what a workflow wants done here before its hosts and behind them; say what failed."""
+
+    store: Store
+    context: AsyncContext
+    plan: DeploymentPlan
+    now_ms: Callable[[], int]
+    say: Callable[[str], None]
+
+    async def prepare(self, state: RolloutState) -> None:
+        """Run the first hook; where it fails, the deployment does, before a host is touched."""
+        if state.status == "pending" and (problem := await self._run(state, "pre_deploy")):
+            self.say(problem.error)
+            await request(self.store, state.id, "fail", problem.error)
+
+    async def conclude(self, state: RolloutState) -> None:
+        """Run the hook that the end calls for."""
+        if (hook := hook_after(state)) and (problem := await self._run(state, hook)):
+            self.say(problem.error)
+
+    async def _run(self, state: RolloutState, hook: str) -> StepResult | None:
+        return await run_hook(self.store, self.context, self.plan, state, hook, self.now_ms)
 
 
 def lease_ttl_ms() -> int:
