@@ -26,6 +26,7 @@ from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.credentials import CredentialFile
 from sane.surfaces.http.guard import App, Guard
 from sane.surfaces.http.problems import problem, problem_of, problem_of_fields, problem_of_status
+from sane.surfaces.http.protocol import TimedProtocol
 from sane.surfaces.http.routes import router
 from sane.surfaces.http.service import Service, open_service
 from sane.surfaces.http.settings import Settings
@@ -125,6 +126,7 @@ async def serve(
                 log_config=log_settings(settings.log_level),
                 server_header=False,
                 proxy_headers=False,
+                http=TimedProtocol,
                 limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=SHUTDOWN_S,
                 lifespan="off",

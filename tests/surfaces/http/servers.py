@@ -21,6 +21,7 @@ from sane.engine.stream_hub import StreamLimits
 from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.app import Server, listen, make_app, url_of
 from sane.surfaces.http.credentials import CredentialFile
+from sane.surfaces.http.protocol import TimedProtocol
 from sane.surfaces.http.service import Service, open_service
 from sane.surfaces.http.settings import Settings
 from tests.engine.model_servers import ModelServer
@@ -94,7 +95,9 @@ async def serving(
     async with open_service(settings or Settings(), directory, sources, limits=limits) as service:
         listener = listen(("127.0.0.1", 0), has_credential=False)
         app = make_app(service, credentials, on_loopback=True)
-        uvicorn_config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=5)
+        uvicorn_config = uvicorn.Config(
+            app, http=TimedProtocol, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=5
+        )
         server = Server(uvicorn_config, service)
         task = asyncio.create_task(server._serve(sockets=[listener]))
         try:
