@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sane.core.escalation import Episode
 from sane.core.events import Event
 from sane.core.plan import OPERATION_VERBS, Plan, PlanStep
 from sane.core.rollout import RolloutState
+from sane.core.rollout_table import PARTIAL
 from sane.engine.planner import call_on_host
 from sane.errors import ConflictError, SaneError, UsageError
 from sane.operations.again import create_again
@@ -23,7 +24,8 @@ from sane.store.base import Store
 from sane.transports.context import Context
 from sane.verbs.registry import load_verb
 
-GOOD = ("successful", "partial", "awaiting_promotion")  # a canary that waits for a person was carried out
+GOOD = ("successful", "awaiting_promotion")  # a canary that waits for a person was carried out
+WELL = ("healthy", "unchanged")
 Notify = Callable[[Episode, str, str], Awaitable[str]]
 
 
@@ -102,7 +104,7 @@ class PlanRunner:
                 row = await find_deployment(self._store, key)
                 await request(self._store, row.id, word, reason)
                 return "done", f"asked {row.id} to {word}"
-        return await self._drive(created)
+        return await self._drive(created, step.hosts)
 
     async def _retry(self, key: str, step: PlanStep) -> Event:
         """Retry the newest deployment; where all its hosts had become healthy, deploy it again to the step's hosts."""
@@ -114,8 +116,16 @@ class PlanRunner:
                 self._store, row.id, step.hosts, reason=f"again, for {', '.join(step.hosts)}"[:200]
             )
 
-    async def _drive(self, created: Event) -> tuple[str, str]:
+    async def _drive(self, created: Event, hosts: Sequence[str]) -> tuple[str, str]:
         state: RolloutState = await drive(
             self._store, created.deployment, say=self._say, wait_for_people=False, with_keyboard=False
         )
-        return ("done" if state.status in GOOD else "failed"), f"{created.deployment} is {state.status}"
+        return ("done" if did_help(state, hosts) else "failed"), f"{created.deployment} is {state.status}"
+
+
+def did_help(state: RolloutState, hosts: Sequence[str]) -> bool:
+    """Return whether a deployment did what a step wanted: a partial one only where the step's own hosts are well."""
+    if state.status != PARTIAL:
+        return state.status in GOOD
+    rows = [state.hosts[state.index[host]] for host in hosts if host in state.index]
+    return bool(rows) and all(row.status in WELL for row in rows)
