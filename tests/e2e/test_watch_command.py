@@ -216,8 +216,12 @@ def test_an_agent_answers_in_pieces_and_offline(hosts: Hosts) -> None:
         told = server.requests[1].prompt
     events = [json.loads(line) for line in answer.stdout.splitlines()]
     assert events[0]["type"] == "start", answer.stderr
-    assert "".join(event["text"] for event in events if event["type"] == "content") == "it is fine"
+    assert "".join(event["content"] for event in events if event["type"] == "content") == "it is fine"
     assert (events[-1]["type"], events[-1]["model"]) == ("done", "big")
+    assert set(events[-1]["usage"]) == {"input_tokens", "output_tokens"}
+    calls = hosts.events("model_called")
+    assert {(call["data"]["agent"], call["data"]["model"]) for call in calls} == {("doctor", "big")}
+    assert sum(call["data"]["input_tokens"] for call in calls) == events[-1]["usage"]["input_tokens"]
     assert "queue" in told
     offline = hosts.sane("agent", "ask", "what is deployed?")
     assert (offline.returncode, offline.stdout) == (0, "Nothing was deployed yet. `sane deploy --help` shows how.\n")

@@ -114,7 +114,7 @@ async def _ask(
 async def stream_answer(
     found: AgentFile, question: str, inventory: Path | None, config: Path | None, timeout_s: float
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Yield `start`, a `content` for each piece, and `done`. Raises SaneError."""
+    """Yield the events that `sane server` streams, without numbers: `start`, `content` …, `done`. Raises SaneError."""
     from sane.core.redact import redact
     from sane.engine.breakers import LocalBreakers
     from sane.engine.context import AsyncContext
@@ -146,15 +146,16 @@ async def stream_answer(
                         case None:
                             break
                         case Text(text=text):
-                            yield {"type": "content", "text": text}
+                            yield {"type": "content", "content": text}
                         case WorkflowStep(data=data):
-                            yield {"type": "step", "data": dict(data)}
+                            yield {"type": "content", "content": "", "workflow": dict(data)}
                         case Usage():
                             used = item
         except TimeoutError:
             raise UnavailableError(f"no whole answer in {timeout_s:g} s", hint="Give more time: --timeout.") from None
     tokens = {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens}
-    yield {"type": "done", "model": used.model, **tokens, "duration_ms": round((time.monotonic() - began) * 1000)}
+    duration_ms = round((time.monotonic() - began) * 1000)
+    yield {"type": "done", "model": used.model, "usage": tokens, "duration_ms": duration_ms}
 
 
 def _open_view(output: str) -> Any:
@@ -183,9 +184,9 @@ class _Whole:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "content":
-            self._text += event["text"]
+            self._text += event["content"]
         else:
-            self._rest |= {k: v for k, v in event.items() if k not in ("type", "data")}
+            self._rest |= {k: v for k, v in event.items() if k != "type"}
 
     def close(self) -> None:
         click.echo(json.dumps({"answer": self._text, **self._rest}, ensure_ascii=False, indent=2))
@@ -199,7 +200,7 @@ class _Plain:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "content":
-            text = _printable(event["text"])
+            text = _printable(event["content"])
             click.echo(text, nl=False)
             self._ended = text.endswith("\n")
         elif event["type"] == "error":
@@ -225,7 +226,7 @@ class _Markdown:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "content":
-            self._text += _printable(event["text"])
+            self._text += _printable(event["content"])
         elif event["type"] == "error":
             self._console.print(f"Error: {event['message']}\n  {event['hint']}", style="red", markup=False)
 
