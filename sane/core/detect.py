@@ -28,7 +28,8 @@ GOOD, HOLD = "", "hold"
 class HostWatch:
     """Hold what is known of one host.
 
-    `bits` is the window of bad samples, `good_run` and `bad_run` count samples in a row. `hold_ms`, `degraded_ms`
+    `bits` is the window of bad samples, `good_run` and `bad_run` count samples in a row, `hard_run` those of
+    `bad_run` that are worse than degraded. `hold_ms`, `degraded_ms`
     and `skew_ms` say since when it starts, is degraded and has a wrong version (0: is not). `is_held`: maintenance
     was announced, nothing counts. `acute`, `skewed`, `leaked` are the faults found and not over.
     """
@@ -40,6 +41,7 @@ class HostWatch:
     bits: int = 0
     good_run: int = 0
     bad_run: int = 0
+    hard_run: int = 0
     hold_ms: int = 0
     degraded_ms: int = 0
     skew_ms: int = 0
@@ -77,7 +79,9 @@ def observe_sample(
         return watch, NO_FINDINGS
     before, watch = watch, _follow_trend(watch, sample, signature, policy)
     if in_maintenance and not watch.acute:
-        watch = replace(watch, is_held=True, bits=0, good_run=0, bad_run=0, hold_ms=0, degraded_ms=0, skew_ms=0)
+        watch = replace(
+            watch, is_held=True, bits=0, good_run=0, bad_run=0, hard_run=0, hold_ms=0, degraded_ms=0, skew_ms=0
+        )
     else:
         watch = replace(watch, is_held=False) if watch.is_held else watch
         watch = _count(watch, sample.at_ms, signature, policy)
@@ -170,15 +174,18 @@ def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> Hos
     score = min(fade(watch.flap_score, at_ms - watch.flap_ms, flap.fade_ms) + weight, 2 * flap.threshold)
     bits = push(watch.bits, True, policy.window)
     needed = policy.stale_samples if seen == "stale" else policy.bad_in_a_row
+    hard_run = watch.hard_run + 1 if seen != "degraded" else 0
     acute = watch.acute
+    is_found = run >= needed or count(bits) >= policy.bad_samples
     if score >= flap.threshold:
         acute = "flapping"
-    elif not acute and (run >= needed or count(bits) >= policy.bad_samples):
+    elif (not acute and is_found) or (acute == "degraded" and hard_run >= needed):
         acute = seen
     return replace(
         watch,
         bits=bits,
         bad_run=run,
+        hard_run=hard_run,
         good_run=0,
         flap_score=score,
         flap_ms=at_ms,
@@ -188,7 +195,7 @@ def _decide(watch: HostWatch, at_ms: int, seen: str, policy: WatchPolicy) -> Hos
 
 def _recover(watch: HostWatch, at_ms: int, policy: WatchPolicy) -> HostWatch:
     if not watch.bits and not watch.acute:
-        return watch if watch.bad_run == 0 else replace(watch, bad_run=0)
+        return watch if watch.bad_run == 0 else replace(watch, bad_run=0, hard_run=0)
     good_run = watch.good_run + 1
     score = fade(watch.flap_score, at_ms - watch.flap_ms, policy.flap.fade_ms)
     is_over = good_run >= policy.good_samples and score < policy.flap.calm
@@ -196,6 +203,7 @@ def _recover(watch: HostWatch, at_ms: int, policy: WatchPolicy) -> HostWatch:
         watch,
         bits=push(watch.bits, False, policy.window),
         bad_run=0,
+        hard_run=0,
         good_run=0 if is_over else good_run,
         acute="" if is_over else watch.acute,
     )

@@ -88,7 +88,8 @@ def fold_finding(
     if joined is None:
         return (_opened(next_id, finding),)
     scope = _scope_with(joined, zone_sizes.get(finding.zone, 0), policy)
-    return (_updated(joined.id, finding, joined=[finding.host], scope=scope),)
+    worse = {"fault": finding.fault, "rule": finding.rule} if _is_worse(joined, finding) else {}
+    return (_updated(joined.id, finding, joined=[finding.host], scope=scope, **worse),)
 
 
 def _episode_of(open_episodes: Mapping[str, OpenEpisode], finding: Finding) -> OpenEpisode | None:
@@ -146,9 +147,14 @@ def _updated(
 
 
 def _change_fault(episode: OpenEpisode, finding: Finding) -> tuple[Event, ...]:
-    if finding.fault == episode.fault or episode.scope != "host":
+    if finding.fault == episode.fault or (episode.scope != "host" and not _is_worse(episode, finding)):
         return ()
     return (_updated(episode.id, finding, fault=finding.fault, rule=finding.rule),)
+
+
+def _is_worse(episode: OpenEpisode, finding: Finding) -> bool:
+    """Return whether the finding is of a host that is down, and the episode of hosts that are only degraded."""
+    return episode.fault == "degraded" and finding.fault != "degraded"
 
 
 def _take_out(episode: OpenEpisode, finding: Finding) -> tuple[Event, ...]:

@@ -74,18 +74,19 @@ _KEEP_CLOSED_MS = (
 class EscalationPolicy:
     """Say when an episode is escalated, how often, and when a person is told instead.
 
-    `settle_ms` gives correlated hosts time to join. The classifier may postpone a fault that is not in
-    `hard_faults`, at most `postpone_limit` times by `postpone_ms`; it can never drop one. After `attempt_limit`
-    failed calls, a refused plan, a plan that did not help within `patience_ms`, or a spent budget, a person is
-    told. `alerts_per_hour` delays alerts, and loses none.
+    `settle_ms` gives correlated hosts time to join. The classifier is asked once about a fault that is not in
+    `hard_faults`, and may postpone it until `postpone_ms` after its episode was opened; from then on the rules
+    decide, whatever it said or has not said yet. That is a quarter of the ten minutes for which such a fault was
+    seen before it was found (WatchPolicy.patience_ms), so one that lasts a quarter longer than that is told of.
+    After `attempt_limit` failed calls, a refused plan, a plan that did not help within `patience_ms`, or a spent
+    budget, a person is told. `alerts_per_hour` delays alerts, and loses none.
     """
 
     settle_ms: int = 30_000
     hard_faults: frozenset[str] = frozenset({"crash", "lying", "stale", "flapping"})
     use_classifier: bool = False
     noise_confidence: float = 0.6
-    postpone_ms: int = 300_000
-    postpone_limit: int = 2
+    postpone_ms: int = 150_000
     attempt_limit: int = 3
     backoff_ms: int = 30_000
     resume_limit: int = 1
@@ -101,6 +102,7 @@ class Episode:
     """Hold what the log says of one episode. `hosts` are those still bad, `all_hosts` every one it had, in the
     order they came.
 
+    The classifier has no say from `decide_ms` on.
     `phase` is one of waiting, planning, deciding, approving, ready, acting, observing, refused, alerting, alerted,
     closed; `since_ms` is when it began. `due_ms` is when the next step may be taken.
     """
@@ -116,12 +118,12 @@ class Episode:
     phase: str = "waiting"
     since_ms: int = 0
     due_ms: int = 0
+    decide_ms: int = 0
     attempt: int = 0
     resumes: int = 0
     operation: str = ""
     plan: str = ""
     label: str = ""
-    postponed: int = 0
     is_asked: bool = False
     awaits_approval: bool = False
     tried: tuple[str, ...] = ()
@@ -177,6 +179,7 @@ def _apply_opened(state: EscalationState, event: Event, policy: EscalationPolicy
         opened_ms=event.at_ms,
         since_ms=event.at_ms,
         due_ms=event.at_ms + policy.settle_ms,
+        decide_ms=event.at_ms + max(policy.settle_ms, policy.postpone_ms),
     )
     kept = {
         k: e for k, e in state.episodes.items() if e.phase != "closed" or event.at_ms - e.since_ms < _KEEP_CLOSED_MS
@@ -191,7 +194,17 @@ def _apply_updated(state: EscalationState, event: Event, policy: EscalationPolic
     hosts = tuple(host for host in (*episode.hosts, *joined) if host not in data["recovered"])
     known = episode.all_hosts + tuple(host for host in joined if host not in episode.all_hosts)
     changed = {name: data[name] for name in ("fault", "rule", "scope") if name in data}
-    return _put(state, replace(episode, hosts=hosts, all_hosts=known, **changed))
+    episode = replace(episode, hosts=hosts, all_hosts=known, **changed)
+    if episode.phase == "waiting" and episode.attempt == 0 and is_hard(episode, policy):
+        # what the classifier said was about something softer
+        settled_ms = max(event.at_ms, episode.opened_ms + policy.settle_ms)
+        episode = replace(episode, due_ms=min(episode.due_ms, settled_ms))
+    return _put(state, episode)
+
+
+def is_hard(episode: Episode, policy: EscalationPolicy) -> bool:
+    """Return whether no model is asked about the episode before it is escalated."""
+    return episode.fault in policy.hard_faults or episode.scope == "zone"
 
 
 def _apply_closed(state: EscalationState, event: Event, policy: EscalationPolicy) -> EscalationState:
@@ -245,10 +258,9 @@ def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode
     match event.kind:
         case "episode_classified":
             is_noise = data["label"] == "noise" and data["confidence"] >= policy.noise_confidence
-            postpones = is_noise and episode.postponed < policy.postpone_limit
-            due_ms = at_ms + (policy.postpone_ms if postpones else 0)
-            postponed = episode.postponed + postpones
-            return replace(episode, label=data["label"], is_asked=not postpones, postponed=postponed, due_ms=due_ms)
+            postpones = is_noise and not episode.is_asked and episode.attempt == 0 and not is_hard(episode, policy)
+            due_ms = max(at_ms, episode.decide_ms) if postpones else at_ms
+            return replace(episode, label=data["label"], is_asked=True, due_ms=due_ms)
         case "escalation_started":
             return replace(episode, attempt=data["attempt"], operation=data["operation"], resumes=0)
         case "escalation_resumed":

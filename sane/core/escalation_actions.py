@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sane.core.escalation import Episode, EscalationPolicy, EscalationState
+from sane.core.escalation import Episode, EscalationPolicy, EscalationState, is_hard
 from sane.core.events import Event
 
 HOUR_MS = 3_600_000
@@ -140,7 +140,7 @@ def _escalate(
         yield _alert(episode, f"the planner failed {episode.attempt} times")
     elif spent:
         yield _alert(episode, spent)
-    elif _wants_classifier(episode, policy):
+    elif _wants_classifier(episode, now_ms, policy):
         if f"classify:{episode.id}" not in running:
             yield Classify(episode.id)
     else:
@@ -148,9 +148,9 @@ def _escalate(
         yield Escalate(episode.id, attempt, f"{episode.id}-a{attempt}")
 
 
-def _wants_classifier(episode: Episode, policy: EscalationPolicy) -> bool:
-    is_hard = episode.fault in policy.hard_faults or episode.scope == "zone"
-    return policy.use_classifier and not is_hard and not episode.is_asked and episode.attempt == 0
+def _wants_classifier(episode: Episode, now_ms: int, policy: EscalationPolicy) -> bool:
+    is_open = not episode.is_asked and episode.attempt == 0 and now_ms < episode.decide_ms
+    return policy.use_classifier and is_open and not is_hard(episode, policy)
 
 
 def _take_up(episode: Episode, policy: EscalationPolicy) -> Action:
@@ -171,5 +171,6 @@ def _alert(episode: Episode, reason: str) -> Alert:
 def next_wake_ms(state: EscalationState, now_ms: int) -> int | None:
     """Return when reconcile may want something that it does not want now; None when only an event can change that."""
     due = [e.due_ms for e in state.episodes.values() if e.phase in ("waiting", "approving", "observing")]
+    due += [e.decide_ms for e in state.episodes.values() if e.phase == "waiting" and e.attempt == 0 and not e.is_asked]
     alerts = [at_ms + HOUR_MS for at_ms in state.alerts_ms]
     return min((at_ms for at_ms in (*due, *alerts) if at_ms > now_ms), default=None)

@@ -93,6 +93,16 @@ def test_degraded_is_patient() -> None:
     assert play([HEALTHY] * 5 + [degraded] * 60)[1][0][1].fault == "degraded"
 
 
+def test_a_degraded_host_that_goes_down_is_found_anew() -> None:
+    degraded = replace(HEALTHY, verdict="inconclusive", status="degraded")
+    _, found = play([HEALTHY] * 5 + [degraded] * 30 + [GONE] * 5)
+    assert [fault for _, fault, _ in names(found)] == ["degraded", "crash"]
+    assert names(found)[1][0] == 35 + POLICY.bad_in_a_row - 1
+    assert [fault for _, fault, _ in names(play([HEALTHY] * 5 + [degraded] * 30 + [GONE] + [degraded] * 5)[1])] == [
+        "degraded"
+    ]
+
+
 def test_skew_is_found_after_patience_and_cleared_by_the_right_version() -> None:
     old = replace(HEALTHY, version="0.9")
     _, found = play([HEALTHY] * 5 + [old] * 30 + [HEALTHY] * 5, expected_version="1.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from dataclasses import replace
@@ -33,6 +34,7 @@ from sane.core.escalation_actions import (
     reconcile_escalation,
 )
 from sane.core.events import Event
+from sane.core.watch_policy import WatchPolicy
 from sane.errors import ConflictError
 
 POLICY = EscalationPolicy()
@@ -272,20 +274,86 @@ def test_a_recovery_in_the_middle_of_a_call_records_what_comes_of_it() -> None:
 CHEAP = replace(POLICY, use_classifier=True)
 
 
-def test_the_classifier_delays_a_soft_fault_but_never_drops_it() -> None:
+NOISE = {"label": "noise", "confidence": 0.99}
+
+
+def test_the_classifier_is_asked_once_and_delays_a_soft_fault_until_the_rules_decide() -> None:
     state = fold(EscalationState(), crash("web1", 0, fault="leak"), policy=CHEAP)
-    now_ms, asked = CHEAP.settle_ms, 0
-    while True:
-        (action,) = reconcile_escalation(state, now_ms, policy=CHEAP)
-        if isinstance(action, Escalate):
-            break
-        assert action == Classify("e1")
-        asked += 1
-        noise = event("episode_classified", now_ms, label="noise", confidence=0.99)
-        state = apply_escalation(state, noise, CHEAP)
-        now_ms = max(now_ms, state.episodes["e1"].due_ms)
-    assert asked == CHEAP.postpone_limit + 1
-    assert now_ms == CHEAP.settle_ms + CHEAP.postpone_limit * CHEAP.postpone_ms
+    assert reconcile_escalation(state, CHEAP.settle_ms, policy=CHEAP) == (Classify("e1"),)
+    state = apply_escalation(state, event("episode_classified", CHEAP.settle_ms, **NOISE), CHEAP)
+    assert next_wake_ms(state, CHEAP.settle_ms) == CHEAP.postpone_ms
+    assert reconcile_escalation(state, CHEAP.postpone_ms - 1, policy=CHEAP) == ()
+    assert reconcile_escalation(state, CHEAP.postpone_ms, policy=CHEAP) == (Escalate("e1", 1, "e1-a1"),)
+
+
+def test_a_classifier_that_does_not_answer_delays_no_longer_than_one_that_says_noise() -> None:
+    state = fold(EscalationState(), crash("web1", 0, fault="skew"), policy=CHEAP)
+    asked = frozenset({"classify:e1"})
+    assert reconcile_escalation(state, CHEAP.postpone_ms - 1, policy=CHEAP, running=asked) == ()
+    assert next_wake_ms(state, CHEAP.settle_ms) == CHEAP.postpone_ms
+    (action,) = reconcile_escalation(state, CHEAP.postpone_ms, policy=CHEAP, running=asked)
+    assert isinstance(action, Escalate)
+    state = apply_escalation(state, action.event(CHEAP.postpone_ms), CHEAP)
+    with pytest.raises(ConflictError):
+        apply_escalation(state, event("episode_classified", CHEAP.postpone_ms + 1, **NOISE), CHEAP)
+
+
+def test_a_postponed_episode_that_turns_hard_waits_no_longer() -> None:
+    soft = fold(EscalationState(), crash("web1", 0, fault="degraded"), policy=CHEAP)
+    soft = apply_escalation(soft, event("episode_classified", CHEAP.settle_ms, **NOISE), CHEAP)
+    for worse in (crash("web1", 60_000), crash("web2", 60_000)):
+        state = fold(soft, worse, policy=CHEAP)
+        assert state.episodes["e1"].fault == "crash"
+        assert reconcile_escalation(state, 60_000, policy=CHEAP) == (Escalate("e1", 1, "e1-a1"),)
+
+
+ANSWERS = st.tuples(st.sampled_from(["noise", "incident"]), st.floats(0, 1), st.integers(0, 900_000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    faults=st.lists(
+        st.tuples(st.sampled_from(["skew", "leak", "degraded", "crash"]), st.integers(0, 10)), min_size=1, max_size=5
+    ),
+    answers=st.lists(ANSWERS, max_size=8),
+    settle_ms=st.sampled_from([0, 30_000, 400_000]),
+    tick_ms=st.sampled_from([5_000, 30_000]),
+)
+def test_whatever_the_classifier_says_or_when_an_episode_that_stays_open_is_escalated_in_time(
+    faults: list[tuple[str, int]], answers: list[tuple[str, float, int]], settle_ms: int, tick_ms: int
+) -> None:
+    policy = replace(CHEAP, settle_ms=settle_ms)
+    limit_ms = max(policy.settle_ms, policy.postpone_ms) + tick_ms
+    state, begun = EscalationState(), dict[str, int]()
+    opened, running, coming = dict[str, int](), set[str](), list[tuple[int, str, str, float]]()
+    answers = [*answers, *[("noise", 1.0, 0)] * 20]
+    for now_ms in range(0, 100_000 + limit_ms + tick_ms, tick_ms):
+        for place, (fault, at) in enumerate(faults):
+            if at * 10_000 <= now_ms < at * 10_000 + tick_ms:
+                state = fold(state, crash(f"web{place}", now_ms, fault=fault, zone=f"z{at % 2}"), policy=policy)
+        opened |= {e.id: e.opened_ms for e in state.episodes.values()}
+        for _, name, label, confidence in [c for c in coming if c[0] <= now_ms]:
+            running.discard(f"classify:{name}")
+            said = {"episode": name, "label": label, "confidence": confidence}
+            with contextlib.suppress(ConflictError):
+                state = apply_escalation(state, Event("episode_classified", now_ms, data=said), policy)
+        coming = [c for c in coming if c[0] > now_ms]
+        for action in reconcile_escalation(state, now_ms, policy=policy, running=frozenset(running)):
+            if isinstance(action, Classify):
+                label, confidence, after_ms = answers.pop(0)
+                coming.append((now_ms + after_ms, action.episode, label, confidence))
+                running.add(f"classify:{action.episode}")
+            else:
+                assert isinstance(action, Escalate)
+                begun[action.episode] = now_ms
+                running.add(action.operation)
+                state = apply_escalation(state, action.event(now_ms), policy)
+    assert set(begun) == set(opened)
+    assert all(begun[name] - opened[name] <= limit_ms for name in opened)
+
+
+def test_the_classifier_has_at_most_a_quarter_of_the_time_for_which_a_soft_fault_was_seen() -> None:
+    assert EscalationPolicy().postpone_ms <= WatchPolicy().patience_ms / 4
 
 
 @pytest.mark.parametrize("fault", sorted(CHEAP.hard_faults))

@@ -197,14 +197,14 @@ async def test_a_spent_budget_alerts_instead_of_calling(store: Store) -> None:
 async def test_the_cheap_model_delays_a_soft_fault_and_is_not_asked_about_a_hard_one(store: Store) -> None:
     with fake.ModelServer(fake.output({"is_incident": False, "confidence": 0.9})) as server:
         config = config_for(server)
-        escalation = replace(QUICK, use_classifier=True, postpone_ms=50, hard_faults=frozenset())
+        escalation = replace(QUICK, use_classifier=True, postpone_ms=2_000, hard_faults=frozenset())
         config = replace(config, planner_model="", poller_model="big", escalation=escalation)
         world = World(store, "web1", config=config, environ=ENVIRON)
         world.machines.say["web1"] = None
         await world.run_until("escalation_started")
     classified = await world.events("episode_classified")
-    assert [event.data["label"] for event in classified] == ["noise"] * 3
-    assert len(await world.events("model_called")) == 3
+    assert [event.data["label"] for event in classified] == ["noise"]
+    assert len(await world.events("model_called")) == 1
 
 
 def test_only_verbs_that_read_are_tools() -> None:

@@ -42,7 +42,7 @@ CHEAP_MATRIX = (
     0.9,
     0.02,
 )  # the small model by default: share of incidents it calls one, share of the rest it calls one
-CHEAP_SWEEP = ((1.0, 0.0), (0.95, 0.05), (0.9, 0.02), (0.8, 0.2), (0.6, 0.4), (0.5, 0.5), (0.1, 0.9))
+CHEAP_SWEEP = ((1.0, 0.0), (0.95, 0.05), (0.9, 0.02), (0.8, 0.2), (0.6, 0.4), (0.5, 0.5), (0.1, 0.9), (0.0, 1.0))
 
 
 def cost_micro(price: Price, call: Call) -> float:

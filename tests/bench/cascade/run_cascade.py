@@ -18,7 +18,7 @@ from cascade_score import HARD_KINDS, Row, round_cost_micro, score, score_every_
 from sane.core.watch_policy import WatchPolicy
 
 # Detectors are tuned on one set of shapes and seeds and judged on another.
-SEEDS = {"tune": (11, 12, 13), "judge": (4_001, 4_002, 4_003)}
+SEEDS = {"tune": (11, 12, 13), "judge": (8_101, 8_102, 8_103)}
 BOUNDS = {
     "planner_share_of_polls": 0.01,
     "planner_calls_an_incident": 1.2,

@@ -9,10 +9,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import cascade_fleet
 from cascade_fleet import KINDS, POLL_MS, build_fleet, load_shapes
 from cascade_ours import detect_all, run_cascade, watch_host
+from cascade_prices import CHEAP_SWEEP
+from cascade_score import score
 from run_cascade import SEEDS, broken, compare
 
+from sane.core.escalation import EscalationPolicy
 from sane.core.samples import Sample
 from sane.core.watch_policy import WatchPolicy
 
@@ -25,6 +29,24 @@ def result() -> dict[str, object]:
 
 def test_the_bounds_hold_on_a_reduced_trace(result: dict[str, object]) -> None:
     assert [said for figures in result["figures"] for said in broken(figures)] == []  # type: ignore[attr-defined]
+
+
+def test_a_bad_cheap_model_loses_no_skew_that_lasts_little_longer_than_it_may_postpone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy, watch = EscalationPolicy(), WatchPolicy()
+    least = (watch.patience_ms + policy.postpone_ms) // POLL_MS + 2
+    short = {"polls": [least, least + 6], "set": {"restart": True, "version": "previous"}}
+    shapes = {**load_shapes("tune"), "skew": [{"name": "short", "weight": 1, "phases": [short]}]}
+    monkeypatch.setattr(cascade_fleet, "load_shapes", lambda _: shapes)
+    fleet = build_fleet(folder="tune", hosts=39, days=8, incidents=50, seed=14)
+    assert sum(incident.kind == "skew" for incident in fleet.incidents) >= 5
+    findings, _ = detect_all(fleet, watch)
+    for matrix in (None, *CHEAP_SWEEP):
+        row = score(fleet, run_cascade(fleet, findings, matrix=matrix, seed=14), str(matrix))
+        assert (row.name, row.missed_incidents) == (str(matrix), [])
+        assert row.false_a_day <= 1.0
+        assert row.planner_calls <= 1.2 * len(fleet.incidents)
 
 
 def test_the_bounds_can_fail(result: dict[str, object]) -> None:
