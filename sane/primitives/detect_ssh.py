@@ -76,7 +76,9 @@ async def _find_ssh(pane: PaneTransport) -> SshDestination | None:
     if screen.program not in PROGRAMS and screen.program not in ("sshpass", "expect", "script"):
         return None
     tty = screen.tty.removeprefix("/dev/")
-    done = await pane.server.machine.execute(["ps", "-t", tty, "-o", "pgid=,tpgid=,args="], timeout_s=ASK_TIMEOUT_S)
+    done = await pane.server.machine.execute(
+        ["ps", "-ww", "-t", tty, "-o", "pgid=,tpgid=,args="], timeout_s=ASK_TIMEOUT_S
+    )
     for line in text_of(done.stdout).splitlines():
         pgid, tpgid, args = (*line.split(None, 2), "", "", "")[:3]
         try:

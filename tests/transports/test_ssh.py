@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sane.core.command import Command
-from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+from sane.errors import LostError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.ssh import SCRIPT_LIMIT_BYTES
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import HANDSHAKE_PLACE_S, SESSIONS_AT_ONCE, SshPool
