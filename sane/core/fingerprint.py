@@ -45,7 +45,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Hold hosts that failed alike: `message` is the first one's own, `folded` their names as `web[4,18]`."""
+    """Hold hosts that failed alike: `message` is the first one's, without the name of
+    that one host where the others say their own; `folded` their names as `web[4,18]`."""
 
     fingerprint: str
     message: str
@@ -85,7 +86,18 @@ def group_failures(failures: Sequence[Failure]) -> tuple[FailureGroup, ...]:
     for failure in failures:
         groups.setdefault(fingerprint(failure.message, (failure.host, *failure.names)), []).append(failure)
     found = [
-        FailureGroup(key, group[0].message, tuple(f.host for f in group), fold(f.host for f in group))
+        FailureGroup(key, _common_message(group), tuple(f.host for f in group), fold(f.host for f in group))
         for key, group in groups.items()
     ]
     return tuple(sorted(found, key=lambda group: -len(group.hosts)))
+
+
+def _common_message(group: Sequence[Failure]) -> str:
+    first = group[0]
+    if all(failure.message == first.message for failure in group):
+        return first.message
+    text = first.message
+    for name in sorted({n for n in (first.host, *first.names) if len(n) > 1}, key=len, reverse=True):
+        said = rf"(?<![\w.-]){re.escape(name)}(?![\w-])(?: \([^()]*\))?"
+        text = re.sub(said, "…", re.sub(rf"^{said}: ", "", text))
+    return text

@@ -99,15 +99,10 @@ def _table(report: Mapping[str, Any]) -> Any:
             f"[{colour}]{mark} {WORDS.get(host['status'], host['status'])}[/]",
             escape(health.get("version") or ""),
             escape(host.get("previous_version") or "–"),
-            escape(_health_words(health)),
+            escape(health.get("verdict") or ""),
             f"{duration_ms / 1000:.1f} s" if duration_ms else "",
         )
     return table
-
-
-def _health_words(health: Mapping[str, Any]) -> str:
-    verdict, reason = health.get("verdict") or "", health.get("reason") or ""
-    return f"{verdict}: {reason}" if reason and verdict != "pass" else verdict
 
 
 def _summary(report: Mapping[str, Any]) -> str:

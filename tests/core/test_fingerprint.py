@@ -53,7 +53,7 @@ def test_groups_are_folded_the_largest_first() -> None:
     ]
     groups = group_failures(failures)
     assert [group.as_json() for group in groups] == [
-        {"count": 2, "hosts": "web[4,18]", "message": "web4: connection refused"},
+        {"count": 2, "hosts": "web[4,18]", "message": "connection refused"},
         {"count": 1, "hosts": "db1", "message": "permission denied"},
     ]
 
@@ -67,3 +67,11 @@ def test_no_failure_makes_no_group() -> None:
 def test_no_message_is_lost_or_makes_it_raise(entries: list[tuple[str, str]]) -> None:
     groups = group_failures([Failure(host, message) for host, message in entries])
     assert sorted(host for group in groups for host in group.hosts) == sorted(host for host, _ in entries)
+
+
+def test_a_group_is_not_told_by_the_name_of_one_host() -> None:
+    said = "{0} (10.0.0.{1}:22) refused the connection"
+    groups = group_failures([Failure(f"web{n}", said.format(f"web{n}", n)) for n in (4, 18)])
+    assert [group.message for group in groups] == ["… refused the connection"]
+    alike = group_failures([Failure("web4", "web4 is the master"), Failure("web5", "web4 is the master")])
+    assert {group.message for group in alike} == {"web4 is the master"}
