@@ -88,8 +88,10 @@ def fold_finding(
     if joined is None:
         return (_opened(next_id, finding),)
     scope = _scope_with(joined, zone_sizes.get(finding.zone, 0), policy)
-    worse = {"fault": finding.fault, "rule": finding.rule} if _is_worse(joined, finding) else {}
-    return (_updated(joined.id, finding, joined=[finding.host], scope=scope, **worse),)
+    hosts = [finding.host]
+    if _is_worse(joined, finding):
+        return (_updated(joined.id, finding, joined=hosts, scope=scope, fault=finding.fault, rule=finding.rule),)
+    return (_updated(joined.id, finding, joined=hosts, scope=scope),)
 
 
 def _episode_of(open_episodes: Mapping[str, OpenEpisode], finding: Finding) -> OpenEpisode | None:

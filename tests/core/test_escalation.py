@@ -90,6 +90,7 @@ def test_the_decision_is_recorded_before_the_call_and_not_made_twice() -> None:
 def test_a_killed_call_is_taken_up_as_the_same_attempt_and_only_once() -> None:
     state = after(STARTED)
     (action,) = reconcile_escalation(state, 10**9)
+    assert isinstance(action, Escalate)
     assert action == Escalate("e1", 1, "e1-a1", is_resumed=True)
     state = apply_escalation(state, action.event(5), POLICY)
     assert reconcile_escalation(state, 10**9, running=frozenset({"e1-a1"})) == ()
