@@ -37,7 +37,7 @@ class View(Protocol):
 
 def open_view(stream: TextIO) -> View:
     """Return the live view for a terminal, and one line an event for anything else."""
-    live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
     return LiveView(stream) if live else LineView(stream)
 
 

@@ -100,7 +100,8 @@ def make_private_folder(path: str) -> None:
         pass
     except FileNotFoundError:
         make_private_folder(os.path.dirname(path))
-        make_private_folder(path)
+        with contextlib.suppress(FileExistsError):  # another process came first
+            os.mkdir(path, 0o700)
 
 
 def _try_lock(fd: int) -> bool:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from sane.errors import SaneError
+from sane.errors import SaneError, UnavailableError
 from sane.surfaces.cli.arguments import (
     Arguments,
     MissingArgumentError,
@@ -56,6 +56,12 @@ def _run(name: str, words: Sequence[str]) -> int:
         return say_answer(verb, arguments, _call(verb, arguments)).write()
     except SaneError as error:
         return say_error(name, error).write()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of this machine: a full disk, a directory that may not be written
+        place = f" ({error.filename})" if error.filename else ""
+        told = UnavailableError(f"this machine can't do that: {error.strerror or error}{place}")
+        return say_error(name, told).write()
 
 
 class Said:

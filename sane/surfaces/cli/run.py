@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 import time
@@ -101,7 +102,7 @@ class _Counter:
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
     def __enter__(self) -> _Counter:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,31 @@ def test_a_reader_that_went_away_is_no_defect(both: bool) -> None:
     os.close(write)
     assert done.returncode == 141  # as a program that SIGPIPE ended
     assert not done.stderr
+
+
+def test_no_color_means_neither_colour_nor_motion(hosts: str) -> None:
+    words = [sys.executable, "-m", "sane.surfaces.cli.main", "run", "-i", hosts, "all", "--", "true"]
+    terminal, other = pty.openpty()
+    environ = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
+    done = subprocess.run(words, stdout=other, stderr=other, cwd=ROOT, env=environ, timeout=BOUND_S, check=False)
+    os.close(other)
+    shown = os.read(terminal, 65_536)
+    os.close(terminal)
+    assert done.returncode == 4
+    assert b"web1" in shown
+    assert b"\x1b" not in shown
+
+
+@pytest.mark.parametrize("place", ["/proc/self", "/dev/null"])
+def test_a_machine_that_can_not_write_is_told_not_traced(place: str) -> None:
+    tmux = ["tmux", "-f", "/dev/null"]
+    subprocess.run([*tmux, "new-session", "-d", "-s", "w", "sh"], check=True, timeout=BOUND_S)
+    try:
+        done = subprocess.run(
+            [ROOT / "bin" / "sane-run-command", "w", "true"],
+            capture_output=True, text=True, env={**os.environ, "XDG_RUNTIME_DIR": place}, timeout=BOUND_S, check=False,
+        )  # fmt: skip
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=True, timeout=BOUND_S)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: this machine can't do that")
