@@ -59,14 +59,16 @@ class Planner(Protocol):
 class RulePlanner:
     """Propose by the rules alone: deterministic, offline, free."""
 
-    def __init__(self, tier: str) -> None:
-        self._tier = tier
+    def __init__(self, tier: str, *, deploys: bool = True) -> None:
+        self._tier, self._deploys = tier, deploys
 
     async def propose(
         self, episode: Episode, packet: str, *, token_limit: int, on_call: Callable[[ModelCall], None]
     ) -> Proposal:
         """Return the first thing that was not tried yet."""
-        plan = plan_by_rules(episode.fault, episode.scope, episode.hosts, episode.tried, self._tier)
+        plan = plan_by_rules(
+            episode.fault, episode.scope, episode.hosts, episode.tried, self._tier, deploys=self._deploys
+        )
         return Proposal(new_plan_id(), plan, "rules")
 
 

@@ -125,7 +125,7 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
         ModelChain(config.chain(config.planner_model), breakers, os.environ),
         ModelChain(config.chain(config.poller_model), breakers, os.environ),
     )
-    desk = _desk(config, context, targets, view, seen, models, now_ms)
+    desk = _desk(config, context, targets, view, seen, models, now_ms, deploys=bool(fleet.deployment_key))
     texts = {name: str(target) for name, target in targets.items()}
     desk.runner = PlanRunner(store, context, texts, fleet.deployment_key, notify=desk.alert, say=view.say)
     zones: dict[str, int] = {}
@@ -241,13 +241,16 @@ def _desk(
     seen: _Seen,
     models: tuple[ModelChain, ModelChain],
     now_ms: Callable[[], int],
+    *,
+    deploys: bool,
 ) -> WatchDesk:
     planner, cheap = models
+    texts = {name: str(target) for name, target in targets.items()}
     return WatchDesk(
         config,
         context,
         targets,
-        planner_of(config, planner, context, {name: str(target) for name, target in targets.items()}),
+        planner_of(config, planner, context, texts, deploys=deploys),
         Classifier(cheap) if cheap.names else None,
         Alerts(config.alerts, os.environ, view.say),
         primitive_rules(),
@@ -256,9 +259,11 @@ def _desk(
     )
 
 
-def planner_of(config: WatchConfig, chain: ModelChain, context: Context, targets: Mapping[str, str]) -> Planner:
+def planner_of(
+    config: WatchConfig, chain: ModelChain, context: Context, targets: Mapping[str, str], *, deploys: bool = True
+) -> Planner:
     """Return the configured planner; without a model, the rules. Raises UsageError for a tool that is none."""
-    rules = RulePlanner(config.limits.tier)
+    rules = RulePlanner(config.limits.tier, deploys=deploys)
     if not chain.names:
         return rules
     tools = [tool_of(verb, context, targets) for verb in readable_verbs(config.planner_tools)]

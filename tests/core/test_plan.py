@@ -216,4 +216,5 @@ def test_the_rules_retry_then_roll_back_then_tell_a_person() -> None:
     assert verbs == ["retry", "rollback", "alert"]
     assert plan_by_rules("crash", "host", ["web1"], ["retry: failed"], "retry").steps[0].verb == "alert"
     assert plan_by_rules("crash", "zone", ["web1"], [], "write").steps[0].verb == "alert"
+    assert plan_by_rules("crash", "host", ["web1"], [], "write", deploys=False).steps[0].verb == "alert"
     assert set(LADDERS) == set(FAMILIES)
