@@ -165,6 +165,8 @@ def test_a_plan_waits_and_a_person_decides_from_the_command_line(hosts: Hosts) -
         name = hosts.wait_for("plan_decided")["data"]["plan"]
         waiting = json.loads(hosts.sane("plan", "list", "--waiting", "--output", "json").stdout)
         assert [(row["plan"], row["status"]) for row in waiting] == [(name, "waiting")]
+        assert json.loads(hosts.sane("plan", "list", "--query", "[].status").stdout) == ["waiting"]
+        assert json.loads(hosts.sane("plan", "show", name, "--query", "status").stdout) == "waiting"
         assert "run-command on server1" in hosts.sane("plan", "show", name).stdout
         assert not (hosts.lab.root("server1") / "fixed").exists()
         assert hosts.sane("plan", "approve", name).returncode == 0

@@ -49,7 +49,7 @@ def list_command(directory: Path | None, output: str, query: str | None) -> None
 
     rows = [found.as_json() for found in load_agents(os.environ, directory).values()]
     if query is not None:
-        click.echo(json.dumps(select(query, rows), ensure_ascii=False, indent=2))  # type: ignore[arg-type]
+        click.echo(json.dumps(select(query, rows), ensure_ascii=False, indent=2))
     elif output == "json":
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif output == "ndjson":

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sane.surfaces.cli.query import check_query
+
 if TYPE_CHECKING:
     from sane.operations.plans import PlanRow
 
 OUTPUT = click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+QUERY = click.option(
+    "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."
+)
 REASON = click.option("--reason", default="", help="Why, for the history.")
 
 
@@ -26,7 +31,8 @@ def add_plan_commands(group: click.Group) -> None:
 @click.option("--waiting", is_flag=True, help="Only those that wait for a person.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many, newest first.")
 @OUTPUT
-def list_command(waiting: bool, limit: int, output: str) -> None:
+@QUERY
+def list_command(waiting: bool, limit: int, output: str, query: str | None) -> None:
     """List the plans of planners, newest first.
 
     \b
@@ -34,7 +40,9 @@ def list_command(waiting: bool, limit: int, output: str) -> None:
       sane plan list --waiting
     """
     rows = asyncio.run(_list(waiting, limit))
-    if output == "json":
+    if query is not None:
+        _show_selected(query, [row.as_json() for row in rows])
+    elif output == "json":
         click.echo(json.dumps([row.as_json() for row in rows], ensure_ascii=False, indent=2))
     elif output == "ndjson":
         for row in rows:
@@ -45,6 +53,12 @@ def list_command(waiting: bool, limit: int, output: str) -> None:
         click.echo(as_table([_cells(row) for row in rows]), nl=False)
     else:
         click.echo("no plans yet" if not waiting else "no plan waits", err=True)
+
+
+def _show_selected(query: str, answer: object) -> None:
+    from sane.surfaces.cli.query import select
+
+    click.echo(json.dumps(select(query, answer), ensure_ascii=False, indent=2))
 
 
 def _cells(row: PlanRow) -> dict[str, object]:
@@ -64,7 +78,8 @@ async def _list(waiting: bool, limit: int) -> list[PlanRow]:
 @click.command()
 @click.argument("plan_id", metavar="ID")
 @OUTPUT
-def show(plan_id: str, output: str) -> None:
+@QUERY
+def show(plan_id: str, output: str, query: str | None) -> None:
     """Show a plan: its steps, why, who made it, and what became of it.
 
     \b
@@ -72,6 +87,9 @@ def show(plan_id: str, output: str) -> None:
       sane plan show plan-1a2b3c4d
     """
     row = asyncio.run(_find(plan_id))
+    if query is not None:
+        _show_selected(query, row.as_json())
+        return
     if output != "table":
         click.echo(json.dumps(row.as_json(), ensure_ascii=False, indent=2 if output == "json" else None))
         return

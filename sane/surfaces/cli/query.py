@@ -29,7 +29,7 @@ def refuse_wrong(expression: str) -> None:
         raise UsageError(f"query '{expression}' is wrong: {error}") from error
 
 
-def select(expression: str, answer: Mapping[str, object]) -> object:
+def select(expression: str, answer: object) -> object:
     """Return what a JMESPath expression selects from an answer. Raises UsageError naming the mistake in it."""
     import jmespath
     from jmespath.exceptions import JMESPathError
