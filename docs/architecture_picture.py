@@ -73,9 +73,8 @@ def _box(package: str, left: float, top: int, width: float) -> tuple[int, str]:
     lines = [f'<text class="name" x="{left + PAD:.0f}" y="{top + 22}">{escape(package)}</text>']
     below = ", ".join(f"{name} {count}" for name, count in sorted(uses.items()))
     if below:
-        lines.append(
-            f'<text class="uses" x="{left + width - PAD:.0f}" y="{top + 22}" text-anchor="end">imports {escape(below)}</text>'
-        )
+        at = f'x="{left + width - PAD:.0f}" y="{top + 22}" text-anchor="end"'
+        lines.append(f'<text class="uses" {at}>imports {escape(below)}</text>')
     base = ROOT / "sane" / package
     for index, path in enumerate(modules):
         name = path.relative_to(base).with_suffix("") if base.is_dir() else Path(path.stem)

@@ -66,9 +66,10 @@ def test_a_missing_argument_shows_usage_on_stderr(capfd: pytest.CaptureFixture[s
     assert err.startswith(f"Usage: sane-{name}")
 
 
-def test_errors_are_sentences_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run(capfd, "read-file", "local:", "/nonexistent")
-    assert (status, out, err) == (1, "", "Error: /nonexistent can't be read: No such file or directory\n")
+def test_errors_are_sentences_on_stderr(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "absent"
+    status, out, err = run(capfd, "read-file", "local:", str(path))
+    assert (status, out, err) == (1, "", f"Error: {path} can't be read: No such file or directory\n")
 
 
 def test_an_unknown_verb_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:

@@ -138,9 +138,9 @@ async def test_breakers_of_models_count_failures_and_not_cancellations(pair: tup
     assert (await pair[1].read_breaker("model:m")).failures == 3
 
 
-async def test_redis_that_went_away_is_an_error_within_five_seconds() -> None:
+async def test_redis_that_went_away_is_an_error_within_five_seconds(tmp_path: Path) -> None:
     with redis_server() as url:
-        shared = await open_shared(Settings(redis_url=url), BREAKER, Path("/nonexistent"))
+        shared = await open_shared(Settings(redis_url=url), BREAKER, tmp_path)
     async with asyncio.timeout(5):
         with pytest.raises(UnavailableError, match="can't be used"):
             await shared.take_slot("s", 1, 1_000)
