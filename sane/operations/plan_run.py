@@ -25,6 +25,7 @@ from sane.transports.context import Context
 from sane.verbs.registry import load_verb
 
 GOOD = ("successful", "awaiting_promotion")  # a canary that waits for a person was carried out
+NEWEST = 50
 WELL = ("healthy", "unchanged")
 Notify = Callable[[Episode, str, str], Awaitable[str]]
 
@@ -48,6 +49,7 @@ class PlanRunner:
         self._key = key
         self._notify = notify
         self._say = say
+        self._turn = asyncio.Lock()  # plans of several episodes may mean one deployment key
 
     async def run(self, episode: Episode, plan: Plan) -> tuple[str, str]:
         """Run the steps in order until one fails, and return `done` or `failed` and what each came to."""
@@ -73,7 +75,8 @@ class PlanRunner:
                     outcome = await self._notify(episode, message, f"{episode.id}-plan-{number}")
                     return ("done" if outcome == "sent" else "failed"), outcome
                 case _:
-                    return await self._operate(step)
+                    async with self._turn:
+                        return await self._operate(episode, step)
         except (SaneError, TimeoutError) as error:
             return "failed", error.message if isinstance(error, SaneError) else "no answer in time"
 
@@ -87,7 +90,7 @@ class PlanRunner:
         hosts = len(step.hosts or self._targets)
         return ("failed" if failed else "done"), f"ok on {hosts - len(failed)} of {hosts} hosts"
 
-    async def _operate(self, step: PlanStep) -> tuple[str, str]:
+    async def _operate(self, episode: Episode, step: PlanStep) -> tuple[str, str]:
         key = str(step.arguments.get("key") or self._key)
         if not key:
             raise UsageError(f"'{step.verb}' needs a deployment key", hint="Watch with --key, or name it in the plan.")
@@ -97,6 +100,8 @@ class PlanRunner:
                 created = await self._retry(key, step)
             case "rollback":
                 revision = step.arguments.get("to_revision")
+                if revision is None:
+                    await self._check_is_as_it_was(episode, key)
                 created = await create_rollback(
                     self._store, key, int(revision) if revision is not None else None, None, reason=reason
                 )
@@ -105,6 +110,16 @@ class PlanRunner:
                 await request(self._store, row.id, word, reason)
                 return "done", f"asked {row.id} to {word}"
         return await self._drive(created, step.hosts)
+
+    async def _check_is_as_it_was(self, episode: Episode, key: str) -> None:
+        """Refuse to go back twice: another episode's rollback may have changed the version since this one opened."""
+        rows = await self._store.list_deployments(key=key, limit=NEWEST)
+        before = next((row for row in rows if row.created_at_ms <= episode.opened_ms), None)
+        if before is not None and (rows[0].version, rows[0].digest) != (before.version, before.digest):
+            raise ConflictError(
+                f"{key} went from {before.version} to {rows[0].version} since the episode was opened",
+                hint="Name the revision in the plan, or roll back by hand.",
+            )
 
     async def _retry(self, key: str, step: PlanStep) -> Event:
         """Retry the newest deployment; where all its hosts had become healthy, deploy it again to the step's hosts."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from sane.operations.plan_run import did_help
+from sane.core.plan import Plan, PlanStep
+from sane.operations.plan_run import PlanRunner, did_help
 
 
 def state_of(status: str, **hosts: str) -> Any:
@@ -33,3 +35,44 @@ def test_a_partial_deployment_helped_only_where_the_hosts_of_the_step_are_well(
     status: str, hosts: dict[str, str], wanted: list[str], helped: bool
 ) -> None:
     assert did_help(state_of(status, **hosts), wanted) is helped
+
+
+def row_of(version: str, revision: int, at_ms: int) -> Any:
+    return SimpleNamespace(id=f"app-{revision}", version=version, digest=version, created_at_ms=at_ms)
+
+
+class Log:
+    """Answer with deployments, newest first, and count how many look at them at once."""
+
+    def __init__(self, *rows: Any) -> None:
+        self.rows, self.inside, self.most = rows, 0, 0
+
+    async def list_deployments(self, **_: Any) -> list[Any]:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await asyncio.sleep(0.01)
+        self.inside -= 1
+        return list(self.rows)
+
+
+def runner_of(log: Log) -> PlanRunner:
+    unused: Any = None
+    return PlanRunner(cast("Any", log), unused, {}, "app", notify=unused, say=lambda _: None)
+
+
+ROLLBACK = Plan((PlanStep("rollback", ("web1",)),), "crash", 1.0)
+
+
+async def test_a_second_episode_does_not_roll_back_what_the_first_one_rolled_back() -> None:
+    log = Log(row_of("1.0", 5, 2_000), row_of("2.0", 4, 500))
+    episode: Any = SimpleNamespace(id="e2", opened_ms=1_000)
+    outcome, told = await runner_of(log).run(episode, ROLLBACK)
+    assert (outcome, told) == ("failed", "rollback: app went from 2.0 to 1.0 since the episode was opened")
+
+
+async def test_plans_of_several_episodes_take_turns() -> None:
+    log = Log(row_of("1.0", 5, 2_000), row_of("2.0", 4, 500))
+    runner = runner_of(log)
+    episode: Any = SimpleNamespace(id="e2", opened_ms=1_000)
+    await asyncio.gather(*(runner.run(episode, ROLLBACK) for _ in range(4)))
+    assert log.most == 1
