@@ -18,6 +18,7 @@ from sane.core.framing import (
     READY,
     START,
     Dialect,
+    Place,
     Run,
     dialect_of,
     payload,
@@ -39,7 +40,7 @@ from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_interrupted, end_late, goes, recover
-from sane.transports.pane_state import IDLE_WAIT_S, Screen, line_editor_waits, look, wait_idle
+from sane.transports.pane_state import IDLE_WAIT_S, Screen, bash_reads_line, line_editor_waits, look, wait_idle
 
 READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
 EARLY_LOOK_S = 0.3
@@ -154,7 +155,7 @@ class Exchange:
 
     async def _handshake(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
-        line = typed_line(self.token, screen.place, nested=self.nested)
+        line, pieces = self._bash_form(screen)
         self._prompt = screen.before.rstrip()
         await self.paste(line + "\r")
         ready = await self._wait_ready()
@@ -167,14 +168,26 @@ class Exchange:
         if classify_line(screen.before, screen.behind) != "prompt":  # and yet a shell answered: remember this prompt
             text = tmux_word(screen.before.rstrip())
             await self.client.send(f"set-option -p -t {self.pane_id} @sane-prompt {text}")
+        place = inner_place(screen.place, ready.arguments) if self.nested else screen.place
+        await self._send_payload(pieces or self._pieces(place, line))
+        return True
+
+    def _bash_form(self, screen: Screen) -> tuple[str, list[bytes]]:
+        """Return the line and the payload for a bash known to wait; no payload yet for another shell, or a long one."""
+        if self.local and not self.nested and bash_reads_line(screen):
+            line = typed_line(self.token, screen.place, bash=True)
+            pieces = self._pieces(screen.place, line, bash=True)
+            if len(pieces) == 1:
+                return line, pieces
+        return typed_line(self.token, screen.place, nested=self.nested), []
+
+    def _pieces(self, place: Place, line: str, *, bash: bool = False) -> list[bytes]:
         script = compose(self._command, self._dialect)
         if self._feed is not None:
             script = f"sh -c {quote(script.replace(TOKEN, self.token), self._dialect)}"
         shown = self._command.display or self._command.script
-        place = inner_place(screen.place, ready.arguments) if self.nested else screen.place
-        run = Run(self.token, script, shown, place, rows_taken(line, place), self.nested)
-        await self._send_payload(payload(run, self._dialect))
-        return True
+        run = Run(self.token, script, shown, place, rows_taken(line, place), self.nested, bash)
+        return payload(run, self._dialect)
 
     async def _wait_ready(self) -> Mark | None:
         """Wait for READY; give up early where a prompt is shown again, and it is not for our line."""
@@ -196,7 +209,12 @@ class Exchange:
         except (NotFoundError, LostError):
             return False
         self.reader.feed(self.client.take_output())
-        if not screen.before.strip() or self.token in screen.before or "head -n1" in screen.before:
+        if (
+            not screen.before.strip()
+            or self.token in screen.before
+            or "head -n1" in screen.before
+            or "__sane_l" in screen.before
+        ):
             return False
         return line_editor_waits(screen) if self.local else bool(device_name(screen.before, screen.lines))
 

@@ -126,6 +126,15 @@ def line_editor_waits(screen: Screen) -> bool:
     return False
 
 
+def bash_reads_line(screen: Screen) -> bool:
+    """Return whether the pane's own bash itself reads a line: it has no child that could do so in its place."""
+    if screen.program != "bash" or not line_editor_waits(screen):
+        return False
+    with contextlib.suppress(OSError), open(f"/proc/{screen.pid}/task/{screen.pid}/children", "rb") as file:
+        return not file.read()
+    return False
+
+
 def terminal_is_raw(tty: str) -> bool:
     """Return whether a terminal of this machine passes each key on at once, as line editors want it."""
     import termios

@@ -93,3 +93,10 @@ def test_shown_text_obeys_nothing_and_stays_short() -> None:
     assert shown_text("echo \x1b[2J\x07 ü\n") == "echo ·[2J· ü"
     assert len(shown_text("x" * 100_000)) < 450
     assert shown_text("\n".join("a" * 50)).count("\n") < 13
+
+
+def test_a_shell_known_to_be_bash_reads_the_payload_itself() -> None:
+    place = Place(column=2, width=80)
+    assert "head" not in typed_line("tok", place, bash=True)
+    assert "builtin read -r __sane_l" in typed_line("tok", place, bash=True)
+    assert "head -n1" in typed_line("tok", place)

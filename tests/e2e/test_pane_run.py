@@ -144,3 +144,7 @@ def test_output_comes_in_pieces_as_it_is_printed(bash: Pane) -> None:
     result = bash.run("echo one; sleep 0.3; echo two", on_output=lambda data: pieces.append((time.monotonic(), data)))
     assert b"".join(data for _, data in pieces) == result.output == b"one\ntwo\n"
     assert pieces[-1][0] - pieces[0][0] > 0.2
+
+
+def test_the_variable_that_held_the_payload_is_gone_before_the_command_runs(bash: Pane) -> None:
+    assert bash.run('echo "${__sane_l-gone}"').output == b"gone\n"
