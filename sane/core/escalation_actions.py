@@ -137,7 +137,7 @@ def _escalate(
 ) -> Iterator[Action]:
     spent = state.budget.refusal(now_ms, episode.spending, policy.budget)
     if episode.attempt >= policy.attempt_limit:
-        yield _alert(episode, f"the planner failed {episode.attempt} times")
+        yield _alert(episode, f"{episode.attempt} attempts at a plan did not help")
     elif spent:
         yield _alert(episode, spent)
     elif _wants_classifier(episode, now_ms, policy):
