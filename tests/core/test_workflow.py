@@ -1,4 +1,3 @@
-
 """Workflows: what a file may say, every mistake at its line, and what a step sees."""
 
 from __future__ import annotations

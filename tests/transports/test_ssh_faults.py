@@ -1,6 +1,5 @@
 """Real faults of a real sshd; each is named with its phase, within a stated time."""
 
-
 from __future__ import annotations
 
 import asyncio
