@@ -252,20 +252,10 @@ async def test_a_follower_survives_the_loss_of_its_connections(
         await store.close()
 
 
-def test_the_sqlite_path_starts_fast_and_imports_no_other_database(tmp_path: Path) -> None:
-    """At most 15 ms of CPU beyond asyncio and sqlite3 themselves, compiled; 10 ms were measured."""
+def test_the_sqlite_path_imports_no_other_database() -> None:
     code = (
-        "import asyncio, sqlite3, sys, time; a = time.process_time(); import sane.store.sqlite;"
-        " print(time.process_time() - a, *({'asyncpg', 'sqlalchemy', 'pydantic', 'click'} & sys.modules.keys()))"
+        "import sys; import sane.store.sqlite;"
+        " print(*({'asyncpg', 'sqlalchemy', 'pydantic', 'click'} & sys.modules.keys()))"
     )
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environ["PYTHONPYCACHEPREFIX"] = str(tmp_path)
-    costs: list[float] = []
-    for _ in range(6):  # the first one compiles
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30, env=environ
-        )
-        cost, *imported = run.stdout.split()
-        assert imported == []
-        costs.append(float(cost))
-    assert min(costs) < 0.015
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert (run.stdout.split(), run.returncode) == ([], 0)
