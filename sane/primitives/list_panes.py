@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from sane.core.target import parse_target
-from sane.errors import UsageError
+from sane.primitives._pane import panes_of_session
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -41,13 +40,7 @@ async def list_panes(
 
     Raises NotFoundError when the session does not exist.
     """
-    from sane.transports.tmux import TmuxServer, choose_pane
-
-    target = parse_target(session)
-    if target.pane is None:
-        raise UsageError(f"'{session}' names no session", hint="Write SESSION, or ssh:HOST/SESSION.")
-    panes = await TmuxServer(await ctx.machine(target.host)).list_panes()
-    name = choose_pane(panes, target.pane).session
+    name, panes = await panes_of_session(ctx, session)
     found = [
         ListedPane(
             pane.pane_id,
@@ -60,6 +53,5 @@ async def list_panes(
             pane.active == "11",
         )
         for pane in panes
-        if pane.session == name
     ]
     return ListedPanes(name, found)

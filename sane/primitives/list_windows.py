@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from sane.core.target import parse_target
-from sane.errors import UsageError
+from sane.primitives._pane import panes_of_session
 from sane.transports.context import Context
-from sane.transports.tmux import TmuxServer, choose_pane
 from sane.verbs.registry import verb
 
 
@@ -39,15 +37,10 @@ async def list_windows(
 
     Raises NotFoundError when the session does not exist.
     """
-    target = parse_target(session)
-    if target.pane is None:
-        raise UsageError(f"'{session}' names no session", hint="Write SESSION, or ssh:HOST/SESSION.")
-    panes = await TmuxServer(await ctx.machine(target.host)).list_panes()
-    name = choose_pane(panes, target.pane).session
+    name, panes = await panes_of_session(ctx, session)
     windows: dict[str, ListedWindow] = {}
     for pane in panes:
-        if pane.session == name:
-            count = windows[pane.window_id].pane_count + 1 if pane.window_id in windows else 1
-            active = pane.active.startswith("1")
-            windows[pane.window_id] = ListedWindow(pane.window_id, int(pane.window_index), pane.window, count, active)
+        count = windows[pane.window_id].pane_count + 1 if pane.window_id in windows else 1
+        active = pane.active.startswith("1")
+        windows[pane.window_id] = ListedWindow(pane.window_id, int(pane.window_index), pane.window, count, active)
     return ListedWindows(name, list(windows.values()))
