@@ -9,8 +9,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from sane.verbs.registry import VERB_NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -119,8 +117,9 @@ def test_ending_the_program_ends_what_it_started(short_dir: Path) -> None:
     caller.terminate()
     out, _ = caller.communicate(timeout=10)
     assert (caller.returncode, out) == (143, b"")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    # Whoever adopted it may not have reaped it yet: a zombie has ended too.
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_reader_that_goes_away_is_no_defect() -> None:
