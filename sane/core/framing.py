@@ -57,7 +57,7 @@ def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = F
     It begins with a space, which keeps it out of histories that ignore such lines; a second one where the line would
     end exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux
     inside the pane, which swallows the mark unless it is told to pass it through. `bash` is the form for a shell known
-    to be bash, whose own `read` starts no process (1 ms of a call).
+    to be bash, whose own `read` does it all and starts no process (each takes 1 ms of a call).
     """
     if nested:
         line = (
@@ -66,9 +66,11 @@ def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = F
             "$(tmux display -pt $TMUX_PANE '#{pane_width}.#{pane_left}')&&"
             'eval "$(head -n1)"'
         )
+    elif bash:
+        # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
+        line = f" IFS= builtin read -rsp$'\\e]{OSC_NUMBER};{token};R\\a' __sane_l&&eval \"$__sane_l\""
     else:
-        read = 'IFS= builtin read -r __sane_l&&eval "$__sane_l"' if bash else 'eval "$(head -n1)"'
-        line = f" stty -echo&&printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&{read}"
+        line = f" stty -echo&&printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(head -n1)\""
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line
@@ -207,7 +209,7 @@ def _posix_body(run: Run, prologue: str) -> str:
     zsh_exit = printf_mark(token, EXIT, "$1", "zsh") + EXIT_PAUSE
     zsh_hook = f"__sane_x(){{ set -- $?;case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
     return (
-        f"{{ {'unset __sane_l;' if run.bash else ''}stty echo;printf %b '{prologue}';"
+        f"{{ {'unset __sane_l' if run.bash else 'stty echo'};printf %b '{prologue}';"
         f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};'
         f"trap {quote(chain, 'posix')} EXIT;"
         f'elif [ -n "${{ZSH_VERSION-}}" ];then eval {quote(zsh_hook, "posix")};'

@@ -145,7 +145,10 @@ def tmux(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 async def test_tmux_shows_the_text_as_text_and_flags_the_window(tmux: Callable[..., str], short_dir: Path) -> None:
     tmux("select-window", "-t", "=ops:0")
     client = subprocess.Popen(
-        ["script", "-qfec", "tmux attach -t ops", "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["script", "-qfec", "TERM=xterm tmux attach -t ops", "/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         async with asyncio.timeout(5):
