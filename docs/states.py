@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sane.core import rollout_table as t
+from sane.core.rollout import table as t
 
 PAGE = Path(__file__).parent / "reference" / "states.md"
 

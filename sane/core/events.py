@@ -23,7 +23,7 @@ class EventKind(NamedTuple):
 
 # The one table of kinds. A kind is added here before anything can append it.
 EVENT_KINDS: dict[str, EventKind] = {
-    # a deployment and its hosts (folded by sane.core.rollout)
+    # a deployment and its hosts (folded by sane.core.rollout.controller)
     "deployment_created": EventKind(True, ("revision", "version", "hosts", "policy")),
     "deployment_transition": EventKind(True, ("from", "to", "reason")),
     "deployment_promoted": EventKind(True, ("reason",)),
@@ -38,7 +38,7 @@ EVENT_KINDS: dict[str, EventKind] = {
     "lease_released": EventKind(True, ("owner", "token")),
     "operator_request": EventKind(True, ("request",)),
     "message": EventKind(True, ("text",)),
-    # episodes, escalation and plans (folded by sane.core.escalation)
+    # episodes, escalation and plans (folded by sane.core.watch.escalation)
     "host_sampled": EventKind(True, ("verdict",)),  # only when it differs from the one before in what the rules look at
     "episode_opened": EventKind(True, ("episode", "fault", "scope", "hosts", "rule")),
     "episode_updated": EventKind(True, ("episode", "joined", "recovered")),

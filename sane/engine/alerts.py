@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from sane.core.redact import redact
 from sane.core.signing import KEY_ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_request
-from sane.core.watch_config import AlertSettings
+from sane.core.watch.config import AlertSettings
 
 TRIES = 3
 FIRST_PAUSE_S = 0.5

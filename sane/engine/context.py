@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sane.core.inventory import Host, Inventory
+from sane.core.fleet.inventory import Host, Inventory
 from sane.core.paths import state_dir
-from sane.core.ssh_settings import HostOverrides, HostSettings
+from sane.core.ssh.settings import HostOverrides, HostSettings
 from sane.core.target import Target
 from sane.transports.base import Machine, Transport
 

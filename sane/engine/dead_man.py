@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from sane.core.command import Command, CommandResult
-from sane.core.dead_man import Guard, arm, confirm, parse_guard, revert_script
-from sane.core.hints import hint_for
-from sane.core.host_record import HostRecord
-from sane.core.rollout import Effect, HostState, RolloutState
+from sane.core.host.dead_man import Guard, arm, confirm, parse_guard, revert_script
+from sane.core.host.record import HostRecord
+from sane.core.rollout.controller import Effect, HostState, RolloutState
+from sane.core.rollout.hints import hint_for
 from sane.engine.plan import DeploymentPlan, nonce_of
 from sane.errors import RemoteError
 

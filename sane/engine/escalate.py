@@ -1,7 +1,8 @@
 """The escalation loop: fold the log, decide, write the intent down, do it, write down what came of it.
 
-The pure part is sane.core.escalation; this is its I/O. Whatever kills the process, each intent is in the log: the next
-one takes a planner's call up again as the same attempt, runs no plan twice, and sends an alert again under its name.
+The pure part is sane.core.watch.escalation; this is its I/O. Whatever kills the process, each intent is in the log:
+the next one takes a planner's call up again as the same attempt, runs no plan twice, and sends an alert again under its
+name.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from sane.core.episodes import Finding
-from sane.core.escalation import Episode, EscalationPolicy, EscalationState, apply_escalation, open_episode
-from sane.core.escalation_actions import (
+from sane.core.events import Event
+from sane.core.watch.episodes import Finding
+from sane.core.watch.escalation import Episode, EscalationPolicy, EscalationState, apply_escalation, open_episode
+from sane.core.watch.escalation_actions import (
     Action,
     Alert,
     Classify,
@@ -23,8 +25,7 @@ from sane.core.escalation_actions import (
     next_wake_ms,
     reconcile_escalation,
 )
-from sane.core.events import Event
-from sane.core.plan import Decision, Plan, plan_from_json
+from sane.core.watch.plan import Decision, Plan, plan_from_json
 from sane.engine.models import ModelCall
 from sane.engine.planner import Proposal, verbs_of_plan
 from sane.errors import ConflictError, SaneError

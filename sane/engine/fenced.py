@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.command import Command, CommandResult
-from sane.core.host_lease import fence
+from sane.core.host.lease import fence
 from sane.core.target import Target
 from sane.transports.base import Machine, OnOutput, Transport
 from sane.transports.context import Context

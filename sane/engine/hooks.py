@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sane.core.binding import Binding
-from sane.core.detached import operation_id
 from sane.core.events import Event
-from sane.core.rollout import RolloutState
+from sane.core.host.detached import operation_id
+from sane.core.rollout.controller import RolloutState
 from sane.core.target import Target
+from sane.core.workflow.binding import Binding
 from sane.engine.context import AsyncContext
 from sane.engine.plan import DeploymentPlan
 from sane.engine.steps import Place, StepResult, run_step

@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sane.core.command import Command, CommandResult
-from sane.core.hints import hint_for
-from sane.core.host_lease import HostLease, parse_host_lease, release_host_lease, take_and_look
-from sane.core.host_record import HostFacts, parse_look
+from sane.core.host.lease import HostLease, parse_host_lease, release_host_lease, take_and_look
+from sane.core.host.record import HostFacts, parse_look
+from sane.core.rollout.hints import hint_for
 from sane.errors import ConflictError, RemoteError, TransportError
 
 HOST_LEASE_S = 120  # renewed every third of it while a part runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sane.core.inventory import Host
+from sane.core.fleet.inventory import Host
 from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext
 from sane.engine.steps import Place

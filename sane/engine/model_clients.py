@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sane.core.model_settings import ModelSettings
 from sane.core.redact import redact
+from sane.core.watch.model_settings import ModelSettings
 from sane.errors import ConfigError, SaneError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sane.core.model_settings import ModelSettings
+from sane.core.watch.model_settings import ModelSettings
 from sane.engine.breakers import Breakers
 from sane.engine.model_clients import build_model, looked_up_cost, reason_of
 from sane.errors import ConfigError, UnavailableError

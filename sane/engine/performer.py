@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sane.core.binding import Binding
 from sane.core.command import Command, CommandResult
-from sane.core.detached import operation_id
 from sane.core.events import Event
-from sane.core.hints import hint_for
-from sane.core.host_lease import fence
-from sane.core.host_record import HostFacts, HostRecord, look, parse_look, write_record
-from sane.core.host_source import pack_source
-from sane.core.rollout import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
-from sane.core.rollout_actions import part_of
-from sane.core.workflow_steps import Step
+from sane.core.host.detached import operation_id
+from sane.core.host.lease import fence
+from sane.core.host.record import HostFacts, HostRecord, look, parse_look, write_record
+from sane.core.host.source import pack_source
+from sane.core.rollout.actions import part_of
+from sane.core.rollout.controller import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
+from sane.core.rollout.hints import hint_for
+from sane.core.workflow.binding import Binding
+from sane.core.workflow.steps import Step
 from sane.engine.context import AsyncContext
 from sane.engine.dead_man import arm_guard, call_off, proves
 from sane.engine.host_leases import HostLeases

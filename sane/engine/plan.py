@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sane.core.binding import Binding, bundle_source
 from sane.core.events import Event
-from sane.core.inventory import Host, Inventory
-from sane.core.rollout import RolloutState, policy_as_json
-from sane.core.workflow import Workflow
+from sane.core.fleet.inventory import Host, Inventory
+from sane.core.rollout.controller import RolloutState, policy_as_json
+from sane.core.workflow.binding import Binding, bundle_source
+from sane.core.workflow.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True)

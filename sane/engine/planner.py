@@ -1,6 +1,6 @@
 """Ask for a plan: the rules, or a model that may put questions to read-only verbs while it thinks.
 
-What comes back is data, wherever it came from; sane.core.plan decides what becomes of it.
+What comes back is data, wherever it came from; sane.core.watch.plan decides what becomes of it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sane.core.escalation import Episode
-from sane.core.plan import Plan, VerbRule, plan_from_json
 from sane.core.redact import redact
-from sane.core.rule_planner import plan_by_rules
+from sane.core.watch.escalation import Episode
+from sane.core.watch.plan import Plan, VerbRule, plan_from_json
+from sane.core.watch.rule_planner import plan_by_rules
 from sane.engine.models import ModelCall, ModelChain
 from sane.errors import SaneError, UnavailableError, UsageError
 from sane.transports.context import Context
@@ -130,7 +130,7 @@ def _output_type() -> Any:
 
 
 def primitive_rules() -> dict[str, VerbRule]:
-    """Return every primitive as sane.core.plan needs it: the target is the step's hosts, no argument of a plan."""
+    """Return every primitive as sane.core.watch.plan needs it; a step's hosts are its target, no argument."""
     rules: dict[str, VerbRule] = {}
     for name in VERB_NAMES:
         verb = load_verb(name)

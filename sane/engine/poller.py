@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sane.core.command import Command
-from sane.core.gates import Gate, evaluate
 from sane.core.health import Facts, judge
-from sane.core.health_probe import ProbeReading, health_probe_script, parse_probe
-from sane.core.sample_reading import document_of, sample_of, silent_sample
-from sane.core.samples import Sample
+from sane.core.host.health_probe import ProbeReading, health_probe_script, parse_probe
 from sane.core.target import Target
+from sane.core.watch.sample_reading import document_of, sample_of, silent_sample
+from sane.core.watch.samples import Sample
+from sane.core.workflow.gates import Gate, evaluate
 from sane.errors import SaneError, TransportError
 from sane.transports.base import Transport
 from sane.transports.context import Context

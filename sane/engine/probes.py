@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from sane.core.command import Command
-from sane.core.gates import Gate, evaluate
 from sane.core.health import AGE_IN_POLLS, Facts, HealthVerdict, judge
-from sane.core.health_probe import ProbeReading, health_probe_script, parse_probe
-from sane.core.rollout import JudgeGates, ProbeHealth, RolloutState
+from sane.core.host.health_probe import ProbeReading, health_probe_script, parse_probe
+from sane.core.rollout.controller import JudgeGates, ProbeHealth, RolloutState
+from sane.core.workflow.gates import Gate, evaluate
 from sane.engine.context import AsyncContext
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of

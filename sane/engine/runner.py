@@ -1,13 +1,13 @@
 """The reconcile loop: read the log, decide, write the intent down, do it, write down what came of it.
 
-    decide    actions = reconcile(state, now)                   pure, sane.core.rollout
+    decide    actions = reconcile(state, now)                   pure, sane.core.rollout.controller
     intend    append(events of the actions, expect=seq, lease)  refused when the log moved on or the lease is lost
     do        one task an effect; the performer touches the host
     record    append(what came of it)
 
 One loop drives one deployment. Operators and other processes write requests into the same log; the loop follows it.
 Whatever kills the loop, the log holds each intent, and the next controller resumes from it: an operation that was
-begun is inspected on its host, never begun again (sane.core.detached).
+begun is inspected on its host, never begun again (sane.core.host.detached).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sane.core.events import Event
-from sane.core.rollout import (
+from sane.core.rollout.controller import (
     Action,
     Effect,
     JudgeGates,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sane.core.breaker import Breaker
-from sane.core.hints import install_hint
+from sane.core.rollout.hints import install_hint
 from sane.engine.shared_state import Shared
 from sane.errors import UnavailableError, UsageError
 

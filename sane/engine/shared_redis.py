@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sane.core.breaker import Breaker
-from sane.core.hints import install_hint
+from sane.core.rollout.hints import install_hint
 from sane.engine.shared_state import Shared
 from sane.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 

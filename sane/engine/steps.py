@@ -1,7 +1,7 @@
 """One step on one host: render it, run it so that it outlives us, and say what came of it.
 
-A command runs under an operation id (`sane.core.detached`): begun once, attached or adopted afterwards. Every other
-verb says of itself whether it may be called again (`idempotent`).
+A command runs under an operation id (`sane.core.host.detached`): begun once, attached or adopted afterwards. Every
+other verb says of itself whether it may be called again (`idempotent`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sane.core.binding import Binding, environment, fill_arguments
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
-from sane.core.detached import (
+from sane.core.host.detached import (
     ALREADY_STARTED,
     FENCED,
     NOT_STARTED,
@@ -26,10 +25,11 @@ from sane.core.detached import (
     parse_inspection,
     stop,
 )
-from sane.core.gates import evaluate
-from sane.core.hints import hint_for
+from sane.core.rollout.hints import hint_for
 from sane.core.target import Target
-from sane.core.workflow_steps import Step
+from sane.core.workflow.binding import Binding, environment, fill_arguments
+from sane.core.workflow.gates import evaluate
+from sane.core.workflow.steps import Step
 from sane.engine.fenced import FencedContext
 from sane.errors import AuthError, LostError, SaneError, TransportError, UnreachableError
 from sane.transports.base import Transport

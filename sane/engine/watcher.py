@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sane.core.detect import HostWatch, observe_sample, resume_watch
-from sane.core.episodes import Finding
 from sane.core.events import Event
-from sane.core.samples import Sample, sample_from_json, signature_of
-from sane.core.until import Condition, fleet_document
-from sane.core.watch_policy import WatchPolicy
+from sane.core.watch.detect import HostWatch, observe_sample, resume_watch
+from sane.core.watch.episodes import Finding
+from sane.core.watch.policy import WatchPolicy
+from sane.core.watch.samples import Sample, sample_from_json, signature_of
+from sane.core.watch.until import Condition, fleet_document
 from sane.engine.escalate import Escalator
 from sane.engine.poller import Poller
 from sane.store.base import Lease, Store

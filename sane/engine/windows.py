@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.settings import HostSettings
 from sane.errors import TransportError
 from sane.transports.base import Machine
 from sane.transports.tmux import TmuxServer, text_of

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from sane.core.events import Event
-from sane.core.revisions import create
+from sane.core.rollout.revisions import create
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError
 from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second

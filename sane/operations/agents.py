@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from sane.core.agent_file import AgentFile
-from sane.core.inventory import Inventory
-from sane.core.model_settings import RULES, chain_of, model_from_text
+from sane.core.fleet.inventory import Inventory
 from sane.core.nearest import nearest_hint
-from sane.core.watch_config import WatchConfig
+from sane.core.watch.agent_file import AgentFile
+from sane.core.watch.config import WatchConfig
+from sane.core.watch.model_settings import RULES, chain_of, model_from_text
 from sane.engine.breakers import Breakers
 from sane.engine.context import AsyncContext
 from sane.engine.models import ModelChain

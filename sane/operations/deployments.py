@@ -18,11 +18,11 @@ from dataclasses import replace
 from typing import Any
 
 from sane.core.events import Event
-from sane.core.gates import evaluate
 from sane.core.paths import state_dir
-from sane.core.revisions import retry_of
-from sane.core.rollout import RolloutState, apply, check_request
-from sane.core.workflow import Workflow
+from sane.core.rollout.controller import RolloutState, apply, check_request
+from sane.core.rollout.revisions import retry_of
+from sane.core.workflow.gates import evaluate
+from sane.core.workflow.workflow import Workflow
 from sane.engine.plan import DeploymentPlan
 from sane.engine.presence import forget, is_dead
 from sane.engine.runner import steady_clock

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sane.core.paths import state_dir
-from sane.core.rollout import RolloutState
-from sane.core.rollout_table import TERMINAL
+from sane.core.rollout.controller import RolloutState
+from sane.core.rollout.table import TERMINAL
 from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
 from sane.engine.hooks import hook_after, run_hook

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.document import Node, Problems
-from sane.core.inventory import Host, Inventory, read_inventory
-from sane.core.workflow import Workflow, read_workflow
+from sane.core.fleet.inventory import Host, Inventory, read_inventory
+from sane.core.workflow.workflow import Workflow, read_workflow
 from sane.errors import ConfigError, NotFoundError, UsageError
 from sane.verbs.registry import VERB_NAMES, Parameter, convert, load_verb
 

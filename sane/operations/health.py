@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sane.core.binding import Binding
+from sane.core.fleet.inventory import Host, Inventory
 from sane.core.health import Facts, HealthVerdict
-from sane.core.health_probe import ProbeReading
-from sane.core.inventory import Host, Inventory
+from sane.core.host.health_probe import ProbeReading
 from sane.core.target import Target, parse_target
-from sane.core.workflow import HealthFile, Workflow
+from sane.core.workflow.binding import Binding
+from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.context import AsyncContext
 from sane.engine.fan_out import PARALLEL
 from sane.engine.probes import gates_of, read_and_judge

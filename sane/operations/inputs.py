@@ -9,15 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sane.core.binding import check_given, check_variables
-from sane.core.dead_man import check_dead_man
 from sane.core.document import Problems
 from sane.core.events import Event
-from sane.core.inventory import Host, Inventory
-from sane.core.policy import override_policy
-from sane.core.revisions import create
-from sane.core.rollout import HostSpec, RolloutState
-from sane.core.workflow import Workflow, check_key, check_version, missing_revert
+from sane.core.fleet.inventory import Host, Inventory
+from sane.core.host.dead_man import check_dead_man
+from sane.core.rollout.controller import HostSpec, RolloutState
+from sane.core.rollout.policy import override_policy
+from sane.core.rollout.revisions import create
+from sane.core.workflow.binding import check_given, check_variables
+from sane.core.workflow.workflow import Workflow, check_key, check_version, missing_revert
 from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.runner import steady_clock
 from sane.errors import ConfigError, UsageError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from sane.core.escalation import Episode
 from sane.core.events import Event
-from sane.core.plan import OPERATION_VERBS, Plan, PlanStep
-from sane.core.rollout import RolloutState
-from sane.core.rollout_table import PARTIAL
+from sane.core.rollout.controller import RolloutState
+from sane.core.rollout.table import PARTIAL
+from sane.core.watch.escalation import Episode
+from sane.core.watch.plan import OPERATION_VERBS, Plan, PlanStep
 from sane.engine.planner import call_on_host
 from sane.errors import ConflictError, SaneError, UsageError
 from sane.operations.again import create_again

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sane.core.inventory import Host
+from sane.core.fleet.inventory import Host
 from sane.errors import UsageError
 from sane.operations import lab as labs
 from sane.operations.files import load_inventory

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sane.core.report_model import HostOutput, report
-from sane.core.rollout import RolloutState, apply
-from sane.core.rollout_table import TERMINAL
+from sane.core.rollout.controller import RolloutState, apply
+from sane.core.rollout.report_model import HostOutput, report
+from sane.core.rollout.table import TERMINAL
 from sane.errors import NotFoundError
 from sane.operations.deployments import find_driver
 from sane.store.base import DeploymentRow, Lease, Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sane.core.events import Event
-from sane.core.revisions import Revision, rollback_of, rollback_to
+from sane.core.rollout.revisions import Revision, rollback_of, rollback_to
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError, UsageError
 from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second

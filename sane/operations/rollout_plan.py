@@ -11,14 +11,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from sane.core.binding import fill_arguments
-from sane.core.gates import evaluate
-from sane.core.host_record import HostRecord
-from sane.core.inventory import Host
+from sane.core.fleet.inventory import Host
+from sane.core.host.record import HostRecord
 from sane.core.paths import state_dir
-from sane.core.rollout import RolloutState, apply, policy_as_json
-from sane.core.simulate import Present, simulate
-from sane.core.workflow_steps import Step
+from sane.core.rollout.controller import RolloutState, apply, policy_as_json
+from sane.core.rollout.simulate import Present, simulate
+from sane.core.workflow.binding import fill_arguments
+from sane.core.workflow.gates import evaluate
+from sane.core.workflow.steps import Step
 from sane.engine.context import open_context
 from sane.engine.plan import DeploymentPlan
 from sane.errors import ConfigError, ConflictError, NotFoundError

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from sane.core.events import Event
-from sane.core.rollout_table import TERMINAL
+from sane.core.rollout.table import TERMINAL
 from sane.engine.plan import DeploymentPlan
 from sane.errors import ConflictError, UnavailableError
 from sane.operations.deployments import create_deployment, find_driver, load_deployment, refuse_by_gates, request

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sane.core.adoption import FoundDeployment, events_of, find_deployments, what_host_has
-from sane.core.host_truth import HostTruth, parse_truth, read_truth
-from sane.core.inventory import Host, Inventory
+from sane.core.fleet.inventory import Host, Inventory
+from sane.core.host.adoption import FoundDeployment, events_of, find_deployments, what_host_has
+from sane.core.host.truth import HostTruth, parse_truth, read_truth
 from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext, open_context
 from sane.engine.fan_out import PARALLEL

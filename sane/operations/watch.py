@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sane.core.binding import Binding
-from sane.core.detect import HostWatch
 from sane.core.events import Event
-from sane.core.inventory import Host, Inventory
+from sane.core.fleet.inventory import Host, Inventory
 from sane.core.paths import state_dir
-from sane.core.samples import Sample
 from sane.core.target import Target, parse_target
-from sane.core.until import compile_until
-from sane.core.watch_config import NEVER_STALE_MS, WatchConfig
-from sane.core.workflow import HealthFile, Workflow
+from sane.core.watch.config import NEVER_STALE_MS, WatchConfig
+from sane.core.watch.detect import HostWatch
+from sane.core.watch.samples import Sample
+from sane.core.watch.until import compile_until
+from sane.core.workflow.binding import Binding
+from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers
 from sane.engine.context import AsyncContext

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from sane.core.command import Command
-from sane.core.escalation import Episode, EscalationState
-from sane.core.hostset import fold
-from sane.core.packet import LOG_LINES, make_packet
-from sane.core.plan import Decision, Plan, VerbRule, allowed_verbs, check_plan
+from sane.core.fleet.hostset import fold
 from sane.core.target import Target
-from sane.core.watch_config import WatchConfig
+from sane.core.watch.config import WatchConfig
+from sane.core.watch.escalation import Episode, EscalationState
+from sane.core.watch.packet import LOG_LINES, make_packet
+from sane.core.watch.plan import Decision, Plan, VerbRule, allowed_verbs, check_plan
 from sane.engine.alerts import Alerts
 from sane.engine.escalate import OnCall
 from sane.engine.planner import Classifier, Planner, Proposal

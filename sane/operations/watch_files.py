@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sane.core.agent_file import AgentFile, read_agent
 from sane.core.document import Problems
 from sane.core.nearest import nearest_hint
-from sane.core.watch_config import WatchConfig, apply_environment, read_watch_config
+from sane.core.watch.agent_file import AgentFile, read_agent
+from sane.core.watch.config import WatchConfig, apply_environment, read_watch_config
 from sane.errors import ConfigError, NotFoundError
 from sane.operations.files import parse_yaml, read_bytes
 from sane.verbs.registry import VERB_NAMES

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
 
-from sane.core.bundle import MAX_BYTES, MAX_ENTRIES, BundleEntry, Manifest, make_manifest
+from sane.core.host.bundle import MAX_BYTES, MAX_ENTRIES, BundleEntry, Manifest, make_manifest
 from sane.errors import NotFoundError, UsageError
 
 _CHUNK = 1 << 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from sane.core.bundle import is_digest
-from sane.core.release_scripts import ACTIVATE
-from sane.core.workflow import check_version
+from sane.core.host.bundle import is_digest
+from sane.core.host.release_scripts import ACTIVATE
+from sane.core.workflow.workflow import check_version
 from sane.errors import UsageError
 from sane.primitives._script import run_script
 from sane.transports.context import Context

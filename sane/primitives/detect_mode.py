@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from sane.core.prompt_line import SHELLS, repl_name
+from sane.core.pane.prompt_line import SHELLS, repl_name
 from sane.primitives._pane import open_tmux_pane
 from sane.transports.context import Context
 from sane.verbs.registry import verb
@@ -36,7 +36,7 @@ async def detect_mode(ctx: Context, target: Annotated[str, "the pane"]) -> PaneM
     screen = await pane.look()
     verdict = pane.verdict(screen)
     if verdict == "repl":
-        from sane.core.raw_prompt import raw_prompt
+        from sane.core.pane.raw_prompt import raw_prompt
 
         prompt = raw_prompt(screen.before, screen.program, screen.lines)
         name = prompt.kind if prompt is not None else repl_name(screen.program, screen.before) or screen.program

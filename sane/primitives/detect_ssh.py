@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 from sane.core.command import Command
-from sane.core.ssh_line import SshDestination, parse_ssh_line
+from sane.core.ssh.line import SshDestination, parse_ssh_line
 from sane.errors import SaneError
 from sane.primitives._contexts import contexts_path, find_subject, write_entry
 from sane.primitives._pane import elapsed_ms, open_tmux_pane, timestamp_now

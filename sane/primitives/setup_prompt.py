@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated
 
 from sane.core.command import Command
-from sane.core.structured_prompt import ASK_SHELL, prompt_script
+from sane.core.pane.structured_prompt import ASK_SHELL, prompt_script
 from sane.errors import PaneError
 from sane.primitives._pane import open_tmux_pane
 from sane.transports.context import Context

@@ -14,7 +14,7 @@ import re
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from sane.core.hints import install_hint
+from sane.core.rollout.hints import install_hint
 from sane.errors import SaneError, StoreError, UnavailableError, UsageError
 from sane.store.logstore import LogStore
 from sane.store.migrations import migrate

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol, TextIO
 
 from sane.core.events import Event
-from sane.core.rollout import RolloutState, apply
+from sane.core.rollout.controller import RolloutState, apply
 from sane.surfaces.report import MARKS, WORDS, escape
 
 _BUSY = ("transferring", "activating", "checking", "reverting")

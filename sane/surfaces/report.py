@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from sane.core.hostset import expand
+from sane.core.fleet.hostset import expand
 
 MARKS = {
     "healthy": ("✓", "green"),

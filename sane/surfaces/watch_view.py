@@ -8,10 +8,10 @@ import time
 from collections import deque
 from typing import Any, TextIO
 
-from sane.core.detect import HostWatch
 from sane.core.events import Event
-from sane.core.hostset import fold
-from sane.core.samples import Sample
+from sane.core.fleet.hostset import fold
+from sane.core.watch.detect import HostWatch
+from sane.core.watch.samples import Sample
 from sane.operations.watch import WatchView
 from sane.surfaces.report import escape
 

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sane.core.control_stream import ControlLines
+from sane.core.pane.control_stream import ControlLines
 from sane.errors import LostError, TransportError, UnreachableError
 from sane.transports.base import Channel, Machine
 from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer, text_of

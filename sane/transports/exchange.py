@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from sane.core.command import Command, CommandResult
-from sane.core.control_stream import Mark, OutputReader, nested_output
-from sane.core.framing import (
+from sane.core.pane.control_stream import Mark, OutputReader, nested_output
+from sane.core.pane.files import TOKEN
+from sane.core.pane.framing import (
     CORRUPT,
     END,
     EXIT,
@@ -26,8 +27,8 @@ from sane.core.framing import (
     rows_taken,
     typed_line,
 )
-from sane.core.pane_files import TOKEN
-from sane.core.pane_script import (
+from sane.core.pane.prompt_line import classify_line, device_name
+from sane.core.pane.script import (
     SHELL_SAYS_DONE,
     compose,
     cut_at_interrupt,
@@ -35,7 +36,6 @@ from sane.core.pane_script import (
     strip_exit_notice,
     strip_job_notices,
 )
-from sane.core.prompt_line import classify_line, device_name
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from sane.core.known_hosts import KnownHost, KnownHosts, known_hosts_line, known_hosts_name
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.known_hosts import KnownHost, KnownHosts, known_hosts_line, known_hosts_name
+from sane.core.ssh.settings import HostSettings
 
 _Stamp = tuple[tuple[str, int, int], ...]
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from sane.core.command import Command, CommandResult
+from sane.core.pane.prompt_line import SHELLS
 from sane.core.paths import runtime_dir
-from sane.core.prompt_line import SHELLS
 from sane.transports.base import Machine, OnOutput
 from sane.transports.control_mode import ControlClient
 from sane.transports.exchange import Exchange, Exchanged

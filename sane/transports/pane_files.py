@@ -7,8 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, NoReturn
 
 from sane.core.command import Command
-from sane.core.framing import CHECKSUM
-from sane.core.pane_files import (
+from sane.core.pane.files import (
     DAMAGED,
     NO_SUCH_FILE,
     NOT_READABLE,
@@ -16,6 +15,7 @@ from sane.core.pane_files import (
     put_lines,
     put_script,
 )
+from sane.core.pane.framing import CHECKSUM
 from sane.errors import LostError, NotFoundError, RemoteError
 
 if TYPE_CHECKING:

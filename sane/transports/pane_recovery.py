@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
-from sane.core.control_stream import OutputReader
-from sane.core.framing import END, EXIT, READY, dialect_of, recovery_payload, rows_taken, typed_line
-from sane.core.pane_script import code_of_shell, inner_place
+from sane.core.pane.control_stream import OutputReader
+from sane.core.pane.framing import END, EXIT, READY, dialect_of, recovery_payload, rows_taken, typed_line
+from sane.core.pane.script import code_of_shell, inner_place
 from sane.errors import NotFoundError, PaneError
 from sane.transports.pane_state import wait_idle
 
 if TYPE_CHECKING:
-    from sane.core.control_stream import Mark
+    from sane.core.pane.control_stream import Mark
     from sane.transports.exchange import Exchange
 
 RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\

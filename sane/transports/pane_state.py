@@ -7,8 +7,16 @@ import os
 import time
 from typing import Literal, NamedTuple
 
-from sane.core.framing import Place
-from sane.core.prompt_line import CARRIERS, SHELLS, classify_line, device_name, looks_like_status, repl_name, split_at
+from sane.core.pane.framing import Place
+from sane.core.pane.prompt_line import (
+    CARRIERS,
+    SHELLS,
+    classify_line,
+    device_name,
+    looks_like_status,
+    repl_name,
+    split_at,
+)
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import ControlClient
 

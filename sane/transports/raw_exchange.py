@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
-from sane.core.control_stream import decode_octal
-from sane.core.raw_prompt import (
+from sane.core.pane.control_stream import decode_octal
+from sane.core.pane.raw_prompt import (
     BLANK_LINE_ENDS,
     DEVICES,
     NEXT_PAGE,
@@ -25,7 +25,7 @@ from sane.core.raw_prompt import (
     raw_prompt,
     typed_lines,
 )
-from sane.core.rendering import Rendering
+from sane.core.pane.rendering import Rendering
 from sane.errors import LostError, NotFoundError, PaneError, UsageError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word

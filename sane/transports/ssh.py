@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
-from sane.core.file_scripts import ABSENT, read_script, write_script
+from sane.core.host.file_scripts import ABSENT, read_script, write_script
 from sane.core.shell_text import with_surroundings
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.settings import HostSettings
 from sane.errors import NotFoundError, RemoteError, TransportError, UnreachableError
 from sane.transports.base import OnOutput
 from sane.transports.ssh_pool import SshPool

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from sane.core.ssh_config import Directive, Surroundings, parse_ssh_config
-from sane.core.ssh_settings import HostSettings, OverridesOf, resolve_settings
+from sane.core.ssh.config import Directive, Surroundings, parse_ssh_config
+from sane.core.ssh.settings import HostSettings, OverridesOf, resolve_settings
 from sane.errors import ConfigError
 
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import asyncssh
 
-from sane.core.known_hosts import KnownHost, Verdict, judge_key
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.known_hosts import KnownHost, Verdict, judge_key
+from sane.core.ssh.settings import HostSettings
 from sane.errors import AuthError
 from sane.transports.known_hosts import KnownHostsFiles
 from sane.transports.ssh_errors import explain_failure, explain_host_key, explain_timeout

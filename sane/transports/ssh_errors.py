@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from sane.core.known_hosts import Verdict, fingerprint, known_hosts_name
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.known_hosts import Verdict, fingerprint, known_hosts_name
+from sane.core.ssh.settings import HostSettings
 from sane.errors import AuthError, TransportError, UnreachableError
 
 _TIMEOUTS = {

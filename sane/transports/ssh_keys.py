@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from sane.core.known_hosts import fingerprint
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.known_hosts import fingerprint
+from sane.core.ssh.settings import HostSettings
 
 AGENT_TIMEOUT_S = 5.0
 

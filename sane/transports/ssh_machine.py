@@ -10,7 +10,7 @@ from typing import Any, cast
 import asyncssh
 
 from sane.core.shell_text import quote_argv
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.settings import HostSettings
 from sane.errors import LostError, UnreachableError
 from sane.transports.base import Completed
 from sane.transports.ssh_pool import SshPool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from sane.core.ssh_settings import HostSettings
+from sane.core.ssh.settings import HostSettings
 from sane.errors import UnavailableError
 from sane.transports.known_hosts import KnownHostsFiles
 from sane.transports.ssh_config import SshConfig

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 import asyncssh  # noqa: E402
 
-from sane.core.inventory import Host  # noqa: E402
+from sane.core.fleet.inventory import Host  # noqa: E402
 from sane.operations.deployments import DeployRequest, create_deployment, load_plan, opened_store  # noqa: E402
 from sane.operations.drive import drive  # noqa: E402
 from sane.operations.files import load_inventory  # noqa: E402

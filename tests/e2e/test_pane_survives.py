@@ -11,7 +11,7 @@ import time
 import pytest
 
 from sane.core.command import CommandResult
-from sane.core.structured_prompt import prompt_script
+from sane.core.pane.structured_prompt import prompt_script
 from sane.errors import NotFoundError, PaneError, SaneError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sane.core.signing import sign_request
-from sane.core.watch_config import AlertSettings
+from sane.core.watch.config import AlertSettings
 from sane.engine.alerts import Alerts, text_of
 
 HOSTILE = "#(touch pwned) $(touch pwned) `touch pwned` ; touch pwned %H #{pane_id}"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sane.core.plan import PlanLimits
-from sane.core.until import compile_until
-from sane.core.watch_config import AlertSettings, WatchConfig
+from sane.core.watch.config import AlertSettings, WatchConfig
+from sane.core.watch.plan import PlanLimits
+from sane.core.watch.until import compile_until
 from sane.errors import ConflictError
 from sane.operations.plans import decide_plan, find_plan, list_plans
 from sane.store import open_store

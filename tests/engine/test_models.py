@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sane.core.model_settings import ModelSettings
+from sane.core.watch.model_settings import ModelSettings
 from sane.engine.breakers import LocalBreakers
 from sane.engine.model_clients import reason_of
 from sane.engine.models import ModelCall, ModelChain

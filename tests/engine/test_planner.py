@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sane.core.budget import BudgetPolicy
-from sane.core.model_settings import ModelSettings
-from sane.core.plan import PlanLimits
-from sane.core.watch_config import WatchConfig
+from sane.core.watch.budget import BudgetPolicy
+from sane.core.watch.config import WatchConfig
+from sane.core.watch.model_settings import ModelSettings
+from sane.core.watch.plan import PlanLimits
 from sane.engine.planner import call_on_host, readable_verbs
 from sane.errors import UsageError
 from sane.store import open_store

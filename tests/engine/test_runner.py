@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from sane.core.events import Event
-from sane.core.policy import RolloutPolicy
-from sane.core.rollout import (
+from sane.core.rollout.controller import (
     Effect,
     JudgeGates,
     Preflight,
@@ -22,6 +21,7 @@ from sane.core.rollout import (
     observed,
     policy_as_json,
 )
+from sane.core.rollout.policy import RolloutPolicy
 from sane.core.units import Amount
 from sane.engine.runner import Runner, steady_clock
 from sane.errors import ConflictError, InterruptedRunError

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from sane.core.binding import Binding
 from sane.core.command import Command
-from sane.core.detached import Operation, launch
-from sane.core.gates import compile_gate
-from sane.core.inventory import Host
+from sane.core.fleet.inventory import Host
+from sane.core.host.detached import Operation, launch
 from sane.core.target import Target
-from sane.core.workflow import HealthFile, Workflow
-from sane.core.workflow_steps import Step
+from sane.core.workflow.binding import Binding
+from sane.core.workflow.gates import compile_gate
+from sane.core.workflow.steps import Step
+from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.context import AsyncContext
 from sane.engine.steps import Place, StepResult, run_step
 from sane.transports.local import LocalTransport

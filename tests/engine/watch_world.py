@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.command import Command, CommandResult
-from sane.core.escalation import EscalationPolicy
 from sane.core.events import Event
 from sane.core.target import Target
-from sane.core.watch_config import WatchConfig
-from sane.core.watch_policy import FlapPolicy, WatchPolicy
+from sane.core.watch.config import WatchConfig
+from sane.core.watch.escalation import EscalationPolicy
+from sane.core.watch.policy import FlapPolicy, WatchPolicy
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers
 from sane.engine.escalate import Escalator

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sane.core.document import Problems
-from sane.core.inventory import read_inventory
-from sane.core.workflow import read_workflow
+from sane.core.fleet.inventory import read_inventory
+from sane.core.workflow.workflow import read_workflow
 from sane.errors import ConfigError, NotFoundError, UsageError
 from sane.operations.files import MAX_FILE_BYTES, RegisteredVerbs, load_inventory, load_workflow, parse_yaml, read_bytes
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from sane.core.plan import Plan, PlanStep
+from sane.core.watch.plan import Plan, PlanStep
 from sane.operations.plan_run import PlanRunner, did_help
 
 

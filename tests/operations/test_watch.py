@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sane.core.inventory import Host, Inventory
-from sane.core.watch_config import NEVER_STALE_MS, WatchConfig
-from sane.core.workflow import HealthFile, Workflow
+from sane.core.fleet.inventory import Host, Inventory
+from sane.core.watch.config import NEVER_STALE_MS, WatchConfig
+from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.errors import UsageError
 from sane.operations.watch import Fleet, with_age, with_options
 

@@ -10,9 +10,9 @@ import re
 
 import pytest
 
-from sane.core.detect import HostWatch
 from sane.core.events import Event
-from sane.core.samples import Sample
+from sane.core.watch.detect import HostWatch
+from sane.core.watch.samples import Sample
 from sane.surfaces.watch_view import JsonView, LineView, LiveView, line_of, open_watch_view
 
 EVIL = "\x1b[2Jgone\r[bold]x[/bold]"

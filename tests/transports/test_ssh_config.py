@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sane.core.ssh_config import resolve_raw
-from sane.core.ssh_settings import HostOverrides
+from sane.core.ssh.config import resolve_raw
+from sane.core.ssh.settings import HostOverrides
 from sane.errors import ConfigError, UsageError
 from sane.transports.ssh_config import SshConfig, surroundings
 

@@ -18,7 +18,7 @@ from sane.surfaces.cli.plan_approval import add_plan_commands
 from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
-    from sane.core.agent_file import AgentFile
+    from sane.core.watch.agent_file import AgentFile
 
 DIRECTORY = click.option("--agents", "directory", type=click.Path(path_type=Path), help="The directory of agents.")
 

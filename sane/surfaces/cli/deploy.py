@@ -203,7 +203,7 @@ async def drive_and_report(deployment: str, output: str, query: str | None, *, w
 async def _run_and_report(
     create: Callable[[Any], Awaitable[Any]], output: str, query: str | None, wait: bool, keep_windows: bool
 ) -> int:
-    from sane.core.rollout import exit_status
+    from sane.core.rollout.controller import exit_status
     from sane.operations.deployments import opened_store
     from sane.operations.drive import drive
     from sane.operations.reports import build_report

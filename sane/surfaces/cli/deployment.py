@@ -113,7 +113,7 @@ def status(name: str, follow: bool, output: str, query: str | None) -> None:
 
 
 async def _status(name: str, follow: bool, output: str, query: str | None) -> int:
-    from sane.core.rollout import exit_status
+    from sane.core.rollout.controller import exit_status
     from sane.operations.deployments import find_deployment, load_deployment, opened_store
     from sane.operations.reports import build_report
     from sane.surfaces.progress import open_view, show_progress

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import click
 
-from sane.core.hints import install_hint
 from sane.core.paths import runtime_dir, state_dir
+from sane.core.rollout.hints import install_hint
 
 
 class Finding(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sane.core.hints import install_hint
+from sane.core.rollout.hints import install_hint
 from sane.errors import UsageError
 
 

@@ -121,7 +121,7 @@ def _print_hosts(console: Any, made: Mapping[str, Any]) -> None:
 
 
 def _print_batches(made: Mapping[str, Any]) -> None:
-    from sane.core.hostset import fold
+    from sane.core.fleet.hostset import fold
 
     for number, batch in enumerate(made["batches"], 1):
         group = f" of {batch['group']}" if batch["group"] else ""
@@ -135,7 +135,7 @@ def _print_batches(made: Mapping[str, Any]) -> None:
 
 def _print_steps(made: Mapping[str, Any]) -> None:
     """Print the commands of each host; hosts that run the same are named together."""
-    from sane.core.hostset import fold
+    from sane.core.fleet.hostset import fold
 
     same: dict[str, list[str]] = {}
     for host in made["hosts"]:

@@ -58,7 +58,7 @@ async def _run(
     query: str | None,
 ) -> int:
     from sane.core.command import Command
-    from sane.core.hostset import expand
+    from sane.core.fleet.hostset import expand
     from sane.core.target import Target, parse_target
     from sane.core.units import parse_duration_ms
     from sane.engine.context import AsyncContext
@@ -151,7 +151,7 @@ def _print(answers: list[HostAnswer], output: str, query: str | None, elapsed_s:
 
 
 def _print_folded(answers: list[HostAnswer], elapsed_s: float) -> None:
-    from sane.core.hostset import fold
+    from sane.core.fleet.hostset import fold
 
     groups: dict[tuple[Any, ...], list[HostAnswer]] = {}
     for answer in answers:

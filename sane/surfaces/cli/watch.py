@@ -16,7 +16,7 @@ import click
 from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
-    from sane.core.watch_config import WatchConfig
+    from sane.core.watch.config import WatchConfig
     from sane.operations.watch import WatchOutcome, WatchRequest
 
 TIMEOUT_STATUS = 124  # as timeout(1) has it
@@ -60,7 +60,7 @@ def watch(
       sane watch --key my-app --until "healthy == total" --for 5m
     """
     from sane.core.units import parse_duration_ms
-    from sane.core.watch_config import NEVER_STALE_MS
+    from sane.core.watch.config import NEVER_STALE_MS
     from sane.operations.watch import WatchRequest, with_options
     from sane.operations.watch_files import load_watch_config
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sane.core.agent_file import AgentFile
-from sane.core.inventory import Inventory
-from sane.core.watch_config import WatchConfig
+from sane.core.fleet.inventory import Inventory
+from sane.core.watch.agent_file import AgentFile
+from sane.core.watch.config import WatchConfig
 from sane.engine.breakers import Breakers
 from sane.engine.context import AsyncContext
 from sane.engine.stream_agents import StreamingAgent

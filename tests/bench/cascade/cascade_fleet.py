@@ -18,7 +18,7 @@ from typing import Any
 
 from cascade_prices import BLIP_RATE
 
-from sane.core.samples import Sample
+from sane.core.watch.samples import Sample
 
 POLL_MS = 30_000
 POLLS_AN_HOUR = 120

@@ -22,10 +22,11 @@ from cascade_prices import (
     cost_micro,
 )
 
-from sane.core.detect import HostWatch, observe_sample
-from sane.core.episodes import Finding
-from sane.core.escalation import EscalationPolicy, EscalationState, apply_escalation, open_episode
-from sane.core.escalation_actions import (
+from sane.core.events import Event
+from sane.core.watch.detect import HostWatch, observe_sample
+from sane.core.watch.episodes import Finding
+from sane.core.watch.escalation import EscalationPolicy, EscalationState, apply_escalation, open_episode
+from sane.core.watch.escalation_actions import (
     Action,
     Alert,
     Classify,
@@ -35,8 +36,7 @@ from sane.core.escalation_actions import (
     next_wake_ms,
     reconcile_escalation,
 )
-from sane.core.events import Event
-from sane.core.watch_policy import WatchPolicy
+from sane.core.watch.policy import WatchPolicy
 
 
 @dataclass

@@ -15,7 +15,7 @@ from cascade_ours import detect_all, run_cascade
 from cascade_prices import CHEAP, CHEAP_MATRIX, CHEAP_SWEEP, PLANNER
 from cascade_score import HARD_KINDS, Row, round_cost_micro, score, score_every_poll, score_oracle
 
-from sane.core.watch_policy import WatchPolicy
+from sane.core.watch.policy import WatchPolicy
 
 # Detectors are tuned on one set of shapes and seeds and judged on another.
 SEEDS = {"tune": (11, 12, 13), "judge": (8_101, 8_102, 8_103)}

@@ -16,9 +16,9 @@ from cascade_prices import CHEAP_SWEEP
 from cascade_score import score
 from run_cascade import SEEDS, broken, compare
 
-from sane.core.escalation import EscalationPolicy
-from sane.core.samples import Sample
-from sane.core.watch_policy import WatchPolicy
+from sane.core.watch.escalation import EscalationPolicy
+from sane.core.watch.policy import WatchPolicy
+from sane.core.watch.samples import Sample
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Which hosts there are, and the sets of them that people write."""

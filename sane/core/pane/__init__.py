@@ -1,0 +1,1 @@
+"""How a command goes through a pane: what is typed, what comes back, and which prompt waits there."""

@@ -1,0 +1,80 @@
+"""The one report of a deployment, computed from its state; every surface shows this and computes nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sane.core.rollout import table as t
+from sane.core.rollout.fingerprint import Failure, group_failures
+from sane.core.rollout.host_rows import bits
+from sane.core.rollout.state import HostState, RolloutState
+
+_FAILED = (*t.BAD, t.REVERT_FAILED, t.NO_PREVIOUS)
+
+
+@dataclass(frozen=True, slots=True)
+class HostOutput:
+    """Name the whole output of a host's last step, and hold its last lines; `names` are other names of the host."""
+
+    tail: str = ""
+    file: str = ""
+    names: tuple[str, ...] = ()
+
+
+def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None) -> dict[str, Any]:
+    """Return the JSON report of a deployment.
+
+    Its shape is {deployment, key, revision, version, status, description, counts, hosts, fingerprints}; a value that
+    is not known is None. `outputs` holds what is kept of each host's output, by host name.
+    """
+    outputs = outputs or {}
+    return {
+        "deployment": state.id,
+        "key": state.key,
+        "revision": state.revision,
+        "version": state.version,
+        "status": state.status,
+        "description": state.reason,
+        "counts": _counts(state),
+        "hosts": [_host(host, outputs.get(host.spec.name, HostOutput())) for host in state.hosts],
+        "fingerprints": _fingerprints(state, outputs),
+    }
+
+
+def _counts(state: RolloutState) -> dict[str, int]:
+    counts = {status: state.count(status) for status in t.HOST_STATES if state.count(status)}
+    return {"total": state.total, **counts}
+
+
+def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
+    seen = host.health
+    health = {
+        "status": (seen.status or None) if seen else None,
+        "version": (seen.version or None) if seen else None,
+        "verdict": seen.verdict if seen else None,
+        "reason": (seen.reason or None) if seen else None,
+    }
+    ended = host.ended_ms if host.ended_ms and host.started_ms else 0
+    return {
+        "name": host.spec.name,
+        "status": host.status,
+        "step": host.step or None,
+        "exit_code": host.exit_code,
+        "health": health,
+        "previous_version": host.previous_version or None,
+        "duration_ms": ended - host.started_ms if ended else None,
+        "output_tail": output.tail or None,
+        "output_file": output.file or None,
+        "error": host.error or None,
+        "hint": host.hint or None,
+    }
+
+
+def _fingerprints(state: RolloutState, outputs: Mapping[str, HostOutput]) -> list[dict[str, object]]:
+    failures = [
+        Failure(host.spec.name, host.error or host.status, outputs.get(host.spec.name, HostOutput()).names)
+        for host in (state.hosts[number] for number in bits(state.among(*_FAILED)))
+    ]
+    return [group.as_json() for group in group_failures(failures)]

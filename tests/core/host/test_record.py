@@ -1,0 +1,84 @@
+"""What a host records of its deployments, by the real shell text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sane.core.command import Command
+from sane.core.host.record import (
+    HISTORY_LINES,
+    HostFacts,
+    HostRecord,
+    look,
+    parse_all,
+    parse_look,
+    parse_record,
+    read_all,
+    write_record,
+)
+from sane.errors import UsageError
+
+
+def run(command: Command, home: Path) -> bytes:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home), **command.env}
+    done = subprocess.run(["sh", "-c", command.script], env=environ, capture_output=True, timeout=10, check=True)
+    return done.stdout
+
+
+def record(revision: int) -> HostRecord:
+    return HostRecord(f"1.{revision}", "sha", revision, f"d{revision}", 100 + revision)
+
+
+def test_a_host_that_never_had_the_key_has_no_record_and_no_problem(tmp_path: Path) -> None:
+    facts = parse_look(run(look("app", ["sh", "no-such-tool-here"]), tmp_path))
+    assert facts.record is None
+    assert facts.missing == ("no-such-tool-here",)
+    assert facts.problem == "missing on the host: no-such-tool-here"
+    assert facts.now_s > 1_700_000_000
+    assert parse_look(run(look("app"), tmp_path)).problem == ""
+
+
+def test_what_is_written_is_read_back_and_the_history_grows(tmp_path: Path) -> None:
+    for revision in (1, 2):
+        run(write_record("app", record(revision)), tmp_path)
+    assert parse_look(run(look("app"), tmp_path)).record == record(2)
+    (found,) = parse_all(run(read_all(), tmp_path))
+    assert (found.key, found.current, found.history) == ("app", record(2), (record(1), record(2)))
+
+
+def test_the_history_is_bounded(tmp_path: Path) -> None:
+    history = tmp_path / ".sane/keys/app/history"
+    history.parent.mkdir(parents=True)
+    history.write_text("x\n" * 500)
+    run(write_record("app", record(1)), tmp_path)
+    assert len(history.read_text().splitlines()) == HISTORY_LINES
+
+
+def test_values_are_data(tmp_path: Path) -> None:
+    nasty = HostRecord("1'; touch pwned; \"$(touch pwned)`touch pwned`\n", "é", 1, "d", 1)
+    run(write_record("app", nasty), tmp_path)
+    assert parse_look(run(look("app"), tmp_path)).record == nasty
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_place_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / ".sane").write_text("a file in the way")
+    assert "can't be written" in parse_look(run(look("app"), tmp_path)).problem
+
+
+def test_a_full_disk_is_a_problem() -> None:
+    assert "No space left" in HostFacts(free_kb=3).problem
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"version":1}', "[]", "\x00"])
+def test_what_is_no_record_is_none(text: str) -> None:
+    assert parse_record(text) is None
+
+
+def test_a_key_that_could_leave_its_directory_is_refused() -> None:
+    with pytest.raises(UsageError):
+        look("../x")

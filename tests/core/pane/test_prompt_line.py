@@ -1,0 +1,80 @@
+"""What a cursor line looks like."""
+
+from __future__ import annotations
+
+import pytest
+
+from sane.core.pane.prompt_line import classify_line, device_name, looks_like_status, repl_name, split_at
+from sane.core.ssh.line import parse_ssh_line
+
+LINES = {
+    "root@vm:/work# ": "prompt",
+    "user@host ~ % ": "prompt",
+    "❯ ": "prompt",
+    "$": "prompt",
+    "root@host - dec032025:035722pm seq:3201 rslt:0 bash $ ": "prompt",
+    "user@host:~$ rm -rf /tmp/x": "unknown",
+    "> ": "continuation",
+    "> > ": "continuation",
+    "quote> ": "continuation",
+    "cmdsubst dquote> ": "continuation",
+    ">>> ": "repl",
+    "... ": "repl",
+    "In [1]: ": "repl",
+    "postgres=# ": "repl",
+    "mysql> ": "repl",
+    "": "empty",
+    "   ": "empty",
+    "Password: ": "unknown",
+    "[y/N] ": "unknown",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_kinds_of_lines(line: str) -> None:
+    assert classify_line(line, "") == LINES[line]
+
+
+def test_text_behind_the_cursor() -> None:
+    assert classify_line("$ ", "rm x") == "unknown"
+    assert classify_line("$ ", "        12:30") == "prompt"
+
+
+def test_split_counts_cells() -> None:
+    assert split_at("$ abc", 2) == ("$ ", "abc")
+    assert split_at("漢字$", 5) == ("漢字$", "")
+    assert split_at("漢字$", 6) == ("漢字$ ", "")
+    assert split_at("$", 2) == ("$ ", "")
+
+
+def test_interpreters_and_devices() -> None:
+    assert repl_name("python3.11", "") == "python"
+    assert repl_name("ssh", "db=> ") == "psql"
+    assert repl_name("bash", "$ ") is None
+    assert device_name("Router>", ()) == device_name("sw1(config-if)#", ()) == "cisco"
+    assert device_name("admin@mx1>", ()) == "juniper"
+    assert device_name("vm#", ()) is None
+    assert device_name("vm#", ("Cisco IOS Software",)) == "cisco"
+
+
+def test_status_line() -> None:
+    assert looks_like_status("[main] 0:bash* 1:vim  12:00")
+    assert not looks_like_status("-- INSERT --")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    {
+        "ssh web1": ("web1", None, None),
+        "ssh -p 2222 -l bob web1 uname": ("web1", "bob", 2222),
+        "ssh -tt -i key -oX=y ann@web1": ("web1", "ann", None),
+        "ssh -p2200 -- web1": ("web1", None, 2200),
+        "ssh ssh://ann@web1:99": ("web1", "ann", 99),
+    }.items(),
+)
+def test_ssh_lines(line: str, found: tuple[str, str | None, int | None]) -> None:
+    assert parse_ssh_line(line.split()) == found
+
+
+def test_ssh_line_without_a_host() -> None:
+    assert parse_ssh_line(["ssh", "-V"]) is None

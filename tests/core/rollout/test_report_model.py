@@ -1,0 +1,46 @@
+"""The report has exactly the shape that is promised, and says of each host what its state says."""
+
+from __future__ import annotations
+
+import json
+
+from sane.core.rollout.controller import apply
+from sane.core.rollout.policy import RolloutPolicy
+from sane.core.rollout.report_model import HostOutput, report
+from sane.core.units import Amount
+from tests.core.rollout.rollout_world import QUICK, World, begin, drive
+
+POLICY = RolloutPolicy(max_failures=Amount(5), **QUICK)  # type: ignore[arg-type]
+HOST = {
+    "name", "status", "step", "exit_code", "health", "previous_version", "duration_ms", "output_tail", "output_file",
+    "error", "hint",
+}  # fmt: skip
+
+
+def test_the_report_of_a_partial_deployment() -> None:
+    hosts = ["web1", "web4", "web18"]
+    state = drive(begin(hosts, POLICY), World({"web4": "stage_fails", "web18": "stage_fails"})).state
+    told = report(state, {"web4": HostOutput("last line", "/outputs/web4")})
+    assert json.loads(json.dumps(told)) == told
+    keys = ["deployment", "key", "revision", "version", "status", "description", "counts", "hosts", "fingerprints"]
+    assert list(told) == keys
+    assert (told["deployment"], told["key"], told["revision"], told["version"]) == ("app-1", "app", 1, "2")
+    assert told["status"] == "partial"
+    assert told["counts"] == {"total": 3, "healthy": 1, "failed": 2}
+    assert all(set(host) == HOST for host in told["hosts"])
+    good, bad, _ = told["hosts"]
+    assert (good["name"], good["status"], good["previous_version"]) == ("web1", "healthy", "1")
+    assert good["health"] == {"status": None, "version": None, "verdict": "pass", "reason": None}
+    assert good["duration_ms"] > 0
+    assert (bad["status"], bad["step"], bad["output_tail"], bad["output_file"]) == (
+        "failed", "stage", "last line", "/outputs/web4",
+    )  # fmt: skip
+    assert bad["error"] == "failed in stage"
+    assert told["fingerprints"] == [{"count": 2, "hosts": "web[4,18]", "message": "failed in stage"}]
+
+
+def test_the_report_of_a_deployment_that_did_not_begin() -> None:
+    told = report(apply(None, begin(["a"], POLICY)))
+    assert told["counts"] == {"total": 1, "pending": 1}
+    assert told["hosts"][0]["duration_ms"] is None
+    assert told["fingerprints"] == []
