@@ -38,6 +38,48 @@ def tools_in(line: str) -> list[ToolFlags]:
     return [ToolFlags(words[0], _flags(words[1:])) for words in commands if words]
 
 
+# Words behind which a command follows, and constructs whose words only a shell's own parser could tell from commands.
+_COMMAND_FOLLOWS = "if then elif else do while until ! { } time"
+_BEFORE_A_COMMAND = frozenset(_COMMAND_FOLLOWS.split())
+_BEYOND_US = re.compile(r"<<|\bcase\b|\[\[|\(\(|=\(|`|\beval\b")
+
+
+def commands_in(script: str) -> list[str]:
+    """Return the names of the commands that a script calls, each once, in order; none where that can't be told.
+
+    Functions that the script defines are left out. Names that come out of an expansion are not known.
+    """
+    import shlex
+
+    if _BEYOND_US.search(script):
+        return []
+    lexer = shlex.shlex(script, posix=False, punctuation_chars="|&;()\n<>")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    names: list[str] = []
+    defined = set(re.findall(r"([\w.-]+)\s*\(\s*\)", script)) | set(re.findall(r"\bfunction\s+([\w.-]+)", script))
+    at_start, comment, skip = True, False, False
+    try:
+        for word in lexer:
+            if set(word) <= set("|&;()\n"):
+                at_start, comment = True, comment and "\n" not in word
+            elif set(word) <= set("<>&"):
+                skip = True  # a redirection's file
+            elif skip:
+                skip = False
+            elif word == "function":
+                skip = True
+            elif word == "{":
+                at_start = True
+            elif comment or word.startswith("#"):
+                comment = True
+            elif at_start and word not in _BEFORE_A_COMMAND and not re.match(r"\w+\+?=", word):
+                names.append(word)
+                at_start = False
+    except ValueError:  # a quote that is not closed, in a comment for instance
+        return []
+    return [name for name in dict.fromkeys(names) if name not in defined and re.fullmatch(r"[\w.+@-]+", name)]
+
+
 def _flags(words: list[str]) -> tuple[str, ...]:
     flags: list[str] = []
     for word in words:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from sane.core.command import Command
 from sane.core.target import parse_target
 from sane.errors import RemoteError
+from sane.primitives._tool_flags import commands_in
+from sane.primitives.get_tool import is_tool_name
 from sane.transports.base import Transport
 from sane.transports.context import Context
 from sane.verbs.registry import verb
@@ -20,12 +22,14 @@ NEAR = re.compile(r"(?:near unexpected token|while looking for matching) [`']+(.
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Answer whether a text is valid; `line` and `column` count from 1, and are None where it is."""
+    """Answer whether a text is valid; `line` and `column` count from 1, and are None where it is. `missing`: the
+    commands that the target has not."""
 
     valid: bool
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    missing: list[str] | None = None
 
 
 @verb(access="read", example="sane-validate-bash 'for f in *; do echo $f; done'", ok=lambda answer: True)
@@ -34,10 +38,33 @@ async def validate_bash(
     text: Annotated[str, "the script"],
     *,
     target: Annotated[str, "whose bash to ask"] = "local:",
+    commands: Annotated[bool, "also check that the target has the commands it calls"] = False,
     timeout_s: Annotated[float, "how long it may take"] = 10.0,
 ) -> Verdict:
     """Check the syntax of a bash script without running it. Raises RemoteError where there is no bash to ask."""
-    return await check_bash(await context.transport(parse_target(target)), text, timeout_s)
+    transport = await context.transport(parse_target(target))
+    verdict = await check_bash(transport, text, timeout_s)
+    if not commands or not verdict.valid:
+        return verdict
+    missing = await missing_commands(transport, text, timeout_s)
+    if not missing:
+        return verdict
+    return replace(verdict, valid=False, error=f"{target} does not have {', '.join(missing)}", missing=missing)
+
+
+async def missing_commands(transport: Transport, text: str, timeout_s: float = 10.0) -> list[str]:
+    """Return which of the commands that a script calls the target's shell does not know, as program, function or else.
+
+    Only what surely is a command is looked for: a script with a here-document, `case` or `[[` is taken as it is.
+    """
+    names = [name for name in commands_in(text) if is_tool_name(name)]
+    if not names:
+        return []
+    script = "; ".join(f"type {name} >/dev/null 2>&1 || printf '%s\\n' {name}" for name in names)
+    result = await transport.run(Command(script, timeout_s=timeout_s, display="sane-validate-bash --commands"))
+    if result.timed_out or result.exit_code is None:
+        raise RemoteError("the shell did not say which commands it has (timeout)", hint="Give it a longer --timeout.")
+    return [name for name in names if name in result.text.split()]
 
 
 async def check_bash(transport: Transport, text: str, timeout_s: float = 10.0) -> Verdict:

@@ -54,7 +54,9 @@ VERB_NAMES: tuple[str, ...] = (
     "transfer-to-workstation",
     "validate-bash",
     "validate-json",
+    "validate-python",
     "validate-with-ai",
+    "validate-yaml",
     "wait-ready",
 )
 

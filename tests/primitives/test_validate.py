@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sane.errors import RemoteError
-from sane.primitives._tool_flags import ToolFlags, lists_flag, tools_in
+from sane.primitives._tool_flags import ToolFlags, commands_in, lists_flag, tools_in
 from sane.primitives.validate_json import check_json
+from sane.primitives.validate_yaml import check_yaml
 
 Call = Callable[..., dict[str, Any]]
 
@@ -80,6 +81,91 @@ def test_takes_every_json_value(value: object) -> None:
 def test_says_where_json_stops(call: Call, text: str, line: int, column: int) -> None:
     answer = call("validate-json", text)
     assert (answer["valid"], answer["line"], answer["column"]) == (False, line, column)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
+def test_every_json_value_is_yaml(value: object) -> None:
+    assert check_yaml(json.dumps(value)).valid
+
+
+@given(st.text())
+def test_any_text_gets_a_verdict_as_yaml(text: str) -> None:
+    verdict = check_yaml(text)
+    assert verdict.valid is (verdict.error is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "error"),
+    [
+        ("a: [1", 1, 6, "expected ','"),
+        ("a: 1\nb: 2\na: 3", 3, 1, "'a' is there twice"),
+        ("x: {k: 1, k: 2}", 1, 11, "'k' is there twice"),
+        ("a:\n\t- x", 2, 1, "cannot start any token"),
+        ("---\na\n---\n- b\n- c: 1\n  c: 2", 6, 3, "'c' is there twice"),
+    ],
+)
+def test_says_where_yaml_stops(call: Call, text: str, line: int, column: int, error: str) -> None:
+    answer = call("validate-yaml", text)
+    assert (answer["valid"], answer["line"], answer["column"]) == (False, line, column)
+    assert error in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: &x {k: 1}\nb: *x", "<<: {a: 1}\n<<: {b: 1}", "1: a\n'1': b", "!!python/object:os.system x"]
+)
+def test_takes_what_is_yaml(call: Call, text: str) -> None:
+    assert call("validate-yaml", text) == {"valid": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [("print(", 1, 6), ("def f():\n  x = = 1", 2, 7), ("\tif", 1, 1), ("a\0b", 1, 1), ("(" * 300, 1, 200 + 1)],
+)
+def test_says_where_python_stops(call: Call, text: str, line: int, column: int) -> None:
+    answer = call("validate-python", text)
+    assert (answer["valid"], answer["line"], answer["column"]) == (False, line, column)
+    assert answer["error"]
+
+
+def test_python_is_compiled_and_never_run(call: Call, tmp_path: Path) -> None:
+    assert call("validate-python", f"open({str(tmp_path / 'ran')!r}, 'w')\nassert 'x' is 'x'\n") == {"valid": True}
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_python_nobody_can_tell(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RemoteError, match="python3 did not answer"):
+        call("validate-python", "1")
+
+
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("ls | frob -x; FOO=1 zork", ["ls", "frob", "zork"]),
+        ("f() { echo; }; f", ["echo"]),
+        ("function g { true; }\ng && h", ["true", "h"]),
+        ("if true; then nope; else no; fi >out", ["true", "nope", "no", "fi"]),
+        ("a >b 2>&1 && c <d", ["a", "c"]),
+        ("echo $(quux) 'a; b'  # it is here", ["echo", "quux"]),
+        ("cat <<X\nDear\nX", []),
+        ("case a in b) c ;; esac", []),
+        ("# don't\nls", ["ls"]),
+        ("", []),
+    ],
+)
+def test_finds_the_commands_of_a_script(script: str, names: list[str]) -> None:
+    assert commands_in(script) == names
+
+
+def test_names_the_commands_that_the_target_lacks(call: Call) -> None:
+    answer = call("validate-bash", "for f in *; do ls $f | frobnicate; done; cd /", commands=True)
+    assert answer == {"valid": False, "error": "local: does not have frobnicate", "missing": ["frobnicate"]}
+    assert call("validate-bash", "cd / && ls", commands=True) == {"valid": True}
+    assert call("validate-bash", "frobnicate") == {"valid": True}
 
 
 def test_finds_tools_and_flags() -> None:

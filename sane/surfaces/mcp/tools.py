@@ -16,7 +16,8 @@ from sane.verbs.schema import Schema, input_schema, output_schema
 
 READ_ON = "read_output"
 PAGE_ARGUMENTS = ("cursor", "offset", "limit")
-LOCAL_VERBS = frozenset({"validate-json", "log-operation", "friction-analysis"})  # the rest reach a target
+# The rest reach a target.
+LOCAL_VERBS = frozenset({"validate-json", "validate-yaml", "log-operation", "friction-analysis"})
 
 # Where a text was cut: what the answer says of it.
 _CUT: Schema = {
