@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sane.core.redact import redact
+from sane.core.rollout.hints import install_hint
 from sane.core.watch.model_settings import ModelSettings
 from sane.errors import ConfigError, SaneError
 
@@ -32,7 +33,7 @@ def build_model(settings: ModelSettings, environ: Mapping[str, str]) -> Model[An
     except ImportError as error:
         raise ConfigError(
             f"model {settings.name} needs a package that is not installed: {error.name or 'pydantic_ai'}",
-            hint="Install the extra: pip install 'sane[agents]'. Without a model, the rules plan.",
+            hint=f"{install_hint('agents')}. Without a model, the rules plan.",
         ) from None
 
 
