@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sane.core.watch.model_settings import ModelSettings
-from sane.engine.breakers import Breakers
+from sane.engine.breakers import Breakers, IsLate, never_late
 from sane.engine.model_clients import build_model, looked_up_cost, reason_of
 from sane.errors import ConfigError, UnavailableError
 
@@ -119,18 +119,20 @@ class ModelChain:
         *,
         tools: Sequence[Tool[Any]] = (),
         on_call: OnCall = ignore_call,
+        is_late: IsLate = never_late,
     ) -> AsyncGenerator[tuple[str, str]]:
         """Yield `("model", name)`, then `("content", text)` for each piece of the answer.
 
         A model that fails before its first piece hands over to the next one; one that fails later ends the stream
-        with UnavailableError, since nobody can take back what was shown.
+        with UnavailableError, since nobody can take back what was shown. A cancellation while `is_late` is a failure
+        of the model that was being asked.
         """
         refused: list[str] = []
         for settings in self._chain:
             begun = False
             try:
                 pieces = self._stream_one(settings, instructions, prompt, tools, on_call)
-                async with self._breakers.guard(settings.name), aclosing(pieces):
+                async with self._breakers.guard(settings.name, is_late=is_late), aclosing(pieces):
                     async for piece in pieces:
                         if not begun:
                             begun = True

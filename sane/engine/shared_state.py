@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sane.core.breaker import Breaker, Permit
+from sane.engine.breakers import IsLate, never_late, outcome_of
 from sane.errors import StoreError, UnavailableError
 
 T = TypeVar("T")
@@ -207,8 +208,8 @@ class SharedBreakers:
         self.names: set[str] = set()
 
     @asynccontextmanager
-    async def guard(self, name: str) -> AsyncGenerator[None]:
-        """Allow one call for the length of a block. Raises UnavailableError while the breaker is open."""
+    async def guard(self, name: str, *, is_late: IsLate = never_late) -> AsyncGenerator[None]:
+        """Allow one call for the length of a block; see `Breakers.guard`."""
         name = f"model:{name}"
         self.names.add(name)
         permit = await take_permit(self._shared, name)
@@ -216,8 +217,8 @@ class SharedBreakers:
         try:
             yield
             outcome = "succeed"
-        except Exception:
-            outcome = "fail"
+        except (Exception, asyncio.CancelledError) as error:
+            outcome = outcome_of(error, is_late)
             raise
         finally:
             await asyncio.shield(settle_permit(self._shared, name, permit, outcome))

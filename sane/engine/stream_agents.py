@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sane.core.events import Event
+from sane.engine.breakers import IsLate, never_late
 from sane.engine.models import ModelCall, ModelChain
 from sane.errors import ConfigError, SaneError, UnavailableError
 from sane.store.base import DeploymentRow, HostRow, Store
@@ -58,12 +59,15 @@ Item = Text | WorkflowStep | Usage
 
 
 class StreamingAgent(Protocol):
-    """Answer a conversation in pieces, at last a `Usage`. Raises SaneError; is closed to be cancelled."""
+    """Answer a conversation in pieces, at last a `Usage`. Raises SaneError; is closed to be cancelled.
+
+    `is_late` tells whether it is cancelled because its time is up.
+    """
 
     @property
     def name(self) -> str: ...
     def prepare(self) -> None: ...
-    def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]: ...
+    def stream(self, messages: Sequence[Message], *, is_late: IsLate = never_late) -> AsyncGenerator[Item, None]: ...
     async def close(self) -> None: ...
 
 
@@ -94,13 +98,17 @@ class ModelAgent:
         """Close the models' connections."""
         await self._chain.close()
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]:
+    async def stream(self, messages: Sequence[Message], *, is_late: IsLate = never_late) -> AsyncGenerator[Item, None]:
         """Yield the pieces of the first model that answers, else of the rules."""
         calls: list[ModelCall] = []
         begun = False
         try:
             pieces = self._chain.stream(
-                self._instructions, prompt_of(messages), tools=self._tools, on_call=calls.append
+                self._instructions,
+                prompt_of(messages),
+                tools=self._tools,
+                on_call=calls.append,
+                is_late=is_late,
             )
             async with aclosing(pieces):
                 async for kind, value in pieces:
@@ -150,7 +158,7 @@ class RuleAgent:
     async def close(self) -> None:
         """Do nothing: the store is not its own."""
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[Item, None]:
+    async def stream(self, messages: Sequence[Message], *, is_late: IsLate = never_late) -> AsyncGenerator[Item, None]:
         """Yield a summary of the deployments that the last question names; of all when it names none."""
         question = next((m.content for m in reversed(messages) if m.role == "user"), "")
         newest: dict[str, DeploymentRow] = {}

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from sane.core.breaker import Breaker, Permit
 from sane.engine.shared_state import Shared, settle_permit, take_permit
-from sane.engine.stream_agents import Message, StreamingAgent, Text, Usage, WorkflowStep
+from sane.engine.stream_agents import Item, Message, StreamingAgent, Text, Usage, WorkflowStep
 from sane.engine.streams import MOST_TEXT_CHARS, Stream, StreamEvent, describe
 from sane.errors import InterruptedRunError, LimitError, NotFoundError, SaneError, UnavailableError
 
@@ -142,8 +142,8 @@ class StreamHub:
     ) -> None:
         outcome, last, data = "release", "error", describe(InterruptedRunError("the stream was ended"))
         try:
-            async with asyncio.timeout(self.limits.timeout_s):
-                data = await self._answer(stream, agent, messages, with_workflows)
+            async with asyncio.timeout(self.limits.timeout_s) as limit:
+                data = await self._answer(stream, agent.stream(messages, is_late=limit.expired), with_workflows)
             outcome, last = "succeed", "done"
         except TimeoutError:
             hint = "Raise STREAM_TIMEOUT_SECONDS, or ask for less."
@@ -165,13 +165,11 @@ class StreamHub:
         self._keep(stream)
         await self._mirror(stream, event)
 
-    async def _answer(
-        self, stream: Stream, agent: StreamingAgent, messages: Sequence[Message], with_workflows: bool
-    ) -> dict[str, Any]:
+    async def _answer(self, stream: Stream, answer: AsyncGenerator[Item, None], with_workflows: bool) -> dict[str, Any]:
         """Put what the agent says into the stream and return the fields of `done`."""
         await self._put(stream, "start", {"stream": stream.id, "agent": stream.agent})
         usage = Usage("", 0, 0)
-        async with aclosing(agent.stream(messages)) as items:
+        async with aclosing(answer) as items:
             async for item in items:
                 if isinstance(item, Usage):
                     usage = item

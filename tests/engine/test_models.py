@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from sane.core.rollout.hints import install_hint
 from sane.core.watch.model_settings import ModelSettings
 from sane.engine.breakers import LocalBreakers
-from sane.engine.model_clients import reason_of
+from sane.engine.model_clients import build_model, reason_of
 from sane.engine.models import ModelCall, ModelChain
-from sane.errors import UnavailableError
+from sane.errors import ConfigError, UnavailableError
 from tests.engine import model_servers as fake
 
 KEY = "sk-verysecretkey1234567890"
@@ -178,3 +180,25 @@ async def test_a_limit_of_tokens_ends_a_conversation() -> None:
         with pytest.raises(UnavailableError, match="(?i)limit"):
             await chain(settings(server.openai_url)).ask("i", "p", token_limit=1_000, on_call=calls.append)
     assert (calls[0].input_tokens, calls[0].output_tokens) == (900, 200)
+
+
+def test_a_package_that_is_missing_is_installed_as_from_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ConfigError, match="not installed: openai") as refused:
+        build_model(settings("http://127.0.0.1:1"), ENVIRON)
+    assert install_hint("agents") in refused.value.hint
+
+
+@pytest.mark.parametrize(("is_late", "failures"), [(True, 1), (False, 0)])
+async def test_a_cancelled_call_is_a_failure_only_where_its_time_was_up(is_late: bool, failures: int) -> None:
+    guards = breakers()
+
+    async def call() -> None:
+        async with guards.guard("m", is_late=lambda: is_late):
+            await asyncio.sleep(60)
+
+    calling = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    assert guards.find("m").failures == failures

@@ -118,6 +118,26 @@ async def test_a_stream_ends_by_its_timeout_and_the_model_is_cancelled(tmp_path:
             await served.wait_for_active(0)
 
 
+async def test_a_model_that_hangs_until_the_stream_is_ended_fails_for_its_own_breaker(tmp_path: Path) -> None:
+    with fake.ModelServer(fake.hang()) as model:
+        write_agent(tmp_path, "helper", model)
+        async with serving(tmp_path, limits=StreamLimits(timeout_s=0.8)) as served:
+            assert events_of((await served.ask("helper")).text)[-1]["code"] == "timeout"
+            await served.wait_for_active(0)
+            breaker = await served.service.hub.shared.read_breaker("model:m0")
+            assert (breaker.state, breaker.failures) == ("closed", 1)
+
+
+async def test_a_client_that_goes_away_is_no_failure_of_the_model_that_was_asked(tmp_path: Path) -> None:
+    with fake.ModelServer(fake.hang()) as model:
+        write_agent(tmp_path, "helper", model)
+        async with serving(tmp_path, limits=LIMITS) as served:
+            async with served.client.stream("POST", "/agent/stream/helper", json=QUESTION):
+                await asyncio.to_thread(model.wait_for_requests, 1)
+            await served.wait_for_active(0, timeout_s=3)
+            assert (await served.service.hub.shared.read_breaker("model:m0")).failures == 0
+
+
 @pytest.mark.parametrize("how", ["after", "last-event-id"])
 async def test_a_stream_is_resumed_without_a_gap(tmp_path: Path, how: str) -> None:
     words = " ".join(f"w{n}" for n in range(40))
