@@ -14,6 +14,12 @@ from sane.errors import STATUS, SaneError, UnavailableError
 MEDIA_TYPE = "application/problem+json"
 CODES = {404: "not_found", 405: "method", 413: "too_large", 415: "media_type", 422: "invalid"}
 
+HINTS = {
+    404: "See /openapi.json for the paths.",
+    405: "See /openapi.json for the methods.",
+    415: "Send the header Content-Type: application/json (curl: -H 'Content-Type: application/json').",
+}
+
 
 def problem(
     status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
@@ -36,9 +42,8 @@ def problem_of(error: SaneError) -> JSONResponse:
 
 
 def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response for an error of HTTP itself: no such path, no such method."""
-    hints = {404: "See /openapi.json for the paths.", 405: "See /openapi.json for the methods."}
-    return problem(status, CODES.get(status, "usage"), detail, hints.get(status, ""), headers)
+    """Return the response for an error of HTTP itself: no such path, no such method, no such media type."""
+    return problem(status, CODES.get(status, "usage"), detail, HINTS.get(status, ""), headers)
 
 
 def problem_of_fields(errors: list[Any]) -> JSONResponse:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
 from sane import __version__
@@ -20,6 +21,7 @@ from sane.surfaces.http.credentials import Principal
 from sane.surfaces.http.lines import LineResponse, error_line, json_line
 from sane.surfaces.http.service import Service
 
+JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 MOST_SEQ = 2**63 - 1
@@ -62,6 +64,15 @@ def need(scope: str) -> Callable[[Request], Principal]:
     return check
 
 
+def need_json(request: Request) -> None:
+    """Refuse with 415 a body that is not said to be JSON, as the one that curl sends when nothing names its type."""
+    sent = request.headers.get("content-type", "")
+    if sent.partition(";")[0].strip().lower() == JSON:
+        return
+    what = f"it was sent as '{sent[:60]}'" if sent else "it was sent with no Content-Type"
+    raise HTTPException(415, f"the body must be JSON, and {what}")
+
+
 Served = Annotated[Service, Depends(service_of)]
 Reader = Annotated[Principal, Depends(need("read"))]
 Admin = Annotated[Principal, Depends(need("admin"))]
@@ -70,7 +81,12 @@ After = Annotated[int | None, Query(ge=0, le=MOST_SEQ, description="Only what ha
 LastEventId = Annotated[str | None, Header(max_length=32, description="As `after`; `after` goes first.")]
 
 
-@router.post("/agent/stream/{id}", response_class=Response, responses={200: {"content": {NDJSON: {}}}})
+@router.post(
+    "/agent/stream/{id}",
+    response_class=Response,
+    responses={200: {"content": {NDJSON: {}}}},
+    dependencies=[Depends(need_json)],
+)
 async def ask_agent(service: Served, caller: Reader, id: Id, body: StreamRequest) -> Response:
     """Ask an agent and stream its answer as NDJSON events start, content, done or error."""
     messages = [Message(message.role, redact(message.content)) for message in body.messages]

@@ -79,7 +79,6 @@ async def test_wrong_requests_are_problems(served: Served) -> None:
         422,
         "invalid",
     )
-    refused(await client.post("/agent/stream/fleet", content=json.dumps(QUESTION)), 422, "invalid")  # no content type
     for body in ({}, [], {"messages": "x"}, {**QUESTION, "stream_workflows": 1}, {**QUESTION, "more": 1}):
         refused(await served.ask(body=body), 422, "invalid")
     refused(await client.post("/agent/stream/fleet", content=b"x" * (MOST_BODY_BYTES + 1)), 413, "too_large")
@@ -89,6 +88,32 @@ async def test_wrong_requests_are_problems(served: Served) -> None:
             yield b"x" * 100_000
 
     refused(await client.post("/agent/stream/fleet", content=endless()), 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (None, "no Content-Type"),
+        ("application/x-www-form-urlencoded", "'application/x-www-form-urlencoded'"),  # what curl sends by itself
+        ("text/plain", "'text/plain'"),
+        ("application/xml", "'application/xml'"),
+    ],
+)
+async def test_a_body_that_is_not_said_to_be_json_is_refused_in_words_of_what_to_send(
+    served: Served, kind: str | None, said: str
+) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    answer = await served.client.post("/agent/stream/fleet", content=json.dumps(QUESTION), headers=headers)
+    refused(answer, 415, "media_type")
+    assert said in answer.json()["detail"]
+    assert "-H 'Content-Type: application/json'" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+async def test_json_is_known_by_any_spelling_of_its_type(served: Served, kind: str) -> None:
+    body = json.dumps(QUESTION)
+    answer = await served.client.post("/agent/stream/fleet", content=body, headers={"content-type": kind})
+    assert answer.status_code == 200
 
 
 async def test_pages_in_a_browser_reach_nothing(served: Served) -> None:
