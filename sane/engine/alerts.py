@@ -1,5 +1,7 @@
 """Tell a person: a command, a signed webhook, the tmux that they look at. Each tried a few times, none for long.
 
+Whoever was told by one way knows, so an alert has failed only where every way did.
+
 An alert has an `operation`; one that was sent under it is not sent again by this process, and receivers drop one that
 they know (a process that died may or may not have sent it).
 """
@@ -12,6 +14,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +29,22 @@ TIMEOUT_S = 10.0
 KNOWN_LIMIT = 1_000
 TEXT_CHARS = 300
 Send = Callable[[Mapping[str, Any]], Awaitable[str]]  # "" when it went out, else why not
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Hold what became of an alert: `outcome` is `sent`, or why no way took it; `failed` the ways that did not."""
+
+    outcome: str = "sent"
+    failed: tuple[str, ...] = ()
+
+    @property
+    def is_sent(self) -> bool:
+        """Return whether somebody was told."""
+        return self.outcome == "sent"
+
+    def __str__(self) -> str:
+        return f"sent, but not by {'; '.join(self.failed)}" if self.is_sent and self.failed else self.outcome
 
 
 class Alerts:
@@ -54,15 +73,15 @@ class Alerts:
         if settings.tmux_session:
             self._ways["tmux"] = lambda alert: show_in_tmux(settings.tmux_session, text_of(alert), timeout_s)
 
-    async def send(self, alert: Mapping[str, Any]) -> str:
-        """Send an alert over every way at once and return `sent`, or which ways failed and why.
+    async def send(self, alert: Mapping[str, Any]) -> Delivery:
+        """Send an alert over every way at once: it is sent when one of them took it.
 
         `alert` has `operation`, which names it, `episode`, `fault`, `hosts` and `reason`.
         """
         self._say(text_of(alert))
         outcomes = await asyncio.gather(*(self._try(name, way, alert) for name, way in self._ways.items()))
-        failed = [f"{name}: {why}" for name, why in zip(self._ways, outcomes, strict=True) if why]
-        return "; ".join(failed) or "sent"
+        failed = tuple(f"{name}: {why}" for name, why in zip(self._ways, outcomes, strict=True) if why)
+        return Delivery("; ".join(failed) if failed and all(outcomes) else "sent", failed)
 
     async def _try(self, name: str, way: Send, alert: Mapping[str, Any]) -> str:
         known = (name, str(alert["operation"]))
@@ -142,6 +161,7 @@ async def post_signed(
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> str:
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -157,7 +177,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -
             return ""
     except urllib.error.HTTPError as error:
         return f"the webhook answered {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"the webhook can't be reached: {getattr(error, 'reason', error)}"
 
 

@@ -26,6 +26,7 @@ from sane.core.watch.escalation_actions import (
     reconcile_escalation,
 )
 from sane.core.watch.plan import Decision, Plan, plan_from_json
+from sane.engine.alerts import Delivery
 from sane.engine.models import ModelCall
 from sane.engine.planner import Proposal, verbs_of_plan
 from sane.errors import ConflictError, SaneError
@@ -55,8 +56,8 @@ class Desk(Protocol):
         """Carry a plan out and return `done` or `failed`, and what happened in one line."""
         ...
 
-    async def alert(self, episode: Episode, reason: str, operation: str) -> str:
-        """Tell a person and return `sent` or why not."""
+    async def alert(self, episode: Episode, reason: str, operation: str) -> Delivery:
+        """Tell a person."""
         ...
 
 
@@ -211,10 +212,13 @@ class Escalator:
 
     async def _alert(self, episode: Episode, action: Alert) -> list[Event]:
         try:
-            outcome = await self._desk.alert(episode, action.reason, action.operation)
+            delivery = await self._desk.alert(episode, action.reason, action.operation)
         except Exception as error:
-            outcome = _said(error)
-        return [self._event("alert_sent", episode, outcome=outcome, operation=action.operation)]
+            delivery = Delivery(_said(error))
+        told: dict[str, Any] = {"outcome": delivery.outcome, "operation": action.operation}
+        if delivery.is_sent and delivery.failed:
+            told["failed"] = list(delivery.failed)
+        return [self._event("alert_sent", episode, **told)]
 
     def _plan_of(self, plan: str) -> Plan:
         kept = self._plans.get(plan, {})

@@ -10,6 +10,7 @@ from sane.core.rollout.controller import RolloutState
 from sane.core.rollout.table import PARTIAL
 from sane.core.watch.escalation import Episode
 from sane.core.watch.plan import OPERATION_VERBS, Plan, PlanStep
+from sane.engine.alerts import Delivery
 from sane.engine.planner import call_on_host
 from sane.errors import ConflictError, SaneError, UsageError
 from sane.operations.again import create_again
@@ -27,7 +28,7 @@ from sane.verbs.registry import load_verb
 GOOD = ("successful", "awaiting_promotion")  # a canary that waits for a person was carried out
 NEWEST = 50
 WELL = ("healthy", "unchanged")
-Notify = Callable[[Episode, str, str], Awaitable[str]]
+Notify = Callable[[Episode, str, str], Awaitable[Delivery]]
 
 
 class PlanRunner:
@@ -72,8 +73,8 @@ class PlanRunner:
                     return "done", f"waited {seconds:g} s"
                 case "alert":
                     message = str(step.arguments.get("message") or plan.reason)
-                    outcome = await self._notify(episode, message, f"{episode.id}-plan-{number}")
-                    return ("done" if outcome == "sent" else "failed"), outcome
+                    delivery = await self._notify(episode, message, f"{episode.id}-plan-{number}")
+                    return ("done" if delivery.is_sent else "failed"), str(delivery)
                 case _:
                     async with self._turn:
                         return await self._operate(episode, step)

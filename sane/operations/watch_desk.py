@@ -13,7 +13,7 @@ from sane.core.watch.config import WatchConfig
 from sane.core.watch.escalation import Episode, EscalationState
 from sane.core.watch.packet import LOG_LINES, make_packet
 from sane.core.watch.plan import Decision, Plan, VerbRule, allowed_verbs, check_plan
-from sane.engine.alerts import Alerts
+from sane.engine.alerts import Alerts, Delivery
 from sane.engine.escalate import OnCall
 from sane.engine.planner import Classifier, Planner, Proposal
 from sane.errors import SaneError
@@ -77,7 +77,7 @@ class WatchDesk:
             return "failed", "nobody can run plans here"
         return await self.runner.run(episode, plan)
 
-    async def alert(self, episode: Episode, reason: str, operation: str) -> str:
+    async def alert(self, episode: Episode, reason: str, operation: str) -> Delivery:
         """Tell a person about an episode."""
         return await self._alerts.send(
             {

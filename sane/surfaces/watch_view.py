@@ -118,6 +118,8 @@ def line_of(event: Event) -> str:
             return f"  {episode} {data['plan']} {data['outcome']}: {data.get('detail', '')}"
         case "alert_sent" if data["outcome"] != "sent":
             return f"✗ {episode} the alert did not go out: {data['outcome']}"
+        case "alert_sent" if data.get("failed"):
+            return f"~ {episode} the alert went out, but not by {'; '.join(data['failed'])}"
         case _:
             return ""
 

@@ -65,7 +65,7 @@ async def test_a_hook_gets_json_on_its_input_and_its_arguments_as_they_are(tmp_p
     script = "import sys; open(sys.argv[1], 'w').write(sys.argv[2] + '\\n' + sys.stdin.read())"
     said: list[str] = []
     sender = alerts(said, command=(sys.executable, "-c", script, str(out), HOSTILE))
-    assert await sender.send({**ALERT, "reason": HOSTILE}) == "sent"
+    assert (await sender.send({**ALERT, "reason": HOSTILE})).outcome == "sent"
     argument, _, body = out.read_text().partition("\n")
     assert argument == HOSTILE
     assert json.loads(body)["reason"] == HOSTILE
@@ -75,20 +75,20 @@ async def test_a_hook_gets_json_on_its_input_and_its_arguments_as_they_are(tmp_p
 async def test_a_hook_that_fails_is_tried_three_times_and_one_that_hangs_ends_in_time(tmp_path: Path) -> None:
     count = tmp_path / "count"
     script = f"open({str(count)!r}, 'a').write('x'); raise SystemExit(3)"
-    assert "ended with 3" in await alerts([], command=(sys.executable, "-c", script)).send(ALERT)
+    assert "ended with 3" in (await alerts([], command=(sys.executable, "-c", script)).send(ALERT)).outcome
     assert count.read_text() == "xxx"
     began = time.monotonic()
     hanging = Alerts(
         AlertSettings(command=("sh", "-c", "sleep 60 & sleep 60")), {}, str, first_pause_s=0, timeout_s=0.1
     )
-    assert "did not end" in await hanging.send(ALERT)
+    assert "did not end" in (await hanging.send(ALERT)).outcome
     assert time.monotonic() - began < 3
 
 
 async def test_a_webhook_is_signed_as_the_controller_checks_it(webhook: Any) -> None:
     webhook.codes = [500]
     sender = alerts([], {"HOOK": "s3cret"}, webhook_url=webhook.url, webhook_key_id="k1", webhook_secret_env="HOOK")
-    assert await sender.send(ALERT) == "sent"
+    assert (await sender.send(ALERT)).outcome == "sent"
     assert len(webhook.seen) == 2
     path, headers, body = webhook.seen[1]
     expected = sign_request(b"s3cret", int(headers["X-Sane-Timestamp"]), "POST", path, body)
@@ -104,17 +104,17 @@ async def test_a_webhook_is_signed_as_the_controller_checks_it(webhook: Any) -> 
 async def test_a_webhook_follows_no_redirect_and_names_what_failed(webhook: Any) -> None:
     webhook.codes = [302, 302, 302]
     sender = alerts([], {"HOOK": "s3cret"}, webhook_url=webhook.url, webhook_secret_env="HOOK")
-    assert "302" in await sender.send(ALERT)
+    assert "302" in (await sender.send(ALERT)).outcome
     assert {path for path, _, _ in webhook.seen} == {"/hook?team=ops"}
     unset = alerts([], {}, webhook_url=webhook.url, webhook_secret_env="HOOK")
-    assert "secret is not set" in await unset.send(ALERT)
+    assert "secret is not set" in (await unset.send(ALERT)).outcome
 
 
 async def test_an_alert_of_a_known_name_goes_out_once(webhook: Any) -> None:
     sender = alerts([], {"HOOK": "s"}, webhook_url=webhook.url, webhook_secret_env="HOOK")
     for _ in range(3):
-        assert await sender.send(ALERT) == "sent"
-    assert await sender.send({**ALERT, "operation": "e2-alert-9"}) == "sent"
+        assert (await sender.send(ALERT)).outcome == "sent"
+    assert (await sender.send({**ALERT, "operation": "e2-alert-9"})).outcome == "sent"
     assert len(webhook.seen) == 2
 
 
@@ -154,24 +154,50 @@ async def test_tmux_shows_the_text_as_text_and_flags_the_window(tmux: Callable[.
         async with asyncio.timeout(5):
             while not tmux("list-clients", "-t", "=ops"):
                 await asyncio.sleep(0.02)
-        outcome = await alerts([], tmux_session="ops").send({**ALERT, "reason": HOSTILE})
+        delivery = await alerts([], tmux_session="ops").send({**ALERT, "reason": HOSTILE})
     finally:
         tmux("detach-client", "-s", "ops")
         shown, _ = client.communicate(timeout=5)
-    assert outcome == "sent"
+    assert delivery.outcome == "sent"
     assert tmux("show-options", "-v", "-t", "=ops:", "@sane_alert").strip() == text_of({**ALERT, "reason": HOSTILE})
     assert "#(touch pwned)" in shown
     assert not (short_dir / "pwned").exists()
 
 
 async def test_a_session_that_is_not_there_is_named(tmux: Callable[..., str]) -> None:
-    assert "tmux: " in await alerts([], tmux_session="gone").send(ALERT)
+    assert "tmux: " in (await alerts([], tmux_session="gone").send(ALERT)).outcome
+
+
+async def test_one_way_that_works_is_enough_and_the_other_is_named(webhook: Any, tmp_path: Path) -> None:
+    webhook.codes = [500] * 3
+    out = tmp_path / "out"
+    hook = {"webhook_url": webhook.url, "webhook_secret_env": "HOOK"}
+    delivery = await alerts([], {"HOOK": "s"}, command=("sh", "-c", f"cat > {out}"), **hook).send(ALERT)
+    assert (delivery.outcome, delivery.failed) == ("sent", ("webhook: the webhook answered 500",))
+    assert (len(webhook.seen), json.loads(out.read_text())["episode"]) == (3, "e1"), "each way has its three tries"
+    webhook.codes = [500] * 3
+    neither = await alerts([], {"HOOK": "s"}, command=("sh", "-c", "exit 3"), **hook).send(ALERT)
+    assert neither.outcome == "command: sh ended with 3; webhook: the webhook answered 500"
+
+
+async def test_a_webhook_that_speaks_no_http_fails_and_takes_no_other_way_along(tmp_path: Path) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server:
+        hook = {"webhook_url": url, "webhook_secret_env": "HOOK"}
+        delivery = await alerts([], {"HOOK": "s"}, command=("true",), **hook).send(ALERT)
+    assert delivery.outcome == "sent"
+    assert delivery.failed[0].startswith("webhook: ")
 
 
 async def test_the_window_that_nobody_looks_at_gets_its_flag(tmux: Callable[..., str]) -> None:
     tmux("select-window", "-t", "=ops:0")
     tmux("new-session", "-d", "-s", "other", "cat")
-    assert await alerts([], tmux_session="ops").send(ALERT) == "sent"
+    assert (await alerts([], tmux_session="ops").send(ALERT)).outcome == "sent"
     async with asyncio.timeout(5):
         while "!" not in tmux("list-windows", "-t", "=ops", "-F", "#{window_flags}"):
             await asyncio.sleep(0.02)

@@ -170,6 +170,17 @@ async def test_an_alert_that_no_way_takes_is_recorded_as_such(store: Store) -> N
     assert "can't be run" in sent.data["outcome"]
 
 
+async def test_an_alert_that_one_of_two_ways_takes_is_sent_and_the_log_names_the_other(store: Store) -> None:
+    ways = AlertSettings(command=("true",), tmux_session="no-such-session")
+    config = WatchConfig(watch=FAST, escalation=QUICK, alerts=ways, limits=PlanLimits(tier="read"))
+    config = replace(config, escalation=replace(QUICK, attempt_limit=0))
+    world = World(store, "web1", config=config)
+    world.machines.say["web1"] = None
+    sent = await world.run_until("alert_sent", timeout_s=15)
+    assert sent.data["outcome"] == "sent"
+    assert [way.partition(":")[0] for way in sent.data["failed"]] == ["tmux"]
+
+
 async def test_a_host_that_left_the_inventory_keeps_no_episode_open(store: Store) -> None:
     world = World(store, "web1", "web2")
     world.machines.say["web1"] = None

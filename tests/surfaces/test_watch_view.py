@@ -35,6 +35,7 @@ LINES = [
     (event("plan_decided", plan="p", decision="run", reasons=[]), ""),
     (event("alert_sent", outcome="sent"), ""),
     (event("alert_sent", outcome="no"), "✗ e1 the alert did not go out: no"),
+    (event("alert_sent", outcome="sent", failed=["tmux: gone"]), "~ e1 the alert went out, but not by tmux: gone"),
 ]
 
 
