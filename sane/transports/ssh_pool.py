@@ -7,14 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-import asyncssh
-
 from sane.core.ssh.settings import HostSettings
 from sane.errors import UnavailableError
 from sane.transports.known_hosts import KnownHostsFiles
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_connect import open_connection
 from sane.transports.ssh_keys import UserKeyring
+from sane.transports.ssh_library import asyncssh
 
 if TYPE_CHECKING:
     from sane.transports.ssh import SshTransport
@@ -88,6 +87,11 @@ class SshPool:
         if task is None or (task.done() and _is_gone(task)):
             task = self._opening[settings] = asyncio.create_task(self._open(settings), name=f"ssh {settings.name}")
         return await asyncio.shield(task)
+
+    def is_open(self, settings: HostSettings) -> bool:
+        """Return whether there is an open connection to a host, as far as can be told from this end."""
+        task = self._opening.get(settings)
+        return task is not None and task.done() and not _is_gone(task)
 
     @contextlib.asynccontextmanager
     async def session(self, settings: HostSettings) -> AsyncGenerator[asyncssh.SSHClientConnection]:

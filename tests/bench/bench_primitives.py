@@ -84,14 +84,23 @@ def in_process_ways(server: Tmux, context: AsyncContext) -> list[Way]:
     return ways
 
 
-def ssh_ways(folder: Path, sshd: Sshd, server: Tmux) -> list[Way]:
+def ssh_ways(folder: Path, sshd: Sshd, server: Tmux, warm: dict[str, str]) -> list[Way]:
     config = folder / ".ssh" / "config"
     config.parent.mkdir(mode=0o700)
     config.write_text(sshd.config())
     env = server.environ | {"HOME": str(folder)}
+    ssh = ["ssh", "-F", str(config)]
+    shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={folder}/master", "-o", "ControlPersist=15"]
+    group = "over ssh"
     return [
-        Way("over ssh", "ssh HOST true", process(["ssh", "-F", str(config), "web1", "true"], env)),
-        Way("over ssh", "sane-run-command ssh:HOST true", process([RUN, "ssh:web1", "true"], env)),
+        Way(group, "ssh HOST true", process([*ssh, "web1", "true"], env)),
+        Way(group, "sane-run-command ssh:HOST true, one-shot", process([RUN, "ssh:web1", "true"], env)),
+        Way(group, "ssh HOST true, ControlPersist", process([*ssh, *shared, "web1", "true"], env)),
+        Way(
+            group,
+            "sane-run-command ssh:HOST true, warm",
+            process([RUN, "ssh:web1", "true"], {**warm, "HOME": str(folder)}),
+        ),
     ]
 
 
@@ -129,7 +138,7 @@ async def run_all(server: Tmux, folder: Path, sshd: Sshd, rounds: int) -> None:
     os.environ.update(server.environ)
     warm = {name: value for name, value in server.environ.items() if name != "SANE_HELPER"}
     context = AsyncContext(None)
-    ways = [*shell_ways(server, warm), *in_process_ways(server, context), *ssh_ways(folder, sshd, server)]
+    ways = [*shell_ways(server, warm), *in_process_ways(server, context), *ssh_ways(folder, sshd, server, warm)]
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {rounds} rounds\n")
     show(await measure(ways, rounds))
     await measure_long(server, context)

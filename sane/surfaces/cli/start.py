@@ -72,7 +72,8 @@ def start(name: str) -> None:
 
     status = main(name)
     if warm and status == 0:
+        from sane.surfaces.cli.warm import goes_over_ssh
         from sane.surfaces.cli.warm_start import start_helper
 
-        start_helper()
+        start_helper(ssh=goes_over_ssh(words))
     sys.exit(status)

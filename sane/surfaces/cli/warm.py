@@ -45,28 +45,40 @@ NAMES = frozenset(
     POSIXLY_CORRECT""".split()
 )
 PREFIXES = (b"SANE_", b"TMUX_SANE_", b"LC_")
+# What decides more where a host is reached over SSH; the local tmux does not. Such calls have a helper of their own.
+SSH_NAMES = frozenset([b"SSH_AUTH_SOCK", b"LOGNAME", b"USER", b"LNAME", b"USERNAME"])  # the last four: getpass.getuser
 
 ACCEPTED, REFUSED, OUT, ERR, STDIN, EXIT, CANCEL = b"A", b"N", b"1", b"2", b"I", b"X", b"C"
 PATH_LIMIT_BYTES = 104  # of a Unix socket's name, on the strictest system
 ANSWER_LIMIT_S = 5.0  # for the helper to accept a call
 CANCEL_LIMIT_S = 15.0  # for it to stop a command: Ctrl-C three times, and proof that the prompt is back
 LOST = """Error: the helper process went away in the middle of this call; whether it was carried out is not known
-Look at the pane before you call again.
+Look at its target before you call again.
 """
 
 
 def may_be_warm(name: str, words: Sequence[str]) -> bool:
-    """Return whether a helper can carry a call out: a verb for a pane of the local tmux, the pane named first."""
+    """Return whether a helper can carry a call out: a verb for a pane or an SSH host, which is named first."""
     if name not in VERBS or posix.environ.get(b"SANE_HELPER") == b"0" or not hasattr(_socket, "SO_PEERCRED"):
         return False
-    return bool(words and words[0]) and not words[0].startswith(("-", "local:", "ssh:"))
+    if goes_over_ssh(words):  # the helper is in another directory
+        return posix.environ.get(b"SANE_INVENTORY", b"/")[:1] in (b"/", b"")
+    return bool(words and words[0]) and not words[0].startswith(("-", "local:"))
 
 
-def seen_environment() -> bytes:
+def goes_over_ssh(words: Sequence[str]) -> bool:
+    """Return whether a call's target is a host that is reached over SSH, or a pane there."""
+    return bool(words) and words[0].startswith("ssh:")
+
+
+def seen_environment(*, ssh: bool) -> bytes:
     """Return what decides a call's result: the interpreter, the code's place, and the variables above."""
     environ, code = posix.environ, posix.stat(__file__)
-    seen = [b"%b=%b" % item for item in sorted(environ.items()) if item[0] in NAMES or item[0].startswith(PREFIXES)]
-    if b"TMUX" in environ:
+    names = NAMES | SSH_NAMES if ssh else NAMES
+    seen = [b"%b=%b" % item for item in sorted(environ.items()) if item[0] in names or item[0].startswith(PREFIXES)]
+    if ssh:
+        seen.append(b"ssh")
+    elif b"TMUX" in environ:
         seen.append(b"TMUX=" + environ[b"TMUX"].rpartition(b",")[0])  # without the caller's own session
     return b"\0".join([sys.executable.encode("utf-8", "surrogateescape"), b"%d %d" % (code.st_dev, code.st_ino), *seen])
 
@@ -91,7 +103,7 @@ def is_private(folder: bytes) -> bool:
 
 def ask(name: str, words: Sequence[str]) -> int | None:
     """Return the exit status of a call that a helper carried out; None when it did not begin with it."""
-    seen = seen_environment()
+    seen = seen_environment(ssh=goes_over_ssh(words))
     path = socket_path(seen)
     if not path or not is_private(path.rpartition(b"/")[0]):
         return None

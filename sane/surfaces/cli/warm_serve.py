@@ -1,9 +1,9 @@
-"""The warm helper: a process that has imported what calls need, and keeps the panes they use open.
+"""The warm helper: a process that has imported what calls need, and keeps the panes and connections they use open.
 
 It serves the user who started it alone, on a Unix socket (0600, in a folder of mode 0700; the caller's user id is
 checked). It carries out only calls that see the same environment as it does itself. It ends after a time without a
 call, when the code on disk or the interpreter is another one, when the tmux server ends, and when its socket is taken
-away.
+away. Calls over SSH have a helper of their own, which outlives the tmux server.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import contextlib  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
-import struct  # noqa: E402
-import sys  # noqa: E402
 import traceback  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
+from collections.abc import AsyncGenerator, Callable, Mapping  # noqa: E402
 
+from sane.core.target import parse_target  # noqa: E402
+from sane.engine.call import CallContext  # noqa: E402
 from sane.engine.context import AsyncContext  # noqa: E402
 from sane.errors import SaneError  # noqa: E402
 from sane.surfaces.cli import warm  # noqa: E402
 from sane.surfaces.cli.arguments import Arguments  # noqa: E402
-from sane.surfaces.cli.primitive import Said, ask_for, say_answer, say_error  # noqa: E402
+from sane.surfaces.cli.primitive import TARGET_PARAMETERS, Said, ask_for, say_answer, say_error  # noqa: E402
+from sane.surfaces.cli.warm_end import CodeOnDisk, peer_of, process_behind, tmux_socket  # noqa: E402
+from sane.surfaces.cli.warm_hosts import WarmHosts  # noqa: E402
 from sane.surfaces.cli.warm_start import LOCK_FD  # noqa: E402
 from sane.verbs.registry import Verb, load_verb  # noqa: E402
 
@@ -38,21 +39,22 @@ REQUEST_LIMIT_S = 5.0
 REQUEST_LIMIT_BYTES = 8 << 20  # a command line is at most 2 MB on Linux
 STDIN_LIMIT_BYTES = 256 << 20
 FIRST_NEEDED = ("sane.engine.pane_pool", "sane.transports.pane_files", "sane.transports.shell_syntax")
+FIRST_NEEDED_OVER_SSH = ("sane.transports.ssh", "sane.transports.ssh_machine", *FIRST_NEEDED)
 
 
-def main() -> None:
+def main(*, ssh: bool) -> None:
     """Serve until there is a reason to end. Descriptor 3 is the lock that says a helper lives."""
     if os.fork():
         os._exit(0)
     os.closerange(LOCK_FD + 1, 4096)
     os.chdir("/")
     os.umask(0o077)
-    asyncio.run(_serve())
+    asyncio.run(_serve(ssh=ssh))
 
 
-async def _serve() -> None:
-    seen = warm.seen_environment()
-    helper = WarmCalls(seen, os.fsdecode(warm.socket_path(seen)), idle_s=_idle_s(os.environ))
+async def _serve(*, ssh: bool) -> None:
+    seen = warm.seen_environment(ssh=ssh)
+    helper = WarmCalls(seen, os.fsdecode(warm.socket_path(seen)), idle_s=_idle_s(os.environ), ssh=ssh)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         loop.add_signal_handler(number, helper.end)
@@ -66,62 +68,23 @@ def _idle_s(environ: Mapping[str, str]) -> float:
         return IDLE_S
 
 
-def tmux_socket(environ: Mapping[str, str], uid: int) -> str:
-    """Return the socket of the tmux server that a plain `tmux` means."""
-    if environ.get("TMUX"):
-        return environ["TMUX"].split(",")[0]
-    return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/default"
-
-
-def process_behind(path: str) -> int | None:
-    """Return a descriptor of the process that listens on a Unix socket, readable when it ends; None without one."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(1.0)
-        try:
-            peer.connect(path)
-            return os.pidfd_open(_peer_of(peer)[0])
-        except OSError:
-            return None
+Opening = Callable[[Mapping[str, object], Callable[[str], None]], contextlib.AbstractAsyncContextManager["CallContext"]]
 
 
 class _StdinWantedError(Exception):
     """Say that a command line asks for the caller's standard input."""
 
 
-class CodeOnDisk:
-    """Notice that a file of the code that runs here, or the interpreter, is another one now."""
-
-    def __init__(self, since_ns: int) -> None:
-        self._since_ns = since_ns
-        self._times: dict[str, int] = {}
-
-    def has_changed(self) -> bool:
-        """Return whether one has changed since it was loaded."""
-        files = [sys.executable]
-        for name in [name for name in sys.modules if name == "sane" or name.startswith("sane.")]:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file:
-                files.append(file)
-        return any(self._is_other(file) for file in files)
-
-    def _is_other(self, file: str) -> bool:
-        try:
-            now_ns = os.stat(file).st_mtime_ns
-        except OSError:
-            return True
-        then_ns = self._times.setdefault(file, now_ns)
-        return now_ns != then_ns or now_ns > self._since_ns
-
-
 class WarmCalls:
     """Carry out the calls of one user in one environment."""
 
-    def __init__(self, seen: bytes, path: str, *, idle_s: float) -> None:
+    def __init__(self, seen: bytes, path: str, *, idle_s: float, ssh: bool) -> None:
         self._seen = seen
         self._path = path
         self._idle_s = idle_s
         self._code = CodeOnDisk(STARTED_NS)
         self._context = AsyncContext(None)
+        self._hosts = WarmHosts() if ssh else None
         self._calls: set[asyncio.Task[None]] = set()
         self._last_s = time.monotonic()
         self._ended = asyncio.Event()
@@ -129,7 +92,7 @@ class WarmCalls:
 
     async def serve(self) -> None:
         """Serve until `end` is called, which stops the running calls, or until there is a reason to end."""
-        for module in FIRST_NEEDED:
+        for module in FIRST_NEEDED if self._hosts is None else FIRST_NEEDED_OVER_SSH:
             importlib.import_module(module)
         for name in warm.VERBS:
             load_verb(name)
@@ -138,11 +101,13 @@ class WarmCalls:
         server = await asyncio.start_unix_server(self._accept, self._path)
         os.chmod(self._path, 0o600)
         self._inode = os.stat(self._path).st_ino
-        tmux_fd = process_behind(tmux_socket(os.environ, os.getuid()))
+        tmux_fd = process_behind(tmux_socket(os.environ, os.getuid())) if self._hosts is None else None
         if tmux_fd is not None:
             self._end_with(tmux_fd)
         try:
             while not self._ended.is_set() and not self._should_end():
+                if self._hosts is not None:
+                    self._hosts.close_idle()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), CHECK_S)
         finally:
@@ -161,6 +126,18 @@ class WarmCalls:
         while self._calls:
             await asyncio.wait(self._calls)
         await self._context.close()
+        if self._hosts is not None:
+            await self._hosts.close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self, values: Mapping[str, object], report: Callable[[str], None]) -> AsyncGenerator[CallContext]:
+        """Yield the context of a call with these arguments."""
+        async with contextlib.AsyncExitStack() as stack:
+            context = self._context
+            if self._hosts is not None:
+                target = parse_target(next(str(values[name]) for name in TARGET_PARAMETERS if name in values))
+                context = await stack.enter_async_context(self._hosts.lend(target.host or ""))
+            yield await stack.enter_async_context(context.call(report))
 
     def _should_end(self) -> bool:
         if self._calls:
@@ -191,7 +168,7 @@ class WarmCalls:
 
     async def _carry_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if _peer_of(writer.get_extra_info("socket"))[1] != os.geteuid():
+            if peer_of(writer.get_extra_info("socket"))[1] != os.geteuid():
                 return
             async with asyncio.timeout(REQUEST_LIMIT_S):
                 request = await _receive(reader, REQUEST_LIMIT_BYTES)
@@ -204,7 +181,7 @@ class WarmCalls:
                 self._ended.set()
             else:
                 writer.write(warm.ACCEPTED)
-                await _Call(self._context, reader, writer).follow(name.decode(), [_text(word) for word in words])
+                await _Call(self._open, reader, writer).follow(name.decode(), [_text(word) for word in words])
                 self._last_s = time.monotonic()
         except (OSError, EOFError, ValueError, TimeoutError):
             pass  # the caller has gone, or is none of ours
@@ -216,8 +193,8 @@ class WarmCalls:
 class _Call:
     """Carry one call out, and stop it when its caller goes away or asks for it."""
 
-    def __init__(self, context: AsyncContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._context = context
+    def __init__(self, opening: Opening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._opening = opening
         self._reader = reader
         self._writer = writer
 
@@ -265,7 +242,7 @@ class _Call:
             return Said(1, "", traceback.format_exc())
 
     async def _perform(self, verb: Verb, arguments: Arguments) -> object:
-        async with self._context.call(lambda message: self._send(warm.ERR, message + "\n")) as call:
+        async with self._opening(arguments.values, lambda message: self._send(warm.ERR, message + "\n")) as call:
             return await verb.function(call, **arguments.values)
 
     def _send(self, kind: bytes, text: str) -> None:
@@ -294,8 +271,3 @@ def _parts_of(request: bytes) -> list[bytes]:
 
 def _text(word: bytes) -> str:
     return word.decode("utf-8", "surrogateescape")
-
-
-def _peer_of(peer: socket.socket) -> tuple[int, int, int]:
-    """Return process, user and group id behind a Unix socket."""
-    return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))

@@ -14,15 +14,17 @@ sys.path.insert(0, sys.argv.pop(1))
 from sane.surfaces.cli.start import LatePackages
 sys.meta_path.append(LatePackages())
 from sane.surfaces.cli.warm_serve import main
-main()"""
+main(ssh=bool(sys.argv[1:]))"""
 
 
-def start_helper() -> bool:
+def start_helper(*, ssh: bool) -> bool:
     """Start the helper for this environment, unless one runs or starts already; return whether one was started.
+
+    `ssh`: the one for hosts that are reached over SSH, not the one for panes of the local tmux.
 
     A lock, handed over to it, lasts as long as it lives: so there is one at most, and none is missed when it dies.
     """
-    path = socket_path(seen_environment())
+    path = socket_path(seen_environment(ssh=ssh))
     folder = os.path.dirname(path)
     if not path or not _make_private(folder):
         return False
@@ -31,7 +33,7 @@ def start_helper() -> bool:
     lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _spawn(lock)
+        _spawn(lock, *(["ssh"] if ssh else []))
     except OSError:
         return False
     finally:
@@ -51,9 +53,9 @@ def _make_private(folder: bytes) -> bool:
     return is_private(folder)
 
 
-def _spawn(lock: int) -> None:
+def _spawn(lock: int, *words: str) -> None:
     root = os.path.abspath(__file__).rpartition("/sane/surfaces/cli/")[0]
-    argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, root]
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, root, *words]
     null = os.devnull
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDONLY, 0),

@@ -40,6 +40,23 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def socket_in(folder: Path) -> Path | None:
+    return next((folder / "sane").glob("*.helper"), None) if (folder / "sane").exists() else None
+
+
+def helper_at(folder: Path) -> int:
+    """Return the process that listens, 0 without one."""
+    file = socket_in(folder)
+    if file is None:
+        return 0
+    with socket.socket(socket.AF_UNIX) as peer:
+        try:
+            peer.connect(str(file))
+        except OSError:
+            return 0
+        return int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+
+
 class Calls:
     """Call primitives with a helper allowed, on a tmux server of their own."""
 
@@ -57,19 +74,11 @@ class Calls:
 
     @property
     def socket_file(self) -> Path | None:
-        return next((self.folder / "sane").glob("*.helper"), None) if (self.folder / "sane").exists() else None
+        return socket_in(self.folder)
 
     def pid(self) -> int:
         """Return the process that listens, 0 without one."""
-        file = self.socket_file
-        if file is None:
-            return 0
-        with socket.socket(socket.AF_UNIX) as peer:
-            try:
-                peer.connect(str(file))
-            except OSError:
-                return 0
-            return int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+        return helper_at(self.folder)
 
     def warm_up(self) -> int:
         """Make the first call, and return the helper's process once it listens."""
@@ -169,7 +178,7 @@ def test_there_is_one_however_many_start_it(calls: Calls) -> None:
     started = [subprocess.Popen(words, env=calls.environ, stdout=subprocess.DEVNULL) for words in argv]
     assert [process.wait(20) for process in started] == [0] * 4
     wait_until(calls.pid, "no helper started")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom sane.surfaces.cli.warm_start import start_helper\nprint(start_helper())"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom sane.surfaces.cli.warm_start import start_helper\nprint(start_helper(ssh=False))"
     again = subprocess.run([sys.executable, "-I", "-c", code], env=calls.environ, capture_output=True, check=True)
     assert again.stdout == b"False\n"
 
