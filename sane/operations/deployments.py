@@ -50,6 +50,7 @@ __all__ = [
     "refuse_by_gates",
     "refuse_second",
     "request",
+    "was_asked_before",
 ]
 
 GATE_ROWS = 1000  # of the newest deployments: a key that is older is absent for a gate
@@ -82,12 +83,13 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
     hosts = plan.inventory.select(request.limit)
     specs = specs_of(plan, hosts, request.version)
     for _ in range(CREATE_TRIES):
-        await refuse_second(store, plan.workflow.key, request)
+        if not await was_asked_before(store, plan.workflow.key, request.idempotency_key):
+            await refuse_second(store, plan.workflow.key)
+            await refuse_by_gates(store, plan.workflow)
         revision = await store.next_revision(plan.workflow.key)
         if request.expect_revision not in (0, revision):
             message = f"the next revision of {plan.workflow.key} is {revision}, not {request.expect_revision}"
             raise ConflictError(message, hint="Somebody deployed it meanwhile: plan again.")
-        await refuse_by_gates(store, plan.workflow)
         event = created_event(plan, request, specs, deployment_id(plan.workflow.key, revision), revision)
         event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
         event = _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
@@ -116,10 +118,19 @@ async def refuse_by_gates(store: Store, workflow: Workflow) -> None:
 
 
 async def create_retry(store: Store, deployment: str) -> Event:
-    """Append the event of a retry of a deployment that ended. Raises ConflictError where nothing needs one."""
+    """Append the event of a retry of the newest deployment of its key, which ended.
+
+    Raises ConflictError where nothing needs one, and for an older deployment: it would take hosts back unasked.
+    """
     state, first = await load_deployment(store, deployment)
     for _ in range(CREATE_TRIES):
+        await refuse_second(store, state.key)
         revision = await store.next_revision(state.key)
+        if revision != state.revision + 1:
+            raise ConflictError(
+                f"deployment {state.id} is not the newest of {state.key}: revision {revision - 1} came behind it",
+                hint=f"sane retry {state.key} retries the newest; sane deployment rollback goes back to an older one.",
+            )
         event = retry_of(state, deployment_id(state.key, revision), revision, steady_clock()())
         event = _with_data(event, source=first.data["source"], digest=first.data.get("digest", ""))
         try:
@@ -183,10 +194,20 @@ def _idempotency(asked: DeployRequest, plan: DeploymentPlan) -> dict[str, Any]:
     return {"idempotency_key": asked.idempotency_key, "request_digest": digest}
 
 
-async def refuse_second(store: Store, key: str, asked: DeployRequest | None = None) -> None:
-    """Raise ConflictError while a deployment of the key is active; asking twice for the same one is not a second."""
+async def was_asked_before(store: Store, key: str, idempotency_key: str) -> bool:
+    """Return whether this request has its deployment already: asking twice for the same one is not a second."""
+    if not idempotency_key:
+        return False
+    async for event in read_events(store, key=key, kinds=("deployment_created",)):
+        if event.data.get("idempotency_key") == idempotency_key:
+            return True
+    return False
+
+
+async def refuse_second(store: Store, key: str) -> None:
+    """Raise ConflictError while a deployment of the key is active."""
     rows = await store.list_deployments(key=key, limit=1)
-    if not rows or (asked is not None and asked.idempotency_key) or rows[0].status in TERMINAL:
+    if not rows or rows[0].status in TERMINAL:
         return
     lease = await find_driver(store, key)
     holder = f", driven by {lease.owner}" if lease else f", {await _maker(store, rows[0].id)}nobody drives it"

@@ -10,11 +10,17 @@ from sane.core.events import Event
 from sane.core.rollout.table import TERMINAL
 from sane.engine.plan import DeploymentPlan
 from sane.errors import ConflictError, UnavailableError
-from sane.operations.deployments import create_deployment, find_driver, load_deployment, refuse_by_gates, request
+from sane.operations.deployments import (
+    create_deployment,
+    find_driver,
+    load_deployment,
+    refuse_by_gates,
+    request,
+    was_asked_before,
+)
 from sane.operations.drive import drive
 from sane.operations.inputs import DeployRequest, specs_of
 from sane.store.base import DeploymentRow, Store
-from sane.store.reading import read_events
 
 END_TIMEOUT_S = 600.0  # two steps of the default timeout: those under way on hosts are not cut off
 LOOK_AGAIN_S = 1.0  # whoever drives it may die while its end is waited for
@@ -31,7 +37,8 @@ async def create_superseding(
     specs_of(plan, plan.inventory.select(asked.limit), asked.version)
     await refuse_by_gates(store, plan.workflow)
     active = await _active(store, plan.workflow.key)
-    if active is not None and not await _asked_before(store, plan.workflow.key, asked.idempotency_key):
+    # asking again must not cancel it, or a later one
+    if active is not None and not await was_asked_before(store, plan.workflow.key, asked.idempotency_key):
         say(f"{active.id} is {active.status}: it is cancelled first; hosts in flight finish their part")
         with contextlib.suppress(ConflictError):  # it ended by itself meanwhile
             await request(store, active.id, "supersede", asked.reason or f"superseded by {asked.version}")
@@ -42,16 +49,6 @@ async def create_superseding(
 async def _active(store: Store, key: str) -> DeploymentRow | None:
     rows = await store.list_deployments(key=key, limit=1)
     return rows[0] if rows and rows[0].status not in TERMINAL else None
-
-
-async def _asked_before(store: Store, key: str, idempotency_key: str) -> bool:
-    """Return whether this request has its deployment already: asking again must not cancel it, or a later one."""
-    if not idempotency_key:
-        return False
-    async for event in read_events(store, key=key, kinds=("deployment_created",)):
-        if event.data.get("idempotency_key") == idempotency_key:
-            return True
-    return False
 
 
 async def _wait_for_end(store: Store, active: DeploymentRow, say: Callable[[str], None]) -> None:
