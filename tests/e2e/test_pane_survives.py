@@ -100,6 +100,20 @@ def test_settings_of_the_person(tmux: Tmux, setting: str) -> None:
     pane.close()
 
 
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
+@pytest.mark.parametrize("code", [1, 127])
+def test_a_command_that_fails_leaves_the_shells_options_and_its_code(tmux: Tmux, shell: str, code: int) -> None:
+    name = tmux.new(SHELLS[shell])
+    pane = tmux.open(name)
+    before = pane.run("echo $-").output
+    assert pane.run(f"sh -c 'exit {code}'").exit_code == code
+    tmux.type(name, 'echo "<$?> <$->"\n')
+    assert f"<{code}> <{before.decode().strip()}>" in tmux.wait_for(name, "\n<")
+    tmux.type(name, "false\n")  # with `set -e` left behind, this ends the shell
+    assert pane.run("echo there").output == b"there\n"
+    pane.close()
+
+
 def test_set_e_in_the_command_ends_the_shell_as_it_would_for_a_person(bash: Pane) -> None:
     result = bash.run("set -e; echo a; false; echo never")
     assert (result.output, result.exit_code, result.pane_gone) == (b"a\n", 1, True)

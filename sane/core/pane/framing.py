@@ -218,7 +218,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
         f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;"
         f"{mark_end};{POSIX_CLEANUP}"
-        'case "$__sane_e$__sane_s" in 0)unset __sane_e __sane_s;;1*)unset __sane_s __sane_e;set -e;;'
+        'case "$__sane_e:$__sane_s" in :0)unset __sane_e __sane_s;;1:*)unset __sane_s __sane_e;set -e;;'
         '*)eval "unset __sane_e __sane_s;(exit $__sane_s)";;esac;}'
     )
 
