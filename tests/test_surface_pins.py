@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,3 +49,10 @@ def test_a_verb_says_what_it_does_with_an_example_of_its_own(name: str):
     assert verb.summary.endswith(".")
     assert verb.example.startswith(f"sane-{name}")
     assert all(parameter.help for parameter in verb.parameters)
+
+
+def test_the_page_of_primitives_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "primitives.py", "--check"], capture_output=True, text=True, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (0, "")

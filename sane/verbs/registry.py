@@ -122,7 +122,9 @@ def load_verb(name: str) -> Verb:
     attribute = name.replace("-", "_")
     function: VerbFunction = getattr(importlib.import_module(f"sane.primitives.{attribute}"), attribute)
     access, destructive, idempotent, example, ok = function.__verb__  # type: ignore[attr-defined]
-    summary = (function.__doc__ or "").strip().partition("\n")[0]
+    summary = (
+        (function.__doc__ or "").strip().partition("\n")[0].partition(" Raises ")[0]
+    )  # what it raises is for callers
     return Verb(name, function, summary, access, destructive, idempotent, example, parameters_of(function), ok)
 
 
