@@ -34,7 +34,7 @@ def test_every_verb_has_its_launcher_and_every_launcher_is_the_same_file():
 
 def test_every_verb_has_its_console_script():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    verbs = {f"sane-{name}": "sane.surfaces.cli.primitive:main" for name in VERB_NAMES}
+    verbs = {f"sane-{name}": "sane.surfaces.cli.start:main" for name in VERB_NAMES}
     assert scripts == {"sane": "sane.surfaces.cli.main:main", **verbs}
 
 

@@ -53,6 +53,11 @@ def keep_bytecode(compiled: str) -> None:
             sys.pycache_prefix = f"{cache}/sane/bytecode"
 
 
+def main() -> None:
+    """Run the command that an installed script is named after."""
+    start(sys.argv[0].rpartition("/")[2])
+
+
 def start(name: str) -> None:
     """Run the command called `name` with the arguments in sys.argv, and exit with its status."""
     keep_bytecode(__cached__)

@@ -27,7 +27,7 @@ def test_names_launchers_files_and_console_scripts_agree() -> None:
     assert len({path.read_bytes() for path in BIN.iterdir()}) == 1  # one program serves every name
     assert all(os.access(path, os.X_OK) for path in BIN.iterdir())
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert dict.fromkeys(names, "sane.surfaces.cli.primitive:main") == {k: v for k, v in scripts.items() if k != "sane"}
+    assert dict.fromkeys(names, "sane.surfaces.cli.start:main") == {k: v for k, v in scripts.items() if k != "sane"}
     files = {path.stem.replace("_", "-") for path in (ROOT / "sane" / "primitives").glob("[a-z]*.py")}
     assert files == set(VERB_NAMES)
 
