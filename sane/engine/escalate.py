@@ -129,6 +129,12 @@ class Escalator:
         """Return whether something is under way."""
         return bool(self._tasks)
 
+    async def finish(self, within_s: float) -> None:
+        """Give what is under way so long to end, and record what came of it; begin nothing."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        await self._collect()
+
     async def stop(self) -> None:
         """Cancel what is under way: the log has the intents, and the next watch takes them up."""
         for task in self._tasks:

@@ -25,6 +25,7 @@ PARALLEL = 64
 PLACE_S = 0.5  # what takes longer than that waits for its host, and waiting needs no place
 PROBE_TIMEOUT_S = 10.0
 TORN_AGAIN_S = 0.05
+STOP_S = 0.5  # a host that does not answer does not confirm the end of a command either, for 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,11 @@ class Poller:
         return taken
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Ask no more; what hosts were asked last ends by itself where it does not end within `STOP_S`."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S)
 
     async def _ask_on(self, host: PolledHost, offset_s: float) -> None:
         """Ask one host for as long as it takes: at once, then each interval, the hosts spread over it."""
@@ -125,6 +127,9 @@ async def poll_host(
                 verdict = judge(reading.content, Facts(max_bytes=host.max_bytes, fresh=False))
             probe_ok = await _probe(transport, host.probe, timeout_s)
     except (SaneError, TimeoutError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # nobody asks any more, and the host did not confirm that it heard
+            raise asyncio.CancelledError from None
         return silent_sample(host.name, now_ms(), zone=host.zone, group=host.group)
     if reading.problem:
         verdict = replace(verdict, verdict="missing", reason=reading.problem)

@@ -21,6 +21,7 @@ from sane.store.base import Lease, Store
 LEASE_TTL_MS = 30_000
 IDLE_S = 60.0
 DRAIN_S = 120.0  # `once` waits so long for what it began
+FINISH_S = 1.0  # a watch whose time is up; what takes longer is in the log, and the next watch takes it up
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Watcher:
                 await self._drain()
                 return False
             if end_ms is not None and self._now_ms() >= end_ms:
+                await self._escalator.finish(FINISH_S)
                 return False
             await self._sleep(due_ms, end_ms)
 

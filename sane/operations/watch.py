@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,8 @@ from sane.operations.plan_run import PlanRunner
 from sane.operations.watch_desk import WatchDesk
 from sane.store.base import Store
 from sane.transports.context import Context
+
+CLOSE_S = 1.0  # a host that stopped confirms no end of its connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,16 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
         return WatchOutcome(is_true, watcher.document())
     finally:
         refreshing.cancel()
-        await asyncio.gather(refreshing, *(chain.close() for chain in models), return_exceptions=True)
-        await context.close()
+        await _within(CLOSE_S, refreshing, context.close(), *(chain.close() for chain in models))
+
+
+async def _within(limit_s: float, *ending: Awaitable[Any]) -> None:
+    """Wait for what ends, whatever comes of it, and for no longer than that."""
+    tasks = [asyncio.ensure_future(one) for one in ending]
+    _, late = await asyncio.wait(tasks, timeout=limit_s)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def find_fleet(store: Store, asked: WatchRequest) -> Fleet:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +127,25 @@ def test_a_dead_and_a_silent_host_delay_no_other(hosts: Hosts) -> None:
     assert time.monotonic() - began < 8, "server1 still waits for its banner"
     found.send_signal(signal.SIGINT)
     assert found.wait(10) == 130
+
+
+def test_it_ends_at_its_time_though_a_host_and_a_webhook_say_nothing(hosts: Hosts) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        config = hosts.config(f"alerts: {{webhook: {{url: '{url}', secret_env: HOOK}}}}\nplanner: {{tier: read}}\n")
+        hosts.say("server1", {"status": "failed"})
+        base = ("watch", "-i", str(hosts.lab.inventory), "--config", config, "--for", "3s")
+        began = time.monotonic()
+        watching = hosts.start(*base, HOOK="s3cret")
+        hosts.wait_for("host_sampled")
+        hosts.lab.fault("server2", "stop")
+        connection, _ = silent.accept()
+        try:
+            assert watching.wait(20) == 0, watching.communicate()
+            assert time.monotonic() - began < 8, "a stopped host confirms nothing, and a webhook is waited for 10 s"
+        finally:
+            connection.close()
+            hosts.lab.fault("server2", "heal")
 
 
 def test_killed_in_the_middle_of_an_escalation_nothing_is_lost_and_nothing_done_twice(hosts: Hosts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -60,6 +61,45 @@ async def test_until_is_judged_only_when_every_host_was_seen(store: Store) -> No
 async def test_a_time_limit_ends_a_watch_whose_condition_does_not_hold(store: Store) -> None:
     world = World(store, "web1")
     assert await world.watcher().run(until=compile_until("total == `2`"), for_ms=100) is False
+
+
+async def test_a_host_that_confirms_nothing_holds_up_no_end(store: Store) -> None:
+    world = World(store, "web1", "web2")
+    world.machines.say["web1"] = "stopped"
+    before = set(asyncio.all_tasks())
+    began = time.monotonic()
+    await world.watcher().run(for_ms=800)
+    took_s = time.monotonic() - began
+    asked = world.machines.asked["web1"]
+    assert took_s < 3, "the end of a command takes 5 s on such a host"
+    left = set(asyncio.all_tasks()) - before
+    assert not await asyncio.wait_for(_ended(left), 10)
+    assert world.machines.asked["web1"] == asked == 1, "nothing is asked of it any more"
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return those that have not ended some time after they were cancelled once more, as at the end of a loop."""
+    for task in tasks:
+        task.cancel()
+    return (await asyncio.wait(tasks, timeout=2))[1] if tasks else set()
+
+
+async def test_what_is_under_way_when_time_is_up_has_a_moment_to_end(store: Store, tmp_path: Path) -> None:
+    ways = AlertSettings(
+        command=("sh", "-c", f"echo begun >> {tmp_path}/told; sleep 0.4; echo sent >> {tmp_path}/told")
+    )
+    limits, escalation = PlanLimits(tier="read"), replace(QUICK, attempt_limit=0)
+    world = World(store, "web1", config=WatchConfig(watch=FAST, escalation=escalation, alerts=ways, limits=limits))
+    world.machines.say["web1"] = None
+    watching = asyncio.create_task(world.watcher().run(for_ms=60_000))
+    while not (tmp_path / "told").exists():
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert (tmp_path / "told").read_text() == "begun\n", "a person who ends it does not wait"
+    await world.watcher().run(for_ms=100)
+    assert (tmp_path / "told").read_text() == "begun\n" * 2 + "sent\n"
+    assert [event.data["outcome"] for event in await world.events("alert_sent")] == ["sent"]
 
 
 async def test_hosts_that_hang_cost_the_others_nothing(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from sane.engine.planner import Classifier, primitive_rules
 from sane.engine.poller import PolledHost, Poller
 from sane.engine.runner import steady_clock
 from sane.engine.watcher import Announced, Watcher
-from sane.errors import UnreachableError
+from sane.errors import LostError, UnreachableError
 from sane.operations.plan_run import PlanRunner
 from sane.operations.watch import planner_of
 from sane.operations.watch_desk import WatchDesk
@@ -35,7 +36,10 @@ QUICK = EscalationPolicy(settle_ms=30, backoff_ms=30, patience_ms=60_000)
 
 
 class Machines:
-    """Answer probes for hosts by name; `say[host]` is a health document, None a dead host, an Event one that hangs."""
+    """Answer probes for hosts by name; `say[host]` is a health document, None a dead host.
+
+    An Event is a host that hangs until it is set, `stopped` one that does not even confirm the end of a command.
+    """
 
     def __init__(self, *names: str) -> None:
         self.say: dict[str, Any] = {name: {"status": "healthy", "version": "1.0"} for name in names}
@@ -72,6 +76,8 @@ class _Machine:
         if isinstance(said, asyncio.Event):
             await said.wait()
             said = None
+        if said == "stopped":
+            await _stopped(self._name)
         if said is None:
             raise UnreachableError("refused", host=self._name)
         body = json.dumps(said).encode()
@@ -82,6 +88,16 @@ class _Machine:
 
     async def close(self) -> None:
         return
+
+
+async def _stopped(name: str) -> None:
+    """Be a host that confirms nothing, the end of a command least of all: sane.transports.ssh_session waits 5 s for it."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        raise LostError("it did not confirm the end", phase="command", host=name) from None
 
 
 class World:
