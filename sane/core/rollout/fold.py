@@ -150,7 +150,7 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
         touched=state.touched | bit if part in ("stage", "switch") else state.touched,
         switched=state.switched | bit if part == "switch" or _stage_is_all(state, part) else state.switched,
         watched_ms=event.at_ms if state.status == t.AWAITING else state.watched_ms,
-        reprobed=state.reprobed | bit if state.request is not None else state.reprobed,
+        reprobed=state.reprobed | bit if part == "probe" and status == t.HEALTHY else state.reprobed,
     )
 
 

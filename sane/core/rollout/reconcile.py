@@ -95,19 +95,33 @@ def _running(state: RolloutState, now_ms: int) -> Actions:
     if not state.settled:
         return wait
     if state.canaries and not state.promoted and state.canaries_proven:
-        return _after_canaries(state) or wait
+        return (*_after_canaries(state, now_ms), *wait)
     if batch := next_batch(state):
         return (*(begin(state, number) for number in bits(batch)), *wait)
     target = t.PARTIAL if state.bad else t.SUCCESSFUL
     return (Transition(t.RUNNING, target, summary_of(state.count(*t.GOOD), state.total, state.count(t.UNCHANGED))),)
 
 
-def _after_canaries(state: RolloutState) -> Actions:
+def _after_canaries(state: RolloutState, now_ms: int) -> Actions:
     if state.gates and state.gate_outcome != "pass":
         return _judge(state)
-    if state.policy.auto_promote:
-        return (Promote("canaries are proven and auto_promote is on"),)
-    return (Transition(t.RUNNING, t.AWAITING, "canaries are proven; waiting for promotion"),)
+    if not state.policy.auto_promote:
+        return (Transition(t.RUNNING, t.AWAITING, "canaries are proven; waiting for promotion"),)
+    return _look_again(state, now_ms) or (Promote("canaries are proven and auto_promote is on"),)
+
+
+def _look_again(state: RolloutState, now_ms: int) -> Actions:
+    """Return a probe of each canary that was not seen well since all of them were proven."""
+    if "probe" not in state.parts:
+        return ()
+    again: list[Action] = []
+    for number in bits(state.canaries):
+        host = state.hosts[number]
+        if not state.reprobed >> number & 1:
+            again.append(probe(state, host, now_ms))
+        elif host.streak_since_ms is None:
+            again.append(probe(state, host, host.observed_ms + state.policy.poll_interval_ms))
+    return tuple(again)
 
 
 def _judge(state: RolloutState) -> Actions:

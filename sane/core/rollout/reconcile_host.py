@@ -164,10 +164,12 @@ def _too_late(state: RolloutState, host: HostState) -> Action | None:
 
 
 def _after_watch(state: RolloutState, host: HostState) -> Action | None:
-    """Return what follows a sample of a canary that waits for promotion: a proven failure is one at once."""
+    """Return what follows a sample of a canary that waits for its promotion: a proven failure is one at once."""
     verdict = _verdict(host)
     late = host.observed_ms >= _deadline_ms(state, host)
-    if verdict == "inconclusive" and state.request is not None and state.stopping is None:
+    asked = state.request is not None and state.request.name == "promote"
+    fresh = state.reprobed >> state.index[host.spec.name] & 1  # an older sample was answered already
+    if verdict == "inconclusive" and fresh and (asked or state.status == t.RUNNING) and state.stopping is None:
         return Transition(state.status, t.PAUSED, f"{host.spec.name}: {_seen(state, host)}")
     if verdict == "fail" or (late and verdict not in ("pass", "inconclusive")):
         to = t.UNREACHABLE if verdict == "unreachable" else t.FAILED

@@ -93,7 +93,7 @@ class RolloutState:
 
     `undecided` are hosts about which something came in that `reconcile` has not answered; `busy` have an operation
     under way. `touched` were changed, `switched` take traffic on the new version, `same` had the digest before.
-    `reprobed` are canaries that were probed again since an operator asked for their promotion.
+    `reprobed` are canaries that were probed again since they were proven, or since an operator asked for something.
     """
 
     id: str

@@ -43,6 +43,11 @@ FATES: dict[str, dict[str, object]] = {
     "lost_back": {"switch": "lost", "probe": ["unreachable", "pass"]},
     "lost_gone": {"switch": "lost", "probe": ["unreachable"]},
 }
+# These ask a person: no oracle says what the person answers.
+DOUBTFUL_FATES: dict[str, dict[str, object]] = {
+    "degraded": {"probe": ["inconclusive"] * 9 + ["pass"]},
+    "wavers": {"probe": ["pass", "inconclusive", "missing", "inconclusive", "pass"]},
+}
 REVERT_FATES: dict[str, dict[str, object]] = {
     "ok": {},
     "fails": {"revert": "failed"},
@@ -70,7 +75,7 @@ class World:
         if isinstance(action, JudgeGates):
             self.judged += 1
             return finished(action, state, now_ms, self.gates[min(self.judged, len(self.gates)) - 1])
-        fate = FATES[self.fates.get(action.host, "ok")]
+        fate = {**FATES, **DOUBTFUL_FATES}[self.fates.get(action.host, "ok")]
         back = REVERT_FATES[self.revert_fates.get(action.host, "ok")]
         if isinstance(action, ProbeHealth):
             reverting = state.hosts[state.index[action.host]].status == "reverting"
