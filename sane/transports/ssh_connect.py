@@ -14,14 +14,13 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-import asyncssh
-
 from sane.core.ssh.known_hosts import KnownHost, Verdict, judge_key
 from sane.core.ssh.settings import HostSettings
 from sane.errors import AuthError
 from sane.transports.known_hosts import KnownHostsFiles
 from sane.transports.ssh_errors import explain_failure, explain_host_key, explain_timeout
 from sane.transports.ssh_keys import UserKeyring, UserKeys
+from sane.transports.ssh_library import asyncssh
 
 # AES-GCM runs on the processor's own instructions; ChaCha20-Poly1305 is the dearest here.
 CIPHERS = (
@@ -44,6 +43,7 @@ HOST_KEY_ALGORITHMS = (
     "rsa-sha2-256",
     "ssh-rsa",
 )
+MSG_IGNORE = 2  # RFC 4253, section 11.2
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
@@ -67,6 +67,7 @@ class HostClient(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self.connection = conn
+        send_no_empty_packets(conn)
 
     def auth_completed(self) -> None:
         if self.connection is not None:
@@ -84,6 +85,20 @@ class HostClient(asyncssh.SSHClient):
             self.known.remember(self.settings, key.get_algorithm(), key.public_data)
             return True
         return verdict.kind == "changed" and self.settings.strict == "no"
+
+
+def send_no_empty_packets(connection: Any) -> None:
+    """Keep asyncssh from sending a packet to be ignored before each of its packets.
+
+    They hide the predictable IV of CBC ciphers, of which `CIPHERS` has none, and double what is encrypted and sent.
+    """
+    send_packet = connection.send_packet
+
+    def send(kind: int, *args: bytes, **options: Any) -> None:
+        if kind != MSG_IGNORE:
+            send_packet(kind, *args, **options)
+
+    connection.send_packet = send
 
 
 def acknowledge_quickly(sock: socket.socket | None) -> None:

@@ -6,11 +6,10 @@ import shlex
 import socket
 from collections.abc import Sequence
 
-import asyncssh
-
 from sane.core.ssh.known_hosts import Verdict, fingerprint, known_hosts_name
 from sane.core.ssh.settings import HostSettings
 from sane.errors import AuthError, TransportError, UnreachableError
+from sane.transports.ssh_library import asyncssh
 
 _TIMEOUTS = {
     "connect": "did not answer the connection within",

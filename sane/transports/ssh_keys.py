@@ -7,10 +7,9 @@ import copy
 import os
 from dataclasses import dataclass
 
-import asyncssh
-
 from sane.core.ssh.known_hosts import fingerprint
 from sane.core.ssh.settings import HostSettings
+from sane.transports.ssh_library import asyncssh
 
 AGENT_TIMEOUT_S = 5.0
 

@@ -7,12 +7,11 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, cast
 
-import asyncssh
-
 from sane.core.shell_text import quote_argv
 from sane.core.ssh.settings import HostSettings
 from sane.errors import LostError, UnreachableError
 from sane.transports.base import Completed
+from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_pool import SshPool
 from sane.transports.ssh_session import RemoteCommand, when_there_is_room
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import asyncssh
+from sane.transports.ssh_library import asyncssh
 
 STDERR = 1  # the data type of RFC 4254, section 5.2
 MARK_LIMIT_BYTES = 1 << 16  # what a login shell's start-up files may write before the mark

@@ -13,9 +13,8 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
-import asyncssh
-
 from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_output import CommandSession
 
 KILL_GRACE_S = 1.0  # between TERM and KILL

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from sane.core.command import Command
@@ -156,6 +158,17 @@ async def test_a_failing_watcher_fails_its_own_command_only(pool: SshPool) -> No
 async def test_what_is_no_regular_file_is_not_read(pool: SshPool) -> None:
     with pytest.raises(RemoteError, match="Not a regular file"):
         await asyncio.wait_for(pool.transport("web1").get("/dev/zero", limit_bytes=5000), 10)
+
+
+async def test_no_packet_is_sent_to_be_ignored(pool: SshPool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "asyncssh")
+    asyncssh.set_debug_level(3)
+    try:
+        assert (await pool.transport("web1").run(Command("true"))).exit_code == 0
+    finally:
+        asyncssh.set_debug_level(1)
+    assert "Sent MSG_CHANNEL_OPEN" in caplog.text
+    assert "Sent MSG_IGNORE" not in caplog.text
 
 
 async def test_more_sessions_than_the_server_allows(tmp_path: Path) -> None:
