@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sane.core.events import Event
 from sane.core.watch.episodes import Finding
-from sane.core.watch.escalation import Episode, EscalationPolicy, EscalationState, apply_escalation, open_episode
+from sane.core.watch.escalation import apply_escalation, open_episode
 from sane.core.watch.escalation_actions import (
     Action,
     Alert,
@@ -25,6 +25,7 @@ from sane.core.watch.escalation_actions import (
     next_wake_ms,
     reconcile_escalation,
 )
+from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState
 from sane.core.watch.plan import Decision, Plan, plan_from_json
 from sane.engine.alerts import Delivery
 from sane.engine.models import ModelCall

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sane.core.redact import redact
-from sane.core.watch.escalation import Episode
+from sane.core.watch.escalation_state import Episode
 from sane.core.watch.plan import Plan, VerbRule, plan_from_json
 from sane.core.watch.rule_planner import plan_by_rules
 from sane.engine.models import ModelCall, ModelChain

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from sane.core.events import Event
 from sane.core.rollout.controller import RolloutState
 from sane.core.rollout.table import PARTIAL
-from sane.core.watch.escalation import Episode
+from sane.core.watch.escalation_state import Episode
 from sane.core.watch.plan import OPERATION_VERBS, Plan, PlanStep
 from sane.engine.alerts import Delivery
 from sane.engine.planner import call_on_host

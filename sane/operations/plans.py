@@ -9,7 +9,8 @@ from typing import Any
 
 from sane.core.events import Event
 from sane.core.nearest import nearest_hint
-from sane.core.watch.escalation import EscalationState, apply_escalation
+from sane.core.watch.escalation import apply_escalation
+from sane.core.watch.escalation_state import EscalationState
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError
 from sane.operations.deployments import find_driver

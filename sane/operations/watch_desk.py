@@ -10,7 +10,7 @@ from sane.core.command import Command
 from sane.core.fleet.hostset import fold
 from sane.core.target import Target
 from sane.core.watch.config import WatchConfig
-from sane.core.watch.escalation import Episode, EscalationState
+from sane.core.watch.escalation_state import Episode, EscalationState
 from sane.core.watch.packet import LOG_LINES, make_packet
 from sane.core.watch.plan import Decision, Plan, VerbRule, allowed_verbs, check_plan
 from sane.engine.alerts import Alerts, Delivery

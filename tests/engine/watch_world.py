@@ -13,7 +13,7 @@ from sane.core.command import Command, CommandResult
 from sane.core.events import Event
 from sane.core.target import Target
 from sane.core.watch.config import WatchConfig
-from sane.core.watch.escalation import EscalationPolicy
+from sane.core.watch.escalation_state import EscalationPolicy
 from sane.core.watch.policy import FlapPolicy, WatchPolicy
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers

@@ -23,7 +23,7 @@ from functools import partial
 from sane.core.document import Fields, Node, Problems, with_units
 from sane.core.nearest import nearest_hint
 from sane.core.watch.budget import BudgetPolicy
-from sane.core.watch.escalation import EscalationPolicy
+from sane.core.watch.escalation_state import EscalationPolicy
 from sane.core.watch.model_settings import (
     RULES,
     ModelSettings,

@@ -29,115 +29,19 @@ lost and none is escalated twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sane.core.events import Event
-from sane.core.watch.budget import Budget, BudgetPolicy, Spending
-from sane.core.watch.episodes import CorrelationPolicy, Finding, OpenEpisode, fold_finding
+from sane.core.watch.budget import Spending
+from sane.core.watch.episodes import Finding, OpenEpisode, fold_finding
+from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState, is_hard
+from sane.core.watch.phases import TRANSITIONS, next_phase
 from sane.errors import ConflictError
 
-# (phase, event) -> next phase. What is not here is refused. "*" stands for every phase but closed.
-TRANSITIONS: dict[tuple[str, str], str] = {
-    ("waiting", "episode_classified"): "waiting",
-    ("waiting", "escalation_started"): "planning",
-    ("planning", "escalation_resumed"): "planning",
-    ("planning", "plan_proposed"): "planning",
-    ("planning", "escalation_finished:planned"): "deciding",
-    ("planning", "escalation_finished:failed"): "waiting",
-    ("deciding", "plan_decided:run"): "ready",
-    ("deciding", "plan_decided:approval"): "approving",
-    ("deciding", "plan_decided:rejected"): "refused",
-    ("approving", "plan_approved"): "ready",
-    ("approving", "plan_refused"): "refused",
-    ("ready", "plan_started"): "acting",
-    ("acting", "plan_finished"): "observing",
-    ("acting", "plan_finished:failed"): "waiting",  # the next attempt may try something else
-    ("*", "alert_raised"): "alerting",
-    ("alerting", "alert_sent"): "alerted",
-    ("alerted", "plan_approved"): "ready",
-    ("alerted", "plan_refused"): "alerted",
-    # the episode recovered while something about it was in flight: what comes of that is recorded, and changes
-    # nothing
-    ("closed", "escalation_finished:planned"): "closed",
-    ("closed", "escalation_finished:failed"): "closed",
-    ("closed", "plan_proposed"): "closed",
-    ("closed", "plan_finished"): "closed",
-    ("closed", "alert_sent"): "closed",
-}
 _IN_FLIGHT = ("planning", "acting", "alerting")
 _KEEP_CLOSED_MS = (
     86_400_000  # a closed episode waits for what is in flight, which a kill may have ended, for a day at most
 )
-
-
-@dataclass(frozen=True, slots=True)
-class EscalationPolicy:
-    """Say when an episode is escalated, how often, and when a person is told instead.
-
-    `settle_ms` gives correlated hosts time to join. The classifier is asked once about a fault that is not in
-    `hard_faults`, and may postpone it until `postpone_ms` after its episode was opened; from then on the rules
-    decide, whatever it said or has not said yet. That is a quarter of the ten minutes for which such a fault was
-    seen before it was found (WatchPolicy.patience_ms), so one that lasts a quarter longer than that is told of.
-    After `attempt_limit` failed calls, a refused plan, a plan that did not help within `patience_ms`, or a spent
-    budget, a person is told. `alerts_per_hour` delays alerts, and loses none.
-    """
-
-    settle_ms: int = 30_000
-    hard_faults: frozenset[str] = frozenset({"crash", "lying", "stale", "flapping"})
-    use_classifier: bool = False
-    noise_confidence: float = 0.6
-    postpone_ms: int = 150_000
-    attempt_limit: int = 3
-    backoff_ms: int = 30_000
-    resume_limit: int = 1
-    patience_ms: int = 1_800_000
-    approval_ms: int = 3_600_000
-    alerts_per_hour: int = 20
-    correlation: CorrelationPolicy = field(default_factory=CorrelationPolicy)
-    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """Hold what the log says of one episode. `hosts` are those still bad, `all_hosts` every one it had, in the
-    order they came.
-
-    The classifier has no say from `decide_ms` on.
-    `phase` is one of waiting, planning, deciding, approving, ready, acting, observing, refused, alerting, alerted,
-    closed; `since_ms` is when it began. `due_ms` is when the next step may be taken.
-    """
-
-    id: str
-    fault: str
-    scope: str
-    zone: str
-    rule: str
-    hosts: tuple[str, ...]
-    all_hosts: tuple[str, ...]
-    opened_ms: int
-    phase: str = "waiting"
-    since_ms: int = 0
-    due_ms: int = 0
-    decide_ms: int = 0
-    attempt: int = 0
-    resumes: int = 0
-    operation: str = ""
-    plan: str = ""
-    label: str = ""
-    is_asked: bool = False
-    awaits_approval: bool = False
-    tried: tuple[str, ...] = ()
-    spending: Spending = field(default_factory=Spending)
-
-
-@dataclass(frozen=True, slots=True)
-class EscalationState:
-    """Hold the open episodes (and closed ones with something in flight), what was spent, and when alerts went out."""
-
-    episodes: Mapping[str, Episode] = field(default_factory=dict[str, Episode])
-    opened: int = 0
-    budget: Budget = field(default_factory=Budget)
-    alerts_ms: tuple[int, ...] = ()
 
 
 def open_episode(
@@ -202,11 +106,6 @@ def _apply_updated(state: EscalationState, event: Event, policy: EscalationPolic
     return _put(state, episode)
 
 
-def is_hard(episode: Episode, policy: EscalationPolicy) -> bool:
-    """Return whether no model is asked about the episode before it is escalated."""
-    return episode.fault in policy.hard_faults or episode.scope == "zone"
-
-
 def _apply_closed(state: EscalationState, event: Event, policy: EscalationPolicy) -> EscalationState:
     episode = _get(state, event)
     if episode.phase in _IN_FLIGHT:
@@ -234,23 +133,6 @@ def _refuse_other_plan(episode: Episode, event: Event) -> None:
         raise ConflictError(
             f"plan {event.data['plan']} does not wait for approval", hint="See `sane plan list` for those that do."
         )
-
-
-def next_phase(phase: str, event: Event) -> str:
-    """Return the phase that the table gives. Raises ConflictError where it gives none."""
-    name = event.kind
-    for choice in ("outcome", "decision"):
-        if (phase, f"{event.kind}:{event.data.get(choice)}") in TRANSITIONS:
-            name = f"{event.kind}:{event.data[choice]}"
-    following = TRANSITIONS.get((phase, name))
-    if following is None and phase != "closed":
-        following = TRANSITIONS.get(("*", name))
-    if following is None:
-        raise ConflictError(
-            f"'{event.kind}' can't happen to an episode that is {phase}",
-            hint="Read the log again: another process may have moved the episode on.",
-        )
-    return following
 
 
 def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode:

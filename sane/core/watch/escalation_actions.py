@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sane.core.events import Event
-from sane.core.watch.escalation import Episode, EscalationPolicy, EscalationState, is_hard
+from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState, is_hard
 
 HOUR_MS = 3_600_000
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sane.core.fleet.hostset import fold
 from sane.core.redact import redact
-from sane.core.watch.escalation import Episode
+from sane.core.watch.escalation_state import Episode
 
 PACKET_LIMIT_BYTES = 2_048
 LOG_LINES = 20

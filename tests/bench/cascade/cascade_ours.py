@@ -25,7 +25,7 @@ from cascade_prices import (
 from sane.core.events import Event
 from sane.core.watch.detect import HostWatch, observe_sample
 from sane.core.watch.episodes import Finding
-from sane.core.watch.escalation import EscalationPolicy, EscalationState, apply_escalation, open_episode
+from sane.core.watch.escalation import apply_escalation, open_episode
 from sane.core.watch.escalation_actions import (
     Action,
     Alert,
@@ -36,6 +36,7 @@ from sane.core.watch.escalation_actions import (
     next_wake_ms,
     reconcile_escalation,
 )
+from sane.core.watch.escalation_state import EscalationPolicy, EscalationState
 from sane.core.watch.policy import WatchPolicy
 
 

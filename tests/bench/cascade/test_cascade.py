@@ -16,7 +16,7 @@ from cascade_prices import CHEAP_SWEEP
 from cascade_score import score
 from run_cascade import SEEDS, broken, compare
 
-from sane.core.watch.escalation import EscalationPolicy
+from sane.core.watch.escalation_state import EscalationPolicy
 from sane.core.watch.policy import WatchPolicy
 from sane.core.watch.samples import Sample
 

@@ -15,15 +15,7 @@ from hypothesis import strategies as st
 from sane.core.events import Event
 from sane.core.watch.budget import BudgetPolicy
 from sane.core.watch.episodes import Finding
-from sane.core.watch.escalation import (
-    TRANSITIONS,
-    Episode,
-    EscalationPolicy,
-    EscalationState,
-    apply_escalation,
-    next_phase,
-    open_episode,
-)
+from sane.core.watch.escalation import apply_escalation, open_episode
 from sane.core.watch.escalation_actions import (
     Action,
     Alert,
@@ -34,6 +26,8 @@ from sane.core.watch.escalation_actions import (
     next_wake_ms,
     reconcile_escalation,
 )
+from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState
+from sane.core.watch.phases import TRANSITIONS, next_phase
 from sane.core.watch.policy import WatchPolicy
 from sane.errors import ConflictError
 

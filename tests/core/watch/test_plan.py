@@ -8,7 +8,7 @@ import pytest
 
 from sane.core.watch.budget import Spending
 from sane.core.watch.episodes import FAMILIES
-from sane.core.watch.escalation import Episode
+from sane.core.watch.escalation_state import Episode
 from sane.core.watch.packet import NOTE, PACKET_LIMIT_BYTES, make_packet
 from sane.core.watch.plan import (
     OPERATION_VERBS,
