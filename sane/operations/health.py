@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,8 @@ from sane.errors import SaneError, TransportError
 class HealthQuestion:
     """Say what is asked of each host: where the file is, and what it must prove.
 
-    `version` "" is any. `max_age_ms` None leaves the age alone: a file written once by a deployment is old and true.
+    `version` "" is any. `max_age_ms` None takes the workflow's; where that has none either, the age is left alone: a
+    file written once by a deployment is old and true.
     """
 
     workflow: Workflow
@@ -65,14 +66,24 @@ def question_for(workflow: Workflow | None, path: str | None) -> HealthQuestion:
 
 
 async def check_health(
-    inventory: Inventory, hosts: Sequence[Host], question: HealthQuestion, *, parallel: int = PARALLEL
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    question: HealthQuestion,
+    *,
+    parallel: int = PARALLEL,
+    on_answer: Callable[[HostHealth], None] = lambda _: None,
 ) -> list[HostHealth]:
-    """Return each host's health in the order given; a host that can't be asked is `unreachable`."""
+    """Return each host's health in the order given; a host that can't be asked is `unreachable`.
+
+    `on_answer` gets each as it comes.
+    """
     context, places = AsyncContext(inventory), asyncio.Semaphore(parallel)
 
     async def one(host: Host) -> HostHealth:
         async with places:
-            return await _ask(context, host, question)
+            answer = await _ask(context, host, question)
+        on_answer(answer)
+        return answer
 
     try:
         return await asyncio.gather(*(one(host) for host in hosts))
@@ -82,14 +93,14 @@ async def check_health(
 
 async def _ask(context: AsyncContext, host: Host, question: HealthQuestion) -> HostHealth:
     health = question.workflow.health
-    age_ms = question.max_age_ms
+    age_ms = health.max_age_ms if question.max_age_ms is None else question.max_age_ms
 
     def facts_of(reading: ProbeReading) -> Facts:
         return Facts(
             version=question.version,
             max_bytes=health.max_bytes,
             fresh=age_ms is not None,
-            poll_interval_ms=(age_ms or 0) // 3 or 1,  # the judge allows three polls
+            max_age_ms=age_ms,
             gates=gates_of(health.gates),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import click
 
 from sane.core.paths import runtime_dir, state_dir
 from sane.core.rollout.hints import install_hint
+from sane.surfaces.cli.query import check_query, show
 
 
 class Finding(NamedTuple):
@@ -27,23 +27,30 @@ class Finding(NamedTuple):
 
 
 @click.command()
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def doctor(output: str) -> None:
+@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
+def doctor(output: str, query: str | None) -> None:
     """Check what this machine has and say what is missing; exit 4 when something needed is.
 
     \b
     Example:
       sane doctor
+      sane doctor --query "[?!ok].name"
     """
     findings = [*_programs(), *_extras(), *_directories()]
-    if output == "json":
-        click.echo(json.dumps([f._asdict() for f in findings], indent=2))
+    if query or output != "table":
+        show([finding._asdict() for finding in findings], output, query)
     else:
         for finding in findings:
-            mark = click.style("✓", "green") if finding.ok else click.style("✗" if finding.needed else "·", "red")
-            click.echo(f"{mark} {finding.name:<22} {finding.detail}")
+            click.echo(f"{_mark(finding)} {finding.name:<22} {finding.detail}")
     if any(f.needed and not f.ok for f in findings):
         raise click.exceptions.Exit(4)
+
+
+def _mark(finding: Finding) -> str:
+    if finding.ok:
+        return click.style("✓", "green")
+    return click.style("✗", "red") if finding.needed else click.style("·", "bright_black")
 
 
 def _programs() -> list[Finding]:
@@ -71,7 +78,13 @@ def _version(argv: list[str]) -> str:
 
 
 def _extras() -> list[Finding]:
-    wanted = (("mcp", "mcp"), ("server", "fastapi"), ("agents", "pydantic_ai"), ("postgres", "asyncpg"))
+    wanted = (
+        ("mcp", "mcp"),
+        ("server", "fastapi"),
+        ("agents", "pydantic_ai"),
+        ("postgres", "asyncpg"),
+        ("redis", "redis"),
+    )
     return [
         Finding(
             f"extra: {extra}",

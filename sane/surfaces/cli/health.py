@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sane.surfaces.cli.query import check_query, show
 
 if TYPE_CHECKING:
     from sane.operations.health import HostHealth
@@ -17,8 +18,13 @@ OPTIONS = (
     click.option("--workflow", type=click.Path(path_type=Path), help="Take path, size and gates from this workflow."),
     click.option("--path", help="Where the health file is, in place of the inventory's health_path."),
     click.option("--version", "version", default="", help="The version it must prove."),
-    click.option("--max-age", help="Older than this is stale, for files that are written again and again."),
+    click.option(
+        "--max-age",
+        metavar="DURATION",
+        help="Older than this is stale, for files that are written again and again; else the workflow's.",
+    ),
     click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True),
+    click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."),
 )
 
 
@@ -38,10 +44,10 @@ def health() -> None:
     """
 
 
-@health.command()
+@health.command(short_help="Say who is healthy, by proof, and who is not.")
 @click.argument("pattern", default="all")
 @_with_options
-def check(pattern: str, output: str, **options: Any) -> None:
+def check(pattern: str, output: str, query: str | None, **options: Any) -> None:
     """Read and judge the health of the hosts of PATTERN; exit 0 when all are healthy, 3 when some are, 4 when none.
 
     \b
@@ -49,22 +55,19 @@ def check(pattern: str, output: str, **options: Any) -> None:
       sane health check -i hosts.yaml --workflow workflows/multi-server-deploy.yaml --version 1.0.0
     """
     found = _ask(pattern, **options)
-    if output == "json":
-        click.echo(json.dumps({"hosts": [h.as_json() for h in found]}, indent=2, ensure_ascii=False))
-    elif output == "ndjson":
-        for host in found:
-            click.echo(json.dumps(host.as_json(), ensure_ascii=False))
+    if query or output != "table":
+        _show([host.as_json() for host in found], output, query)
     else:
         for host in found:
             click.echo(_line(host))
-    good = sum(host.verdict.healthy for host in found)
-    raise click.exceptions.Exit(0 if good == len(found) else 3 if good else 4)
+        _sum_up(found)
+    raise click.exceptions.Exit(_status(found))
 
 
-@health.command()
+@health.command(short_help="Show every rule of proof, and which one failed.")
 @click.argument("pattern")
 @_with_options
-def explain(pattern: str, output: str, **options: Any) -> None:
+def explain(pattern: str, output: str, query: str | None, **options: Any) -> None:
     """Show every rule of proof for the hosts of PATTERN, and which one failed.
 
     \b
@@ -72,19 +75,36 @@ def explain(pattern: str, output: str, **options: Any) -> None:
       sane health explain -i hosts.yaml server2 --version 1.0.0
     """
     found = _ask(pattern, **options)
-    if output != "table":
-        documents = [{**h.as_json(), "rules": [r._asdict() for r in h.verdict.rules]} for h in found]
-        click.echo(json.dumps({"hosts": documents}, indent=2, ensure_ascii=False))
+    if query or output != "table":
+        rows = [{**host.as_json(), "rules": [rule._asdict() for rule in host.verdict.rules]} for host in found]
+        _show(rows, output, query)
     else:
         for host in found:
             click.echo(_line(host))
             for rule in host.verdict.rules:
                 mark = click.style("✓", fg="green") if rule.passed else click.style("✗", fg="red")
-                click.echo(f"    {mark} {rule.name:<14} {rule.detail}")
+                click.echo(f"    {mark} {rule.name:<24} {rule.detail}")
             if host.hint:
                 click.echo(click.style("    → ", fg="yellow") + host.hint)
+    raise click.exceptions.Exit(_status(found))
+
+
+def _show(rows: list[dict[str, Any]], output: str, query: str | None) -> None:
+    show(rows if output == "ndjson" and not query else {"hosts": rows}, output, query)
+
+
+def _status(found: list[HostHealth]) -> int:
     good = sum(host.verdict.healthy for host in found)
-    raise click.exceptions.Exit(0 if good == len(found) else 3 if good else 4)
+    return 0 if good == len(found) else 3 if good else 4
+
+
+def _sum_up(found: list[HostHealth]) -> None:
+    """Say on stderr how many are healthy, and where to look when some are not."""
+    from sane.core.fleet.hostset import fold
+
+    bad = [host.host for host in found if not host.verdict.healthy]
+    more = f", {len(bad)} not: {fold(bad)}; `sane health explain` says why" if bad else ""
+    click.echo(f"{len(found) - len(bad)} of {len(found)} hosts are healthy{more}", err=True)
 
 
 def _ask(
@@ -95,12 +115,15 @@ def _ask(
     from sane.core.units import parse_duration_ms
     from sane.operations.files import load_inventory, load_workflow
     from sane.operations.health import check_health, question_for
+    from sane.surfaces.counter import HostCounter
 
     loaded = load_inventory(inventory)
     question = question_for(load_workflow(workflow) if workflow else None, path)
-    age_ms = parse_duration_ms(max_age, "max_age_s") if max_age else None
+    age_ms = parse_duration_ms(max_age, "--max-age", bare="s") if max_age else None
     asked = replace(question, version=version, max_age_ms=age_ms)
-    return asyncio.run(check_health(loaded, loaded.select(pattern), asked))
+    hosts = loaded.select(pattern)
+    with HostCounter(len(hosts)) as counter:
+        return asyncio.run(check_health(loaded, hosts, asked, on_answer=counter.count))
 
 
 def _line(host: HostHealth) -> str:

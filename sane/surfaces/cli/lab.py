@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sane.core.nearest import nearest_hint
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import check_query, show
 
 if TYPE_CHECKING:
     from sane.operations.lab import HostView
@@ -59,13 +58,13 @@ def lab() -> None:
     \b
     Example:
       sane lab up 3
-      sane run --inventory "$(sane lab up)" 'uname -a'
+      sane run -i "$(sane lab up)" all -- uname -a
       sane lab fault server2 silent
       sane lab down
     """
 
 
-@lab.command()
+@lab.command(short_help="Start N hosts, and print the path of their inventory.")
 @click.argument("count", metavar="[N]", type=click.IntRange(1, 1000), default=3)
 @click.option(
     "--server",
@@ -99,7 +98,7 @@ def up(count: int, server: str, directory: Path | None, output: str, query: str)
     if output == "table" and not query:
         click.echo(str(started.inventory))
     else:
-        _show({"inventory": str(started.inventory), "server": started.server, "hosts": hosts}, output, query)
+        show({"inventory": str(started.inventory), "server": started.server, "hosts": hosts}, output, query)
 
 
 def _fault_help() -> str:
@@ -135,7 +134,7 @@ def fault(host: str, fault: str, directory: Path | None, output: str, query: str
     if output == "table" and not query:
         click.echo(f"{host}: {_meaning(view)}", err=True)
     else:
-        _show(dataclasses.asdict(view), output, query)
+        show(dataclasses.asdict(view), output, query)
 
 
 def _meaning(view: HostView) -> str:
@@ -162,7 +161,7 @@ def list_(directory: Path | None, output: str, query: str) -> None:
 
     views = labs.look(_directory(directory))
     if output != "table" or query:
-        _show([dataclasses.asdict(view) for view in views], output, query)
+        show([dataclasses.asdict(view) for view in views], output, query)
         return
     width = max(len("HOST"), *(len(view.name) for view in views))
     click.echo(f"{'HOST':{width}}  {'PORT':>5}  {'PID':>7}  {'STATE':8} {'FAULT':16} ROOT")
@@ -172,7 +171,7 @@ def list_(directory: Path | None, output: str, query: str) -> None:
         click.echo(line)
 
 
-@lab.command()
+@lab.command(short_help="End all hosts, and remove what the lab made.")
 @_options
 def down(directory: Path | None, output: str, query: str) -> None:
     """End all hosts and remove what the lab made: processes, mounts and files.
@@ -185,7 +184,7 @@ def down(directory: Path | None, output: str, query: str) -> None:
 
     names = labs.end(_directory(directory))
     if output != "table" or query:
-        _show({"ended": names}, output, query)
+        show({"ended": names}, output, query)
     elif names:
         count = len(names)
         click.echo(
@@ -204,17 +203,3 @@ def _directory(given: Path | None) -> Path:
 
 def _may_colour() -> bool:
     return not os.environ.get("NO_COLOR") and sys.stdout.isatty()
-
-
-def _show(shown: Any, output: str, query: str) -> None:
-    from sane.surfaces.cli.query import as_table, select
-
-    if query:
-        shown = select(query, shown)
-    if output == "table":
-        click.echo(as_table(shown), nl=False)
-    elif output == "ndjson" and isinstance(shown, list):
-        for item in shown:  # pyright: ignore[reportUnknownVariableType]
-            click.echo(json.dumps(item))
-    else:
-        click.echo(json.dumps(shown, indent=None if output == "ndjson" else 2))

@@ -79,8 +79,8 @@ def cli() -> None:
 
     \b
     Example:
-      sane lab up 3
-      sane deploy workflows/multi-server-deploy.yaml --inventory INVENTORY --version 1.0.0
+      sane deploy workflows/multi-server-deploy.yaml --inventory "$(sane lab up 3)" --version 1.0.0
+      sane lab down
     """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,15 @@ def check_query(_: click.Context, __: click.Parameter, expression: str | None) -
 
 def refuse_wrong(expression: str) -> None:
     """Refuse a JMESPath expression that can't be read. Raises UsageError naming the mistake in it."""
-    import jmespath
-    from jmespath.exceptions import JMESPathError
+    from sane.core.workflow.gates import compile_gate
+    from sane.errors import ConfigError
 
     try:
-        jmespath.compile(expression)  # pyright: ignore[reportUnknownMemberType]
-    except JMESPathError as error:
-        raise UsageError(f"query '{expression}' is wrong: {error}") from error
+        compile_gate(expression)
+    except ConfigError as error:
+        said = error.message.removeprefix("the expression is wrong").removeprefix(": ")
+        gap = "" if said.startswith(" at column") else ": "
+        raise UsageError(f"query '{expression}' is wrong{gap}{said}", hint=error.hint) from None
 
 
 def select(expression: str, answer: object) -> object:
@@ -38,6 +41,21 @@ def select(expression: str, answer: object) -> object:
         return jmespath.search(expression, answer)  # pyright: ignore[reportUnknownMemberType]
     except JMESPathError as error:
         raise UsageError(f"query '{expression}' is wrong: {error}") from error
+
+
+def show(answer: object, output: str, query: str | None = None) -> None:
+    """Print what a query selects from an answer as `table`, as one `json` value, or as `ndjson`: one line an item."""
+    import click
+
+    if query:
+        answer = select(query, answer)
+    if output == "table":
+        click.echo(as_table(answer), nl=False)
+    elif output == "ndjson":
+        for item in answer if isinstance(answer, list) else [answer]:  # pyright: ignore[reportUnknownVariableType]
+            click.echo(json.dumps(item, ensure_ascii=False))
+    else:
+        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
 
 
 def as_table(value: object) -> str:

@@ -116,3 +116,17 @@ def test_a_machine_that_can_not_write_is_told_not_traced(place: str) -> None:
         subprocess.run([*tmux, "kill-server"], check=True, timeout=BOUND_S)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: this machine can't do that")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("[?a", "query '[?a' is wrong at column 4: it ends too early\n"),
+        ("a = `1`", "query 'a = `1`' is wrong at column 3: Unknown token '='\n  Compare with ==."),
+        ("lenght(@)", "query 'lenght(@)' is wrong: there is no function 'lenght'"),
+    ],
+)
+def test_a_wrong_query_is_told_in_one_line_with_its_place(query: str, said: str) -> None:
+    done = sane("doctor", "--query", query)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
