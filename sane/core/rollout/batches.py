@@ -1,15 +1,22 @@
-"""Which hosts change together: canaries first, then group after group, at most max_parallel at once."""
+"""Which hosts change together: canaries first, then group after group, at most max_parallel at once.
+
+Hosts that are only looked at (they have the digest, or a retry leaves them) and stand right behind a batch are looked
+at with it. No host changes sooner for that, and a fleet that has nothing to change is seen in a few round trips.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sane.core.rollout import table as t
 from sane.core.rollout.host_rows import bits, first_bits
 from sane.core.rollout.state import HostSpec, RolloutState
+
+LOOK_AHEAD = 64  # hosts behind a batch that are looked at with it: as many as a fan-out asks at once
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -22,18 +29,27 @@ class Batch(NamedTuple):
 
 def next_batch(state: RolloutState) -> int:
     """Return the set of hosts to begin now that nothing is in flight: 0 when none is left."""
-    parallel = state.policy.parallel(state.total)
-    if state.canaries and not state.promoted:
-        return _first_of_a_group(state.groups, state.canaries & state.among(t.PENDING), parallel)
     waiting = state.unswitched or state.among(t.PENDING)
-    return _first_of_a_group(state.groups, waiting, parallel)
-
-
-def _first_of_a_group(groups: tuple[int, ...], waiting: int, count: int) -> int:
-    for group in groups:
+    if state.canaries and not state.promoted:
+        waiting = state.canaries & state.among(t.PENDING)
+    for group in state.groups:
         if waiting & group:
-            return first_bits(waiting & group, count)
+            batches = _batches(bits(waiting & group), state.is_only_looked_at, state.policy.parallel(state.total))
+            return sum(1 << number for number in next(batches))
     return 0
+
+
+def _batches(hosts: Iterable[T], is_only_looked_at: Callable[[T], bool], parallel: int) -> Iterator[list[T]]:
+    """Yield `parallel` hosts at a time, each time with those behind them that are only looked at."""
+    batch: list[T] = []
+    for host in hosts:
+        room = LOOK_AHEAD if is_only_looked_at(host) else 0
+        if len(batch) >= parallel + room:
+            yield batch
+            batch = []
+        batch.append(host)
+    if batch:
+        yield batch
 
 
 def groups_of(hosts: Sequence[HostSpec]) -> tuple[int, ...]:
@@ -51,10 +67,10 @@ def groups_of(hosts: Sequence[HostSpec]) -> tuple[int, ...]:
 def plan_batches(state: RolloutState, *, unchanged: int = 0, left_out: int = 0) -> tuple[Batch, ...]:
     """Return every batch in order, if each host turns out well, as `sane plan` prints it.
 
-    `unchanged` and `left_out` are sets of hosts: the first are only probed, each in its place of a batch that does not
-    name it; the others are not begun. The cost is that of one look at each host.
+    `unchanged` and `left_out` are sets of hosts: the first are only probed, with a batch that does not name
+    them; the others are not begun. The cost is that of one look at each host.
     """
-    members = list(_members(state))
+    members = list(_members(state, unchanged))
     pending = (1 << state.total) - 1 & ~left_out
     changing = pending & ~unchanged
     count = 0 if state.skip_canary else state.policy.canaries(state.total)
@@ -66,33 +82,30 @@ def plan_batches(state: RolloutState, *, unchanged: int = 0, left_out: int = 0) 
     if state.green_first:
         plan += _cut("switch", first, parallel)
     plan += _cut("batch", rest, parallel)
-    if not unchanged:
-        return tuple(plan)
-    same = {members[number].host for number in bits(unchanged)}
-    named = (batch._replace(hosts=tuple(host for host in batch.hosts if host not in same)) for batch in plan)
-    return tuple(batch for batch in named if batch.hosts)
+    return tuple(batch for batch in plan if batch.hosts)
 
 
 class _Member(NamedTuple):
     run: int  # groups are runs: a name may come again behind another one
     group: str
     host: str
+    same: bool
 
 
-def _members(state: RolloutState) -> Iterator[_Member]:
+def _members(state: RolloutState, unchanged: int) -> Iterator[_Member]:
     run, last = 0, None
-    for host in state.hosts:
+    same = set(bits(unchanged))
+    for number, host in enumerate(state.hosts):
         if host.spec.group != last:
             run, last = run + 1, host.spec.group
-        yield _Member(run, host.spec.group, host.spec.name)
+        yield _Member(run, host.spec.group, host.spec.name, number in same)
 
 
 def _cut(kind: str, members: list[_Member], parallel: int) -> list[Batch]:
     plan: list[Batch] = []
     for _, run in groupby(members, key=itemgetter(0)):
-        found = list(run)
-        for at in range(0, len(found), parallel):
-            plan.append(Batch(kind, found[0].group, tuple(member.host for member in found[at : at + parallel])))
+        for batch in _batches(run, lambda member: member.same, parallel):
+            plan.append(Batch(kind, batch[0].group, tuple(member.host for member in batch if not member.same)))
     return plan
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from sane.core.events import Event
 from sane.core.rollout import table as t
 from sane.core.rollout.guards import check_request, check_transition
-from sane.core.rollout.host_rows import bits, first_bits
+from sane.core.rollout.host_rows import bits
 from sane.core.rollout.state import HealthSeen, HostState, Request, RolloutState, Stopping
 from sane.errors import ConflictError, NotFoundError
 
@@ -61,9 +62,8 @@ def _choose_canaries(state: RolloutState) -> int:
     """Return the first hosts that will change: one that has the digest already proves nothing."""
     if state.skip_canary or state.to_revert:
         return 0
-    looked_at_only = sum(1 << i for i, host in enumerate(state.hosts) if host.spec.task == "probe")
-    changing = state.among(t.PENDING) & ~state.same & ~looked_at_only
-    return first_bits(changing, state.policy.canaries(state.total))
+    changing = (number for number in bits(state.among(t.PENDING)) if not state.is_only_looked_at(number))
+    return sum(1 << number for number in islice(changing, state.policy.canaries(state.total)))
 
 
 def _leave_out(state: RolloutState, but: int) -> RolloutState:

@@ -20,7 +20,7 @@ def begin(state: RolloutState, number: int) -> Action:
     host = state.hosts[number]
     if host.status == t.HEALTHY:
         return operation(state, host, "switch")
-    if host.spec.task == "probe" or state.same >> number & 1:
+    if state.is_only_looked_at(number):
         if "probe" not in state.parts:
             return HostTransition(host.spec.name, t.PENDING, t.UNCHANGED, "it has the digest already")
         return probe(state, host, 0)

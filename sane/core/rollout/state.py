@@ -154,6 +154,10 @@ class RolloutState:
         """Return how many hosts are in any of these states."""
         return self.among(*statuses).bit_count()
 
+    def is_only_looked_at(self, number: int) -> bool:
+        """Return whether a host that is pending will be probed and not changed."""
+        return self.hosts[number].spec.task == "probe" or bool(self.same >> number & 1)
+
     @property
     def in_flight(self) -> int:
         """Return the set of hosts that are being changed or proven now."""

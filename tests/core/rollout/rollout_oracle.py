@@ -87,7 +87,8 @@ class Oracle:
     def _batches(self, hosts: Sequence[tuple[str, str, str, str]]) -> list[list[tuple[str, str, str, str]]]:
         parallel, batches = self.policy.parallel(len(self.hosts)), []
         for host in hosts:
-            if not batches or len(batches[-1]) == parallel or batches[-1][0][1] != host[1]:
+            full = bool(batches) and len(batches[-1]) >= parallel and host[2] not in ("same", "same_sick")
+            if not batches or full or batches[-1][0][1] != host[1]:
                 batches.append([])
             batches[-1].append(host)
         return batches
