@@ -20,13 +20,12 @@ from sane.core.pane.framing import (
     START,
     Dialect,
     Place,
-    Run,
     dialect_of,
-    payload,
     quote,
     rows_taken,
     typed_line,
 )
+from sane.core.pane.payload import Run, payload
 from sane.core.pane.prompt_line import classify_line, device_name
 from sane.core.pane.script import (
     SHELL_SAYS_DONE,
@@ -156,9 +155,14 @@ class Exchange:
     async def _handshake(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
         line, pieces = self._bash_form(screen)
-        self._prompt = screen.before.rstrip()
-        await self.paste(line + "\r")
-        ready = await self._wait_ready()
+        ready = await self._type(line, screen)
+        if ready is None and "__sane_l" in line and not self.client.closed and await recover(self):
+            # It waited as bash does, and yet could not read (`enable -n read`), or keys came before our line.
+            screen, _ = await wait_idle(
+                self.client, self.pane_id, self.pane.name, local=self.local, wait_s=READY_WAIT_S
+            )
+            line, pieces = typed_line(self.token, screen.place), []
+            ready = await self._type(line, screen)
         if ready is None:
             if self._command.raw_ok and await self._shows_device():
                 return False
@@ -169,24 +173,44 @@ class Exchange:
             text = tmux_word(screen.before.rstrip())
             await self.client.send(f"set-option -p -t {self.pane_id} @sane-prompt {text}")
         place = inner_place(screen.place, ready.arguments) if self.nested else screen.place
-        await self._send_payload(pieces or self._pieces(place, line))
+        rows = rows_taken(line, place)
+        if self.reader.lines_outside > 1 and not self.nested:
+            rows = await self._rows_until_now(screen, rows)
+        if rows != rows_taken(line, screen.place) or not pieces:
+            pieces = self._pieces(place, rows, bash=bool(pieces))
+        await self._send_payload(pieces)
         return True
+
+    async def _type(self, line: str, screen: Screen) -> Mark | None:
+        self._prompt = screen.before.rstrip()
+        self.reader.lines_outside = 0
+        await self.paste(line + "\r")
+        return await self._wait_ready()
+
+    async def _rows_until_now(self, screen: Screen, rows: int) -> int:
+        """Return how many rows the typed line took with what hooks of the shell printed behind it (PS0, preexec)."""
+        (reply,) = await self.client.ask(f"display-message -p -t {self.pane_id} '#{{cursor_y}} #{{history_size}}'")
+        if not reply.ok or not reply.lines:
+            return rows
+        now = sum(int(number) for number in reply.lines[0].split())
+        # A full history counts no further, and then what scrolled is known by its newlines alone.
+        return now - screen.row if now - screen.row >= rows else rows + self.reader.lines_outside - 1
 
     def _bash_form(self, screen: Screen) -> tuple[str, list[bytes]]:
         """Return the line and the payload for a bash known to wait; no payload yet for another shell, or a long one."""
         if self.local and not self.nested and bash_reads_line(screen):
             line = typed_line(self.token, screen.place, bash=True)
-            pieces = self._pieces(screen.place, line, bash=True)
+            pieces = self._pieces(screen.place, rows_taken(line, screen.place), bash=True)
             if len(pieces) == 1:
                 return line, pieces
         return typed_line(self.token, screen.place, nested=self.nested), []
 
-    def _pieces(self, place: Place, line: str, *, bash: bool = False) -> list[bytes]:
+    def _pieces(self, place: Place, rows: int, *, bash: bool = False) -> list[bytes]:
         script = compose(self._command, self._dialect)
         if self._feed is not None:
             script = f"sh -c {quote(script.replace(TOKEN, self.token), self._dialect)}"
         shown = self._command.display or self._command.script
-        run = Run(self.token, script, shown, place, rows_taken(line, place), self.nested, bash)
+        run = Run(self.token, script, shown, place, rows, self.nested, bash)
         return payload(run, self._dialect)
 
     async def _wait_ready(self) -> Mark | None:

@@ -112,10 +112,7 @@ class PaneTransport:
         await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
         try:
             exchange = Exchange(self, await self._follow(), Command("true"), None, None)
-            answered = await prompt_is_back(exchange, wait_s)
-            if not answered:
-                await exchange.paste("\x03")  # what was typed must not run when the pane thaws
-            return answered
+            return await prompt_is_back(exchange, wait_s)
         finally:
             self._unfollow()
             lock.release()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
 from sane.core.pane.control_stream import OutputReader
-from sane.core.pane.framing import END, EXIT, READY, dialect_of, recovery_payload, rows_taken, typed_line
+from sane.core.pane.framing import END, EXIT, READY, dialect_of, rows_taken, typed_line
+from sane.core.pane.payload import recovery_payload
 from sane.core.pane.script import code_of_shell, inner_place
 from sane.errors import NotFoundError, PaneError
 from sane.transports.pane_state import wait_idle
@@ -78,6 +79,7 @@ async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     await exchange.paste(line + "\r")
     ready = await exchange.wait_for(time.monotonic() + wait_s, READY)
     if ready is None:
+        await exchange.paste("\x03")  # what was typed must not wait there for a line, nor run when the pane thaws
         return False
     dialect = dialect_of(ready.kind)
     place = inner_place(screen.place, ready.arguments) if exchange.nested else screen.place

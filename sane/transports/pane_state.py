@@ -35,10 +35,12 @@ Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "conti
 
 
 class Screen(NamedTuple):
-    """Hold what tmux knows of a pane at one moment; `before` and `behind` are the cursor line's text around the
-    cursor, `lines` the other ones (first, where one was met here before, the first prompt of a network device)."""
+    """Hold what tmux knows of a pane at one moment; `row` is the cursor's, counted with the history; `before` and
+    `behind` are the cursor line's text around the cursor, `lines` the other ones (first, where one was met here before,
+    the first prompt of a network device)."""
 
     place: Place
+    row: int
     before: str
     behind: str
     alternate: bool
@@ -69,6 +71,7 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
     others = tuple(line for i, line in enumerate(text.lines) if i != row and line.strip())
     return Screen(
         place=Place(int(x), int(width)),
+        row=row + int(history),
         before=before,
         behind=behind,
         alternate=alternate == "1",
@@ -135,11 +138,15 @@ def line_editor_waits(screen: Screen) -> bool:
 
 
 def bash_reads_line(screen: Screen) -> bool:
-    """Return whether the pane's own bash itself reads a line: it has no child that could do so in its place."""
+    """Return whether the pane's own bash itself reads a line there and shows its prompts there.
+
+    Then it has no child that could read in its place, and its input and its stderr are the pane's terminal.
+    """
     if screen.program != "bash" or not line_editor_waits(screen):
         return False
-    with contextlib.suppress(OSError), open(f"/proc/{screen.pid}/task/{screen.pid}/children", "rb") as file:
-        return not file.read()
+    process = f"/proc/{screen.pid}"
+    with contextlib.suppress(OSError), open(f"{process}/task/{screen.pid}/children", "rb") as file:
+        return not file.read() and all(os.readlink(f"{process}/fd/{fd}") == screen.tty for fd in (0, 2))
     return False
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,12 @@ SETTINGS = {
     "no prompt at all": "PS1=",
     "posix": "set -o posix",
     "noclobber and vi": "set -o noclobber -o vi",
+    "stderr elsewhere": "exec 2>/dev/null",
+    "read-only variables": "readonly IFS HISTTIMEFORMAT='%F '",
+    "no read": "enable -n read",
+    "aliases of what we use": "alias read='echo a' eval='echo b' trap='echo c' unset='echo d' set='echo e' head='echo f'",
+    "functions of what we use": "history() { echo a; builtin history; }; trap() { echo b; }; unset() { echo c; }",
+    "a DEBUG trap that prints": "trap 'echo \"next: $BASH_COMMAND\"' DEBUG",
     "an alias and a function": "alias echo='echo x'; eval() { builtin eval \"$@\"; }",
 }
 
@@ -100,6 +107,53 @@ def test_settings_of_the_person(tmux: Tmux, setting: str) -> None:
     pane.close()
 
 
+def test_a_debug_trap_comes_back(bash: Pane) -> None:
+    bash.run("count=0; trap 'count=$((count + 1))' DEBUG")
+    assert bash.run("trap -p DEBUG").output == b""  # it would tell of our lines too
+    bash.run("true")
+    assert int(bash.run("echo $count").output) > 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "ash"])
+def test_a_trace_tells_of_the_command_alone(tmux: Tmux, shell: str) -> None:
+    pane = tmux.open(tmux.new(SHELLS[shell]))
+    for script in ("set -x; echo a", "echo a", "cd .; echo a"):
+        result = pane.run(script)
+        lines = result.output.decode().splitlines()
+        assert (lines[-1], result.exit_code) == ("a", 0)
+        assert lines[-2].startswith("+")
+        assert lines[-2].endswith("echo a")
+        assert "sane" not in result.text
+        assert len(lines) <= 3
+    assert pane.run("set +x").exit_code == 0
+    assert pane.run("echo a").output == b"a\n"
+    result = pane.run("set -x; exit 3")
+    assert (result.exit_code, result.pane_gone) == (3, True)
+    assert "sane" not in result.text
+    pane.close()
+
+
+HOOKS = {
+    "PS0": ("bash --norc", "PS0='[at \\t]\\n\\n'"),
+    "a long PS0": ("bash --norc", "PS0='" + "=" * 200 + "\\n'"),
+    "preexec": ("zsh -f", "preexec() { print one; print two }"),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_a_hook_prints_behind_our_line_goes_with_it(tmux: Tmux, hook: str) -> None:
+    program, setting = HOOKS[hook]
+    name = tmux.new(f"env PS1='> $ ' {program}")
+    pane = tmux.open(name)
+    pane.run(setting)
+    tmux.call("send-keys", "-t", name, "C-l")
+    for _ in range(12):
+        pane.run("echo x")
+    tmux.wait_for(name, "x\n> $")
+    assert tmux.screen(name).replace("> $ echo x\nx\n", "").strip() in ("> $", "x\n> $")
+    pane.close()
+
+
 @pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
 @pytest.mark.parametrize("code", [1, 127])
 def test_a_command_that_fails_leaves_the_shells_options_and_its_code(tmux: Tmux, shell: str, code: int) -> None:
@@ -108,7 +162,7 @@ def test_a_command_that_fails_leaves_the_shells_options_and_its_code(tmux: Tmux,
     before = pane.run("echo $-").output
     assert pane.run(f"sh -c 'exit {code}'").exit_code == code
     tmux.type(name, 'echo "<$?> <$->"\n')
-    assert f"<{code}> <{before.decode().strip()}>" in tmux.wait_for(name, "\n<")
+    tmux.wait_for(name, f"<{code}> <{before.decode().strip()}>")
     tmux.type(name, "false\n")  # with `set -e` left behind, this ends the shell
     assert pane.run("echo there").output == b"there\n"
     pane.close()
@@ -124,17 +178,19 @@ def test_exit_in_a_subshell_leaves_the_pane(bash: Pane) -> None:
     assert bash.run("echo there").output == b"there\n"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_the_users_own_exit_trap_still_runs(tmux: Tmux, shell: str, short_dir: object) -> None:
-    file = f"{short_dir}/trap"
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
+def test_the_users_own_exit_trap_still_runs(tmux: Tmux, shell: str, short_dir: Path) -> None:
+    file = short_dir / "trap"
     pane = tmux.open(tmux.new(SHELLS[shell]))
-    pane.run(f"trap 'echo mine > {file}' EXIT")
-    assert pane.run("true").exit_code == 0
-    assert pane.run("exit 5").exit_code == 5
+    pane.run(f"trap 'echo it''s mine' INT; trap 'echo \"mine $?\" > {file}' EXIT; set -- kept")
+    assert pane.run("true; : exit").exit_code == 0
+    assert pane.run("echo $1; exit 5").output == b"kept\n"
     until = time.monotonic() + 3
-    while not os.path.exists(file):
+    while not (file.exists() and file.read_text()):
         assert time.monotonic() < until
         time.sleep(0.01)
+    assert file.read_text() == "mine 5\n"
+    assert not list(Path("/tmp").glob(".sane-*"))
     pane.close()
 
 

@@ -52,6 +52,7 @@ class OutputReader:
         self.data: list[bytes] = []  # what DATA marks carried: base64
         self.truncated = False
         self.started = False
+        self.lines_outside = 0  # how many newlines came that belong to no output
 
     def feed(self, encoded: bytes) -> bytes:
         """Take more output; return what of the command's output is now certain, decoded."""
@@ -97,6 +98,7 @@ class OutputReader:
 
     def _keep(self, encoded: bytes, fresh: list[bytes]) -> None:
         if not self.started or not encoded:
+            self.lines_outside += encoded.count(b"\\012")
             return
         data = decode_output(encoded)
         kept = data[: self._room]

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from sane.errors import UsageError
-
 Dialect = Literal["posix", "fish"]
 
 OSC_NUMBER = "7791"
@@ -54,7 +52,8 @@ class Place(NamedTuple):
 def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = False) -> str:
     r"""Return the line to type, without its terminator.
 
-    It begins with a space, which keeps it out of histories that ignore such lines; a second one where the line would
+    Its names are quoted, in a way that fish reads too, so that no alias is meant: `\eval` would be ESC there. It begins
+    with a space, which keeps it out of histories that ignore such lines; a second one where the line would
     end exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux
     inside the pane, which swallows the mark unless it is told to pass it through. `bash` is the form for a shell known
     to be bash, whose own `read` does it all and starts no process (each takes 1 ms of a call).
@@ -68,9 +67,10 @@ def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = F
         )
     elif bash:
         # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
-        line = f" IFS= builtin read -rsp$'\\e]{OSC_NUMBER};{token};R\\a' __sane_l&&eval \"$__sane_l\""
+        # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
+        line = f" \\builtin read -rsp$'\\e]{OSC_NUMBER};{token};R\\a' __sane_l&&\\eval \"$__sane_l\""
     else:
-        line = f" stty -echo&&printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(head -n1)\""
+        line = f" \\stty -echo&&\\printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&'eval' \"$(\\head -n1)\""
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line
@@ -129,38 +129,6 @@ def erase_sequence(place: Place, rows: int) -> str:
     return f"\x1b[{rows}A\r{right}\x1b[J"
 
 
-class Run(NamedTuple):
-    """Describe one run to the payload: the command's text, what a watcher sees, and where the line was typed."""
-
-    token: str
-    script: str
-    shown: str
-    place: Place
-    rows: int
-    nested: bool = False
-    bash: bool = False  # read by bash itself, into a variable
-
-
-def payload(run: Run, dialect: Dialect) -> list[bytes]:
-    """Return what to send behind the READY mark: one piece, or a second one to send behind the GO mark.
-
-    Raises UsageError when the script holds what no shell can take: a NUL, half of a surrogate pair.
-    """
-    if "\0" in run.script:
-        raise UsageError("a command can't hold a NUL character")
-    try:
-        run.script.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # JSON can hold such a thing; no byte stands for it
-        raise UsageError("a command can't hold half of a surrogate pair") from None
-    text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
-    prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
-    if run.nested:
-        body = nested_body(run, escape_for_b(prologue), dialect)
-    else:
-        body = (_fish_body if dialect == "fish" else _posix_body)(run, escape_for_b(prologue))
-    return in_pieces(body, run.token, dialect, nested=run.nested)
-
-
 def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
     r"""Return a body as lines that a terminal in canonical mode takes unharmed.
 
@@ -178,7 +146,7 @@ def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) 
     chunks = [escaped[i : i + CHUNK_BYTES] for i in range(0, len(escaped), CHUNK_BYTES)]
     mark = printf_nested_mark if nested else printf_mark
     go, corrupt = mark(token, GO), f"{DRAIN};{mark(token, CORRUPT)}"
-    read = f"head -n{len(chunks)}|tr -d '\\n'"
+    read = f"'head' -n{len(chunks)}|'tr' -d '\\n'"
     if dialect == "fish":
         first = (
             f"begin;{go};set -g __sane_p ({read}|string collect);if test (string length -- $__sane_p) = {len(escaped)};"
@@ -186,126 +154,7 @@ def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) 
         )
     else:
         first = (
-            f"{{ {go};__sane_p=$({read});if [ ${{#__sane_p}} = {len(escaped)} ];then "
-            f'eval "$(printf %b "$__sane_p")";else {corrupt};fi;}}'
+            f"{{ \\{go};__sane_p=$({read});if [ ${{#__sane_p}} = {len(escaped)} ];then "
+            f'\\eval "$(\\printf %b "$__sane_p")";else {corrupt};fi;}}'
         )
     return [first.encode() + b"\n", "\n".join([*chunks, ""]).encode()]
-
-
-def _posix_body(run: Run, prologue: str) -> str:
-    token = run.token
-    mark_exit = printf_mark(token, EXIT, '"$?"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
-    mark_end = printf_mark(token, END, '"$__sane_s"', '"${!-}"')
-    # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
-    chain = mark_exit + ';trap(){ eval "$2";};eval "$__sane_t"'
-    # One subshell for both: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
-    split = (
-        f"__sane_t=$(HISTTIMEFORMAT= history 1;printf %s {token},;trap -p EXIT);case ${{__sane_t%%{token},*}} in "
-        f"*{OSC_NUMBER}*)history -d ${{__sane_t%%[!0-9 ]*}};;esac;__sane_t=${{__sane_t#*{token},}}"
-    )
-    keep_history = (
-        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_t=$(trap -p EXIT);;*){split};;esac'
-    )
-    zsh_exit = printf_mark(token, EXIT, "$1", "zsh") + EXIT_PAUSE
-    zsh_hook = f"__sane_x(){{ set -- $?;case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
-    return (
-        f"{{ {'unset __sane_l' if run.bash else 'stty echo'};printf %b '{prologue}';"
-        f'if [ -n "${{BASH_VERSION-}}" ];then {keep_history};'
-        f"trap {quote(chain, 'posix')} EXIT;"
-        f'elif [ -n "${{ZSH_VERSION-}}" ];then eval {quote(zsh_hook, "posix")};'
-        f"{_plain_exit_trap(run.script, mark_exit)}fi;"
-        # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
-        "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
-        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;"
-        f"{mark_end};{POSIX_CLEANUP}"
-        'case "$__sane_e:$__sane_s" in :0)unset __sane_e __sane_s;;1:*)unset __sane_s __sane_e;set -e;;'
-        '*)eval "unset __sane_e __sane_s;(exit $__sane_s)";;esac;}'
-    )
-
-
-def _plain_exit_trap(script: str, mark_exit: str) -> str:
-    """Return the EXIT trap for a shell that can't tell which one is set: only where the command may exit."""
-    may_exit = "exit" in script or "set -" in script
-    return f"else trap {quote(mark_exit, 'posix')} EXIT;__sane_t=-;" if may_exit else ""
-
-
-# A trap that the command itself set stays.
-POSIX_CLEANUP = (
-    "if [ -n \"${ZSH_VERSION-}\" ];then eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
-    "unset -f __sane_x 2>/dev/null;elif [ -n \"${BASH_VERSION-}\" ];then case $(trap -p EXIT) in *']7791;'*)"
-    'trap - EXIT;eval "${__sane_t-}";;esac;'
-    'elif [ "${__sane_t-}" = - ];then trap - EXIT;fi;unset __sane_t __sane_p __sane_l;'
-)
-
-
-def _fish_body(run: Run, prologue: str) -> str:
-    token = run.token
-    mark_end = printf_mark(token, END, "$__sane_s", '"$last_pid"')
-    return (
-        f"begin;stty echo;printf %b '{prologue}';"
-        f"function __sane_x --on-event fish_exit;{printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
-        f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
-        f"{mark_end};{FISH_CLEANUP}"
-        "function __sane_r;set -l s $__sane_s;set -e __sane_s;return $s;end;__sane_r;end"
-    )
-
-
-FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
-
-
-def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
-    r"""Return the payload for a shell in a tmux inside the pane.
-
-    The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the
-    raw output to
-    a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on.
-    """
-    token = run.token
-    mark = printf_nested_mark
-    end_plain = printf_mark(token, END)
-    send = f"{end_plain};sh -c {quote(_send_script(token), dialect)}"
-    open_pipe = 'tmux pipe-pane -t "$TMUX_PANE" "cat >/tmp/.sane-' + token + '"'
-    file_made = f"sh -c {quote(f'umask 077;: >/tmp/.sane-{token}', dialect)}"
-    start = f"{file_made};{open_pipe};{mark(token, START)};printf %b '{prologue}'"
-    if dialect == "fish":
-        on_exit = f"set -l c $status;{send};{mark(token, EXIT, '$c', 'fish')}{EXIT_PAUSE}"
-        return (
-            f"begin;stty echo;{start};function __sane_x --on-event fish_exit;{on_exit};end;"
-            f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;set -g __sane_j $last_pid;"
-            f"{send};{mark(token, END, '$__sane_s', chr(34) + '$__sane_j' + chr(34))};{FISH_CLEANUP}end"
-        )
-    on_exit = (
-        f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s', chr(34) + '${BASH_VERSION+bash}' + chr(34))}{EXIT_PAUSE}"
-    )
-    keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
-    return (
-        f"{{ stty echo;{start};__sane_t=-;trap {quote(on_exit, 'posix')} EXIT;{keep_set_e}"
-        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;__sane_j=${{!-}};{send};"
-        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};trap - EXIT;"
-        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_t __sane_j;}'
-    )
-
-
-def _send_script(token: str) -> str:
-    """Return the sh script that waits for the END mark in the piped file, and sends the file."""
-    file = f"/tmp/.sane-{token}"
-    return (
-        f'n=0;until tail -c 400 {file}|grep -q "{token};{END}"||[ $n -ge 250 ];do n=$((n+1));sleep 0.02;done;'
-        f'tmux pipe-pane -t "$TMUX_PANE";base64 {file}|'
-        f"awk '{{printf \"\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{DATA};%s\\007\\033\\134\",$0}}';rm -f {file}"
-    )
-
-
-def recovery_payload(
-    token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False, ended: str = ""
-) -> list[bytes]:
-    """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
-    prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
-    end = (printf_nested_mark if nested else printf_mark)(token, END, "0")
-    stop_pipe = f'tmux pipe-pane -t "$TMUX_PANE";rm -f /tmp/.sane-{ended};' if nested else ""
-    if dialect == "fish":
-        body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
-    else:
-        again = 'case "${__sane_e-}" in 1)set -e;;esac;unset __sane_e __sane_s;'
-        body = f"{{ stty echo;printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}{end};}}"
-    return in_pieces(body, token, dialect)

@@ -12,16 +12,15 @@ from sane.core.pane.framing import (
     CHUNK_BYTES,
     LINE_LIMIT_BYTES,
     Place,
-    Run,
     dialect_of,
     escape_for_b,
     in_pieces,
-    payload,
     quote,
     rows_taken,
     shown_text,
     typed_line,
 )
+from sane.core.pane.payload import Run, payload
 from sane.errors import UsageError
 
 PLACE = Place(10, 80)

@@ -1,0 +1,221 @@
+r"""The payload: what a pane's shell does behind the READY mark, for each dialect.
+
+It turns echo on, puts aside what of the shell's own settings would show between the marks, erases the typed line,
+prints the command in its place and a START mark, evaluates the command, prints an END mark and puts everything back.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sane.core.pane.framing import (
+    DATA,
+    END,
+    EXIT,
+    EXIT_PAUSE,
+    OSC_NUMBER,
+    START,
+    Dialect,
+    Place,
+    erase_sequence,
+    escape_for_b,
+    in_pieces,
+    printf_mark,
+    printf_nested_mark,
+    quote,
+    shown_text,
+)
+from sane.errors import UsageError
+
+
+class Run(NamedTuple):
+    """Describe one run to the payload: the command's text, what a watcher sees, and where the line was typed."""
+
+    token: str
+    script: str
+    shown: str
+    place: Place
+    rows: int
+    nested: bool = False
+    bash: bool = False  # read by bash itself, into a variable
+
+
+def payload(run: Run, dialect: Dialect) -> list[bytes]:
+    """Return what to send behind the READY mark: one piece, or a second one to send behind the GO mark.
+
+    Raises UsageError when the script holds what no shell can take: a NUL, half of a surrogate pair.
+    """
+    if "\0" in run.script:
+        raise UsageError("a command can't hold a NUL character")
+    try:
+        run.script.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # JSON can hold such a thing; no byte stands for it
+        raise UsageError("a command can't hold half of a surrogate pair") from None
+    text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
+    prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
+    if run.nested:
+        body = nested_body(run, escape_for_b(prologue), dialect)
+    else:
+        body = (_fish_body if dialect == "fish" else _posix_body)(run, escape_for_b(prologue))
+    return in_pieces(body, run.token, dialect, nested=run.nested)
+
+
+def _posix_body(run: Run, prologue: str) -> str:
+    # A person may have aliases and functions of these names: `\\` keeps aliases out, `builtin` functions too.
+    own = "\\builtin " if run.bash else "\\"
+    token = run.token
+    keep_code = "{ __sane_s=$?;\\set +x;} 2>&-;"
+    mark_exit = keep_code + own + printf_mark(token, EXIT, '"$__sane_s"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
+    mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
+    forget = "\\unset __sane_e __sane_x __sane_s"
+    return (
+        f"{{ {own}{'unset __sane_l' if run.bash else 'stty echo'};"
+        # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
+        # and not redirected, which a restricted shell would refuse (zsh tells of `set +x` all the same).
+        "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
+        # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
+        "case $- in *e*)__sane_e=1;\\set +e;;*)__sane_e=;;esac;"
+        f"{_traps(run, keep_code, mark_exit)};"
+        f"{own}printf %b '{prologue}';"
+        f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
+        "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
+        f"{mark_end};{BASH_CLEANUP if run.bash else POSIX_CLEANUP}"
+        f'case "$__sane_e$__sane_x:$__sane_s" in :0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
+        f'*)\\eval "{forget};${{__sane_e:+\\set -e;}}${{__sane_x:+\\set -x;}}";;esac;}}'
+    )
+
+
+def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
+    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
+    if run.bash:
+        return _bash_traps(run.token, mark_exit)
+    zsh_exit = keep_code + printf_mark(run.token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
+    zsh_hook = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
+    return (
+        f'if [ -n "${{BASH_VERSION-}}" ];then {_bash_traps(run.token, mark_exit)};'
+        f'elif [ -n "${{ZSH_VERSION-}}" ];then \\eval {quote(zsh_hook, "posix")};{_plain_exit_trap(run, mark_exit)}fi'
+    )
+
+
+def _bash_traps(token: str, mark_exit: str) -> str:
+    """Return what takes our line out of the history, puts a DEBUG trap aside, and sets the EXIT trap."""
+    # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
+    chain = mark_exit + ';function trap { (exit $__sane_s);\\eval "$2";};\\eval "${__sane_t:+\\\\$__sane_t}"'
+    # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
+    traps = f"\\builtin trap -p DEBUG;\\builtin printf %s {token},;\\builtin trap -p EXIT"
+    split = (
+        f"__sane_t=$(\\builtin history 1;\\builtin printf %s {token},;{traps});case ${{__sane_t%%{token},*}} in "
+        f"*{OSC_NUMBER}*)\\builtin history -d ${{__sane_t%%[!0-9 ]*}};;esac;__sane_t=${{__sane_t#*{token},}}"
+    )
+    return (
+        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_t=$({traps});;*){split};;esac;'
+        f"__sane_d=${{__sane_t%%{token},*}};__sane_t=${{__sane_t#*{token},}};"
+        "case $__sane_d in ?*)\\builtin trap - DEBUG;;esac;"
+        f"\\builtin trap {quote(chain, 'posix')} EXIT"
+    )
+
+
+def _plain_exit_trap(run: Run, mark_exit: str) -> str:
+    """Return the EXIT trap for a shell that can't tell in a subshell which one is set: only where the command may exit.
+
+    There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back.
+    """
+    if "exit" not in run.script and "set -" not in run.script:
+        return ""
+    # In a function, so that the shell's own $1 and $2 stay.
+    listed = '__sane_x(){ eval "set ${__sane_t#trap}";case $2 in EXIT)__sane_t=$1;;*)__sane_t=;;esac;}'
+    chain = mark_exit + ';(exit $__sane_s);\\eval "$__sane_t"'
+    return (
+        f"else __sane_f=/tmp/.sane-{run.token};{LIST_TRAPS};"
+        f"case $__sane_t in ?*){listed};__sane_x;\\unset -f __sane_x;;esac;"
+        f"\\trap {quote(chain, 'posix')} EXIT;"
+    )
+
+
+LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
+# A trap that the command itself set stays.
+BASH_TRAPS_BACK = (
+    "case $(\\builtin trap -p EXIT) in *']7791;'*)\\builtin trap - EXIT;"
+    '\\eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;\\eval "${__sane_d:+\\\\builtin $__sane_d}";'
+)
+FORGET_REST = "\\unset __sane_t __sane_p __sane_l __sane_d __sane_f;"
+BASH_CLEANUP = BASH_TRAPS_BACK + FORGET_REST
+POSIX_CLEANUP = (
+    "if [ -n \"${ZSH_VERSION-}\" ];then \\eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
+    f'\\unset -f __sane_x 2>/dev/null;elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
+    f"elif [ -n \"${{__sane_f-}}\" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *']7791;'*)"
+    'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;' + FORGET_REST
+)
+
+
+def _fish_body(run: Run, prologue: str) -> str:
+    token = run.token
+    mark_end = printf_mark(token, END, "$__sane_s", '"$last_pid"')
+    return (
+        f"begin;stty echo;printf %b '{prologue}';"
+        f"function __sane_x --on-event fish_exit;{printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
+        f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
+        f"{mark_end};{FISH_CLEANUP}"
+        "function __sane_r;set -l s $__sane_s;set -e __sane_s;return $s;end;__sane_r;end"
+    )
+
+
+FISH_CLEANUP = "functions -e __sane_x;set -e __sane_p;"
+
+
+def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
+    r"""Return the payload for a shell in a tmux inside the pane.
+
+    The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the
+    raw output to
+    a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on.
+    """
+    token = run.token
+    mark = printf_nested_mark
+    end_plain = printf_mark(token, END)
+    send = f"{end_plain};sh -c {quote(_send_script(token), dialect)}"
+    open_pipe = 'tmux pipe-pane -t "$TMUX_PANE" "cat >/tmp/.sane-' + token + '"'
+    file_made = f"sh -c {quote(f'umask 077;: >/tmp/.sane-{token}', dialect)}"
+    start = f"{file_made};{open_pipe};{mark(token, START)};printf %b '{prologue}'"
+    if dialect == "fish":
+        on_exit = f"set -l c $status;{send};{mark(token, EXIT, '$c', 'fish')}{EXIT_PAUSE}"
+        return (
+            f"begin;stty echo;{start};function __sane_x --on-event fish_exit;{on_exit};end;"
+            f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;set -g __sane_j $last_pid;"
+            f"{send};{mark(token, END, '$__sane_s', chr(34) + '$__sane_j' + chr(34))};{FISH_CLEANUP}end"
+        )
+    on_exit = (
+        f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s', chr(34) + '${BASH_VERSION+bash}' + chr(34))}{EXIT_PAUSE}"
+    )
+    keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
+    return (
+        f"{{ stty echo;{start};__sane_t=;trap {quote(on_exit, 'posix')} EXIT;{keep_set_e}"
+        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;__sane_j=${{!-}};{send};"
+        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};trap - EXIT;"
+        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_t __sane_j;}'
+    )
+
+
+def _send_script(token: str) -> str:
+    """Return the sh script that waits for the END mark in the piped file, and sends the file."""
+    file = f"/tmp/.sane-{token}"
+    return (
+        f'n=0;until tail -c 400 {file}|grep -q "{token};{END}"||[ $n -ge 250 ];do n=$((n+1));sleep 0.02;done;'
+        f'tmux pipe-pane -t "$TMUX_PANE";base64 {file}|'
+        f"awk '{{printf \"\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{DATA};%s\\007\\033\\134\",$0}}';rm -f {file}"
+    )
+
+
+def recovery_payload(
+    token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False, ended: str = ""
+) -> list[bytes]:
+    """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
+    prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
+    end = (printf_nested_mark if nested else printf_mark)(token, END, "0")
+    stop_pipe = f'tmux pipe-pane -t "$TMUX_PANE";rm -f /tmp/.sane-{ended};' if nested else ""
+    if dialect == "fish":
+        body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
+    else:
+        again = '\\eval "${__sane_e:+\\set -e;}${__sane_x:+\\set -x;}";\\unset __sane_e __sane_x __sane_s;'
+        body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}\\{end};}}"
+    return in_pieces(body, token, dialect)
