@@ -44,7 +44,7 @@ def _options(function: F) -> F:
 
 class _Group(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command 'lab {args[0]}'. {nearest_hint(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sane import __version__
 from sane.core.nearest import nearest_hint
 from sane.errors import SaneError, exit_status
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # name -> (module:attribute, one line of help). Help is here so that `sane --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -51,11 +54,23 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        command = getattr(importlib.import_module(module), attribute)
+        if ctx.resilient_parsing:  # a shell completes
+            from sane.surfaces.cli.completion_words import attach_words
+
+            attach_words(command)
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the commands that begin so, from the table, importing none; then the options."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Resolve a subcommand; an unknown one is an error that names the nearest."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        """Resolve a subcommand; an unknown one is an error that names the nearest, except while a shell completes."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command '{args[0]}'. {nearest_hint(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
