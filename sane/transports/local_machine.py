@@ -28,10 +28,7 @@ class LocalMachine:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate(stdin)
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            await _end(process)
         code = process.returncode or 0
         return Completed(128 - code if code < 0 else code, out, err)
 
@@ -86,14 +83,21 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close its input, which ends it; kill it when that does not."""
         process = self._process
-        if process.returncode is not None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(CLOSE_GRACE_S):
-                await process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if process.returncode is None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_GRACE_S):
+                    await process.wait()
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that still runs, close its pipes, and reap it.
+
+    `wait` alone returns once every pipe is at its end: never, where nobody reads one or a child of its holds it.
+    And a transport left open says "Event loop is closed" when it is collected later.
+    """
+    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]  # pyright: ignore
+    transport.close()
+    await process.wait()
+    await asyncio.sleep(0)  # the pipes are closed by now
