@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sane.surfaces.mcp.tools import READ_ON, all_tools
+from sane.surfaces.mcp.tools import OWN_TOOLS, all_tools
 from sane.verbs.registry import VERB_NAMES, load_verb
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def test_every_verb_has_its_console_script():
 
 
 def test_every_verb_is_a_tool():
-    assert {tool.name for tool in all_tools("admin", 1000)} == {READ_ON, *(n.replace("-", "_") for n in VERB_NAMES)}
+    assert {tool.name for tool in all_tools("admin", 1000)} == {*OWN_TOOLS, *(n.replace("-", "_") for n in VERB_NAMES)}
 
 
 @pytest.mark.parametrize("name", VERB_NAMES)

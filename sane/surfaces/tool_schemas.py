@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sane.verbs.registry import VERB_NAMES, Verb, load_verb
-from sane.verbs.schema import input_schema, output_schema
+from sane.verbs.schema import Schema, input_schema, output_schema
 
 TIERS = ("read", "write", "admin")
 FORMATS = ("openai", "anthropic", "json-schema")
+# A model may see nothing but this one tool, so each says what a target looks like.
+OF_PANES = "work:1.0 or %3, or ssh:HOST/work:1.0 in the tmux of a host"
+OF_ALL = "a pane (work:1.0, %3), local: (this machine), ssh:HOST, or ssh:HOST/work:1.0"
+_RAISES = re.compile(r"\s*\bRaises\b.*?\.(?=\s|$)", re.DOTALL)  # for those who read Python
 
 
 def tool_name(verb_name: str) -> str:
@@ -23,24 +28,34 @@ def tools_of_tier(tier: str) -> list[Verb]:
 
 
 def describe(verb: Verb) -> str:
-    """Return what an agent reads about a tool: the summary and an example call."""
-    return f"{verb.summary}\n\nAs a command: {verb.example}" if verb.example else verb.summary
+    """Return what an agent reads about a tool: the verb's docstring on one line, without the errors it raises."""
+    return " ".join(_RAISES.sub("", verb.function.__doc__ or verb.summary).split())
+
+
+def tool_input(verb: Verb) -> Schema:
+    """Return the schema of a tool's arguments, in which a target says what it looks like."""
+    schema = input_schema(verb)
+    target = schema["properties"].get("target")
+    if target is not None and "ssh:" not in target["description"]:
+        target["description"] += f": {OF_PANES if 'pane' in target['description'] else OF_ALL}"
+    return schema
 
 
 def tool_schema(verb: Verb, tools_format: str) -> dict[str, Any]:
     """Return one tool in the format `openai`, `anthropic` or `json-schema`."""
     named = {"name": tool_name(verb.name), "description": describe(verb)}
     if tools_format == "openai":
-        return {"type": "function", "function": {**named, "parameters": input_schema(verb)}}
+        return {"type": "function", "function": {**named, "parameters": tool_input(verb)}}
     if tools_format == "anthropic":
-        return {**named, "input_schema": input_schema(verb)}
+        return {**named, "input_schema": tool_input(verb)}
     return {
         **named,
         "title": verb.name,
         "access": verb.access,
         "destructive": verb.destructive,
         "idempotent": verb.idempotent,
-        "input": input_schema(verb),
+        "example": verb.example,
+        "input": tool_input(verb),
         "output": output_schema(verb),
     }
 

@@ -49,6 +49,8 @@ def type_schema(hint: Any, within: tuple[Any, ...] = ()) -> Schema:
         # A field that may be None is left out of the answer then, so it is not required.
         required = [f.name for f in fields if type(None) not in get_args(hints[f.name])]
         properties = {f.name: type_schema(hints[f.name], (*within, hint)) for f in fields}
+        if within:  # only the answer's own fields are left out: further down None is null
+            properties = {n: s if n in required else _or_null(s) for n, s in properties.items()}
         return {"type": "object", "properties": properties, "required": required}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -61,6 +63,12 @@ def type_schema(hint: Any, within: tuple[Any, ...] = ()) -> Schema:
     if origin is dict or origin is Mapping or hint in (dict, Mapping):
         return {"type": "object"}
     return {"type": _SIMPLE[hint]} if hint in _SIMPLE else {}
+
+
+def _or_null(schema: Schema) -> Schema:
+    if isinstance(schema.get("type"), str):
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
 def _parameter_schema(parameter: Parameter) -> Schema:

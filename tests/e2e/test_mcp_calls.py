@@ -7,7 +7,9 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 from mcp import MCPError
 
@@ -27,12 +29,85 @@ __all__ = ["tmux_here"]
 pytestmark = pytest.mark.e2e
 
 
+async def test_answers_are_what_the_schemas_say(tmux_here: Tmux, tmp_path: Path):
+    pane, file = tmux_here.new(), str(tmp_path / "file")
+    place = {"target": pane, "path": file}
+    release = {"target": "local:", "root": str(tmp_path / "app")}
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "x").write_text("x")
+    log = {"log_file": str(tmp_path / "log")}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("list_panes", {"session": pane}),  # its pane has no label yet
+        ("list_windows", {"session": pane}),
+        ("list_targets", {}),
+        ("run_command", {"target": pane, "command": "seq 1 3000; printf '\\377'; false"}),
+        ("run_command", {"target": "local:", "command": "echo out; echo err >&2"}),
+        ("run_command", {"target": pane, "command": "echo 'open"}),
+        ("check_pane_health", {"target": pane, "all": True}),
+        ("create_file", {**place, "content": "x"}),
+        ("edit_file", {**place, "operation": "replace", "what": ["x", "y"]}),
+        ("read_file", place),
+        ("checksum_file", place),
+        ("detect_mode", {"target": pane}),
+        ("detect_platform", {"target": pane}),
+        ("detect_ssh", {"target": pane}),
+        ("get_tool", {"name": "grep"}),
+        ("wait_ready", {"target": pane}),
+        ("setup_prompt", {"target": pane}),
+        ("label_pane", {"target": pane, "label": "build"}),
+        ("get_label", {"target": pane}),
+        ("context_database", {"operation": "create", "target": pane}),
+        ("context_database", {"operation": "list"}),
+        ("split_pane", {"target": pane}),
+        ("send_keys", {"target": pane, "keys": ["C-l"]}),
+        ("validate_bash", {"text": "for x"}),
+        ("validate_json", {"text": "{"}),
+        ("validate_yaml", {"text": "a: ["}),
+        ("validate_python", {"text": "def"}),
+        ("validate_with_ai", {"kind": "bash", "text": "if"}),
+        ("log_operation", {"event": "x", **log}),
+        ("friction_analysis", log),
+        ("push_bundle", {**release, "source": str(tmp_path / "dist"), "release": "1"}),
+        ("activate_release", {**release, "release": "1"}),
+        ("transfer_to_workstation", {"target": "local:", "path": file, "to": file + ".here"}),
+        ("transfer_from_workstation", {"target": "local:", "code": file, "path": file + ".there"}),
+    ]
+    async with connect_in_process("admin", limit_chars=500) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert {name for name, _ in calls} | {"read_output"} == tools.keys()
+        for name, arguments in [
+            *calls,
+            *((name, {}) for name in tools),
+            *((name, {"target": "%99"}) for name in tools),
+        ]:
+            result = await client.call_tool(name, arguments)  # the client refuses an answer of another shape
+            jsonschema.validate(result.structured_content, tools[name].output_schema)
+        answer = await answer_of(client, "run_command", target=pane, command="seq 1 3000")
+        page = await answer_of(client, "read_output", cursor=answer["output_page"]["cursor"])
+        jsonschema.validate(page, tools["read_output"].output_schema)
+
+
+async def test_where_commands_can_run_is_listed(tmux_here: Tmux, monkeypatch: pytest.MonkeyPatch):
+    async with connect_in_process("read") as client:
+        assert await answer_of(client, "list_targets") == {"panes": [], "hosts": []}
+        panes = [tmux_here.new(), tmux_here.new()]
+        own = tmux_here.call("display-message", "-p", "-t", panes[1], "#{pane_id}").strip()
+        monkeypatch.setenv("TMUX_PANE", own)
+        listed = (await answer_of(client, "list_targets"))["panes"]
+        assert [pane["target"] for pane in listed] == [f"{name}:0.0" for name in panes]
+        refused = await answer_of(client, "list_targets", host="127.0.0.1:1")
+        assert refused["code"] == "unreachable"
+    async with connect_in_process("read") as client:
+        listed = (await answer_of(client, "list_targets"))["panes"]
+        assert [pane.get("own") for pane in listed] == [None, True]
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_every_verb_is_listed_and_a_command_runs_in_a_pane(tmux_here: Tmux, mode: str):
     pane = tmux_here.new()
     async with connect_in_process("admin", mode=mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
-        assert names == {name.replace("-", "_") for name in VERB_NAMES} | {"read_output"}
+        assert names == {name.replace("-", "_") for name in VERB_NAMES} | {"list_targets", "read_output"}
         answer = await answer_of(client, "run_command", target=pane, command="echo out; echo err >&2; (exit 3)")
         assert (answer["output"], answer["exit_code"]) == ("out\nerr\n", 3)
 

@@ -17,7 +17,7 @@ PANES, HOSTS = "sane://panes", "sane://hosts"
 PANE, HOST = f"{PANES}/", f"{HOSTS}/"
 OF_HOST = "/panes"
 JSON, TEXT = "application/json", "text/plain"
-MOST_SCREENS = 200  # in the list of resources; the list of panes has them all
+MOST_SCREENS = 200  # in a list that a model reads; sane://panes has them all
 
 
 async def list_resources(context: AsyncContext) -> list[types.Resource]:
@@ -28,6 +28,21 @@ async def list_resources(context: AsyncContext) -> list[types.Resource]:
     ]
     panes = await _panes(context, None)
     return [*fixed, *map(_screen_resource, panes[:MOST_SCREENS])]
+
+
+async def list_targets(context: AsyncContext, host: str | None, own_pane: str | None) -> dict[str, object]:
+    """Return the panes of a host (None: this machine) and the hosts known by name.
+
+    Raises TransportError for a host that can't be reached.
+    """
+    panes = await _panes(context, host)
+    described = [_described(pane, host) for pane in panes[:MOST_SCREENS]]
+    for pane in described if host is None else ():
+        if pane["id"] == own_pane:
+            pane["own"] = True
+    hosts = [{name: told[name] for name in ("name", "target", "from")} for told in _hosts(context)]
+    left_out = len(panes) - len(described)
+    return {"panes": described, "hosts": hosts} | ({"panes_left_out": left_out} if left_out else {})
 
 
 def list_templates() -> list[types.ResourceTemplate]:

@@ -25,10 +25,12 @@ from sane.engine.call import own_pane_error
 from sane.engine.context import AsyncContext
 from sane.errors import STATUS, SaneError, TransportError, UnavailableError
 from sane.surfaces.mcp.pages import OutputPages
-from sane.surfaces.mcp.resources import list_resources, list_templates, read_resource
+from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
+    LIST_TARGETS,
     READ_ON,
     all_tools,
+    check_host_argument,
     check_page_arguments,
     verb_of_tool,
 )
@@ -93,6 +95,9 @@ class ToolServer:
         if name == READ_ON:
             cursor, offset, limit = check_page_arguments(arguments, self._limit_chars)
             return result_of(self._pages.read(cursor, offset, limit).as_json(), is_error=False)
+        if name == LIST_TARGETS:
+            host = check_host_argument(arguments)
+            return result_of(await list_targets(self._context, host, self._own_pane), is_error=False)
         verb = verb_of_tool(name, self._tier)
         bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:

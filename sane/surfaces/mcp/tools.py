@@ -1,4 +1,4 @@
-"""Verbs as MCP tools, with annotations; the read_output tool beside them."""
+"""Verbs as MCP tools, with annotations; list_targets and read_output beside them."""
 
 from __future__ import annotations
 
@@ -10,54 +10,53 @@ import mcp_types as types
 
 from sane.core.nearest import nearest_hint
 from sane.errors import AccessError, NotFoundError, UsageError
-from sane.surfaces.tool_schemas import TIERS, describe, tool_name, tools_of_tier
+from sane.surfaces.tool_schemas import TIERS, describe, tool_input, tool_name, tools_of_tier
 from sane.verbs.registry import VERB_NAMES, Verb, load_verb
-from sane.verbs.schema import Schema, input_schema, output_schema
+from sane.verbs.schema import Schema, output_schema
 
-READ_ON = "read_output"
+READ_ON, LIST_TARGETS = "read_output", "list_targets"
+OWN_TOOLS = (LIST_TARGETS, READ_ON)  # of the server alone; the others are verbs
 PAGE_ARGUMENTS = ("cursor", "offset", "limit")
 # The rest reach a target.
 LOCAL_VERBS = frozenset({"validate-json", "validate-yaml", "log-operation", "friction-analysis"})
 
-# Where a text was cut: what the answer says of it.
-_CUT: Schema = {
-    "type": "object",
-    "properties": {
-        "cursor": {"type": "string", "description": "for read_output"},
-        "total_chars": {"type": "integer"},
-        "next_offset": {"type": "integer", "description": "where the head ends"},
-    },
-    "required": ["cursor", "total_chars", "next_offset"],
-}
 # An error is an answer of its own shape; a client that validates must accept it.
 _ERROR: Schema = {
-    "type": "object",
-    "properties": {
-        "error": {"type": "string"},
-        "code": {"type": "string"},
-        "hint": {"type": "string"},
-        "retryable": {"type": "boolean"},
-    },
-    "required": ["error", "code"],
+    "error": {"type": "string"},
+    "code": {"type": "string"},
+    "hint": {"type": "string"},
+    "retryable": {"type": "boolean"},
 }
+_PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: where read_output reads on
 
 
 def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
     """Return every tool of a tier; an answer's texts are cut at `limit_chars`."""
-    return [*map(_tool, tools_of_tier(tier)), _read_on_tool(limit_chars)]
+    return [*map(_tool, tools_of_tier(tier)), _list_targets_tool(), _read_on_tool(limit_chars)]
 
 
 def verb_of_tool(name: str, tier: str) -> Verb:
     """Return the verb behind a tool's name. Raises NotFoundError, and AccessError where the tier is too low."""
     verb = _verbs_by_tool().get(name)
     if verb is None:
-        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, [*_verbs_by_tool(), READ_ON]))
+        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, [*_verbs_by_tool(), *OWN_TOOLS]))
     if TIERS.index(verb.access) > TIERS.index(tier):
         raise AccessError(
             f"{name} needs access '{verb.access}', this server gives '{tier}'",
             hint=f"Start it with `sane mcp --access {verb.access}`.",
         )
     return verb
+
+
+def check_host_argument(arguments: Mapping[str, Any]) -> str | None:
+    """Return the host of a list_targets call, None for this machine. Raises UsageError."""
+    for name in arguments:
+        if name != "host":
+            raise UsageError(f"{LIST_TARGETS} has no argument '{name}'", hint=nearest_hint(name, ["host"]))
+    host = arguments.get("host")
+    if host is not None and not isinstance(host, str):
+        raise UsageError(f"host must be a string, got {host!r}")
+    return (host or "").removeprefix("ssh:") or None
 
 
 def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tuple[str, int, int]:
@@ -86,12 +85,10 @@ def _is_whole(value: object) -> bool:
 def _tool(verb: Verb) -> types.Tool:
     return types.Tool(
         name=tool_name(verb.name),
-        title=verb.name,
         description=describe(verb),
-        input_schema=input_schema(verb),
-        output_schema=_with_pages(output_schema(verb)),
+        input_schema=tool_input(verb),
+        output_schema=_or_error(output_schema(verb)),
         annotations=types.ToolAnnotations(
-            title=verb.name,
             read_only_hint=verb.access == "read",
             destructive_hint=verb.destructive,
             idempotent_hint=verb.idempotent,
@@ -100,50 +97,69 @@ def _tool(verb: Verb) -> types.Tool:
     )
 
 
-def _with_pages(answer: Schema) -> Schema:
-    texts = [name for name, schema in answer.get("properties", {}).items() if schema.get("type") == "string"]
-    pages = {f"{name}_page": _CUT for name in texts}
-    whole = {**answer, "properties": {**answer.get("properties", {}), **pages}}
-    return {"type": "object", "anyOf": [whole, _ERROR]}
+def _or_error(answer: Schema) -> Schema:
+    """Return the schema of an answer or of an error: flat, for clients that make a type of its properties."""
+    return {
+        "type": "object",
+        "properties": {**_ERROR, **answer.get("properties", {})},
+        "patternProperties": _PAGES,
+        "anyOf": [{"required": answer.get("required", [])}, {"required": ["error", "code"]}],
+    }
+
+
+def _own_tool(name: str, description: str, arguments: Schema, required: list[str], answer: Schema) -> types.Tool:
+    return types.Tool(
+        name=name,
+        description=description,
+        input_schema={
+            "type": "object",
+            "properties": arguments,
+            "required": required,
+            "additionalProperties": False,
+        },
+        output_schema=_or_error(answer),
+        annotations=types.ToolAnnotations(
+            read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=name == LIST_TARGETS
+        ),
+    )
 
 
 def _read_on_tool(limit_chars: int) -> types.Tool:
-    return types.Tool(
-        name=READ_ON,
-        title="read-output",
-        description="Read on in a text that was cut: give the cursor of its `…_page` and an offset in characters.",
-        input_schema={
-            "type": "object",
+    return _own_tool(
+        READ_ON,
+        "Read on in a text that was cut: give the cursor of its `…_page` and an offset in characters.",
+        {
+            "cursor": {"type": "string", "description": "from the `…_page` of the answer that was cut"},
+            "offset": {"type": "integer", "default": 0, "description": "where to begin; negative: from the end"},
+            "limit": {"type": "integer", "minimum": 1, "default": limit_chars, "description": "characters"},
+        },
+        ["cursor"],
+        {
             "properties": {
-                "cursor": {"type": "string", "description": "from the answer that was cut"},
-                "offset": {"type": "integer", "default": 0, "description": "where to begin; negative: from the end"},
-                "limit": {"type": "integer", "minimum": 1, "default": limit_chars, "description": "characters"},
+                "cursor": {"type": "string"},
+                "offset": {"type": "integer"},
+                "text": {"type": "string"},
+                "total_chars": {"type": "integer"},
+                "next_offset": {"type": "integer", "description": "absent at the end"},
             },
-            "required": ["cursor"],
-            "additionalProperties": False,
+            "required": ["cursor", "offset", "text", "total_chars"],
         },
-        output_schema={
-            "type": "object",
-            "anyOf": [
-                {
-                    "type": "object",
-                    "properties": {
-                        "cursor": {"type": "string"},
-                        "offset": {"type": "integer"},
-                        "text": {"type": "string"},
-                        "total_chars": {"type": "integer"},
-                        "next_offset": {"type": "integer", "description": "absent at the end"},
-                    },
-                    "required": ["cursor", "offset", "text", "total_chars"],
-                },
-                _ERROR,
-            ],
+    )
+
+
+def _list_targets_tool() -> types.Tool:
+    return _own_tool(
+        LIST_TARGETS,
+        "List where commands can run: the panes of every tmux session, with their program, folder and label, and the"
+        " hosts known by name. `own` marks the pane that this server runs in, which no tool may type into.",
+        {"host": {"type": "string", "description": "a host's panes in place of this machine's; needs ssh to it"}},
+        [],
+        {
+            "properties": {
+                "panes": {"type": "array", "items": {"type": "object"}},
+                "hosts": {"type": "array", "items": {"type": "object"}},
+                "panes_left_out": {"type": "integer"},
+            },
+            "required": ["panes", "hosts"],
         },
-        annotations=types.ToolAnnotations(
-            title="read-output",
-            read_only_hint=True,
-            destructive_hint=False,
-            idempotent_hint=True,
-            open_world_hint=False,
-        ),
     )

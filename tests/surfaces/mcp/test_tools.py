@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -15,13 +16,26 @@ from openai.types.chat import ChatCompletionFunctionToolParam
 from pydantic import TypeAdapter
 
 from sane.errors import AccessError, NotFoundError, UsageError
-from sane.surfaces.mcp.tools import READ_ON, all_tools, check_page_arguments, verb_of_tool
-from sane.surfaces.tool_schemas import FORMATS, TIERS, tool_schemas, tools_of_tier
+from sane.surfaces.mcp.tools import OWN_TOOLS, all_tools, check_host_argument, check_page_arguments, verb_of_tool
+from sane.surfaces.tool_schemas import FORMATS, TIERS, describe, tool_input, tool_schemas, tools_of_tier
 from sane.verbs.registry import VERB_NAMES, bind, load_verb
-from sane.verbs.schema import input_schema
+from sane.verbs.schema import type_schema
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what both APIs allow
 EXAMPLES: dict[str, Any] = {"string": "x", "integer": 1, "number": 1.5, "boolean": True, "array": ["x"]}
+
+
+@dataclasses.dataclass
+class Inner:
+    name: str
+    label: str | None
+    sizes: list[int] | None
+
+
+@dataclasses.dataclass
+class Answer:
+    inner: list[Inner]
+    note: str | None
 
 
 def parameters_by_name(tools_format: str) -> dict[str, Any]:
@@ -36,7 +50,7 @@ def mcp_tools() -> dict[str, Any]:
 
 
 def test_every_format_has_every_verb_with_the_same_parameters():
-    of_mcp = {name: tool.input_schema for name, tool in mcp_tools().items() if name != READ_ON}
+    of_mcp = {name: tool.input_schema for name, tool in mcp_tools().items() if name not in OWN_TOOLS}
     assert sorted(of_mcp) == sorted(name.replace("-", "_") for name in VERB_NAMES)
     for tools_format in FORMATS:
         assert parameters_by_name(tools_format) == of_mcp
@@ -61,7 +75,7 @@ def test_every_schema_is_a_schema_and_refuses_unknown_arguments():
 @pytest.mark.parametrize("name", VERB_NAMES)
 def test_what_the_schema_allows_is_what_a_call_takes(name: str):
     verb = load_verb(name)
-    schema = input_schema(verb)
+    schema = tool_input(verb)
     values = {n: p["enum"][0] if "enum" in p else EXAMPLES[p["type"]] for n, p in schema["properties"].items()}
     jsonschema.validate(values, schema)
     assert bind(verb, values).keys() == values.keys()
@@ -71,6 +85,35 @@ def test_what_the_schema_allows_is_what_a_call_takes(name: str):
     for left_out in required:
         with pytest.raises(UsageError, match=left_out):
             bind(verb, {n: v for n, v in required.items() if n != left_out})
+
+
+def test_what_a_model_reads_is_about_the_tool_and_says_what_a_target_looks_like():
+    for verb in map(load_verb, VERB_NAMES):
+        said = describe(verb)
+        assert said == " ".join(said.split())
+        assert "Raises" not in said
+        assert "Error" not in said
+        assert "sane-" not in said or verb.name in ("label-pane",), said  # a tool is not called by a command's name
+        target = tool_input(verb)["properties"].get("target", {"description": "ssh:HOST"})
+        assert "ssh:HOST" in target["description"], verb.name
+    assert "124" in describe(load_verb("run-command"))  # beyond the summary
+
+
+def test_the_list_of_tools_leaves_a_context_window_its_room():
+    tools = [tool.model_dump(by_alias=True, exclude_none=True) for tool in all_tools("write", 16_000)]
+    assert len(json.dumps(tools)) < 48_000  # it was 67,000
+    for_a_model = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tools]
+    assert len(json.dumps(for_a_model)) < 24_000
+
+
+def test_a_field_of_an_inner_object_may_be_null_as_it_is_in_the_answer():
+    answer = {"inner": [{"name": "x", "label": None, "sizes": None}, {"name": "y", "label": "l", "sizes": [1]}]}
+    schema = type_schema(Answer)
+    jsonschema.validate(answer, schema)
+    for wrong in ({"inner": [{"name": None, "label": None}]}, {"inner": [{"name": "x", "label": 1}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    assert schema["properties"]["note"] == {"type": "string"}
 
 
 def test_annotations_say_what_a_verb_does():
@@ -101,6 +144,18 @@ def test_an_unknown_tool_names_the_nearest_and_a_higher_tier_says_how_to_get_it(
     with pytest.raises(AccessError) as refused:
         verb_of_tool("run_command", "read")
     assert "--access write" in refused.value.hint
+
+
+def test_the_host_whose_panes_are_listed_is_checked():
+    assert [check_host_argument(a) for a in ({}, {"host": None}, {"host": "web1"}, {"host": "ssh:web1"})] == [
+        None,
+        None,
+        "web1",
+        "web1",
+    ]
+    for wrong in ({"host": 1}, {"hosts": "web1"}):
+        with pytest.raises(UsageError):
+            check_host_argument(wrong)
 
 
 def test_page_arguments_are_checked():
