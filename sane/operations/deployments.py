@@ -213,7 +213,7 @@ async def refuse_second(store: Store, key: str) -> None:
     holder = f", driven by {lease.owner}" if lease else f", {await _maker(store, rows[0].id)}nobody drives it"
     raise ConflictError(
         f"deployment {rows[0].id} of {key} is {rows[0].status}{holder}",
-        hint=f"Wait for its end, or deploy with --supersede to cancel it; sane resume {rows[0].id} goes on with it.",
+        hint=f"{_GO_ON.get(rows[0].status, _GO_ON['']).format(rows[0].id)}, or deploy with --supersede to cancel it.",
     )
 
 
@@ -243,4 +243,10 @@ def _with_data(event: Event, **more: Any) -> Event:
     return replace(event, data={**event.data, **more})
 
 
+# What to do about an active deployment, by its status.
+_GO_ON = {
+    "": "Wait for its end (sane resume {} goes on with it where nobody drives it)",
+    "awaiting_promotion": "Promote it (sane deployment promote {})",
+    "paused": "Go on with it (sane deployment resume {})",
+}
 TERMINAL = ("successful", "partial", "failed", "reverted", "cancelled")

@@ -20,6 +20,7 @@ def test_an_idempotency_key_opens_no_second_deployment_beside_an_active_one(open
     assert site.deploy("1.0.0", *WAITS).exit_code == 8
     refused = site.deploy("2.0.0", *WAITS, "--idempotency-key", "two")
     assert (refused.exit_code, "awaiting_promotion" in refused.stderr) == (7, True), refused
+    assert "sane deployment promote app-1-" in refused.stderr
     assert len(events_of("app", "deployment_created")) == 1
 
 

@@ -18,12 +18,18 @@ from sane.surfaces.cli.query import check_query
 WIDE = 140  # columns in which a table of deployments has room for all of them
 COLUMNS = ("deployment", "version", "status", "key", "revision", "created", "why")
 ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
+# What a deployment exits with when it ended, or waits, as this request wants it to.
+AS_ASKED = {"pause": (8,), "cancel": (4,), "fail": (4, 5)}
 REASON = click.option("--reason", default="", help="Why, for the history.")
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
 QUERY = click.option(
     "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."
 )
-WAIT = click.option("--wait/--no-wait", default=False, help="Wait until the deployment ends, and exit with its status.")
+WAIT = click.option(
+    "--wait/--no-wait",
+    default=False,
+    help="Wait until the deployment ends, and exit with its status; else 0 once what is asked for is done or on its way.",
+)
 
 
 @click.group()
@@ -136,8 +142,9 @@ def _request_command(word: str, summary: str, example: str) -> click.Command:
     @REASON
     @WAIT
     @OUTPUT
-    def command(name: str, reason: str, wait: bool, output: str) -> None:
-        raise click.exceptions.Exit(asyncio.run(_request(word, name, reason, wait, output)))
+    @QUERY
+    def command(name: str, reason: str, wait: bool, output: str, query: str | None) -> None:
+        raise click.exceptions.Exit(asyncio.run(_request(word, name, reason, wait, output, query)))
 
     text = f"{summary}\n\n\b\nExample:\n  sane deployment {example}"
     return click.command(word, help=text)(command)
@@ -153,7 +160,7 @@ for _word, _summary, _example in (
     deployment.add_command(_request_command(_word, _summary, _example))
 
 
-async def _request(word: str, name: str, reason: str, wait: bool, output: str) -> int:
+async def _request(word: str, name: str, reason: str, wait: bool, output: str, query: str | None) -> int:
     from sane.operations.deployments import find_deployment, find_driver, opened_store
     from sane.operations.deployments import request as ask
     from sane.surfaces.cli.deploy import drive_and_report
@@ -163,16 +170,18 @@ async def _request(word: str, name: str, reason: str, wait: bool, output: str) -
         event = await ask(store, row.id, word, reason)
         driven = await find_driver(store, row.key) is not None
     click.echo(f"{word} of {row.id} was asked for", err=True)
+    code = 0
     if not driven:
         # Nobody drives it: this process does, to the next point where a person is needed.
-        code = await drive_and_report(row.id, output, None, wait=wait)
+        code = await drive_and_report(row.id, output, query, wait=wait)
+        code = 0 if not wait and code in AS_ASKED.get(word, ()) else code
     elif wait:
-        code = await _status(row.id, True, output, None)
-    else:
-        code = 0
-        if output != "table":
-            click.echo(json.dumps({"deployment": row.id, "request": word, "seq": event.seq}))
-    return code if word != "promote" or await _was_promoted(row.id, event.seq) else exit_status(ConflictError(""))
+        code = await _status(row.id, True, output, query)
+    if word == "promote" and not await _was_promoted(row.id, event.seq):
+        code = exit_status(ConflictError(""))
+    if driven and not wait and (output != "table" or query is not None):
+        await _status(row.id, False, output, query)
+    return code
 
 
 async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
