@@ -88,7 +88,8 @@ class ControlClient:
             await self._link.leave(self)
 
 
-WORD_TABLE = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*range(1, 32), 127)}
+# tmux takes a byte 255 for the end of what it reads.
+WORD_TABLE = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*range(1, 32), 127)} | {0xDCFF: "\\377"}
 
 
 def tmux_word(text: str) -> str:

@@ -48,6 +48,12 @@ def test_output_and_code_are_exact(shell_pane: Pane, case: str) -> None:
     assert (result.output, result.exit_code, result.timed_out) == (output, code, False)
 
 
+def test_a_command_may_hold_any_byte(shell_pane: Pane) -> None:
+    every = bytes(range(128, 256))
+    result = shell_pane.run(f"printf %s '{every.decode('utf-8', 'surrogateescape')}'")
+    assert (result.output, result.exit_code) == (every, 0)
+
+
 def test_folder_and_variables_stay(shell_pane: Pane) -> None:
     name = "set -g kept 5" if shell_pane.shell == "fish" else "kept=5"  # pyright: ignore
     shell_pane.run(f"cd /usr/share; {name}")
