@@ -132,7 +132,9 @@ def choose_pane(panes: Sequence[PaneInfo], spec: str) -> PaneInfo:
     by_window = [pane for pane in in_session if place in (pane.window_index, pane.window_id, pane.window)]
     if by_window and place:
         return _active(by_window, spec, panes)
-    window, dot, index = place.partition(".")
+    window, dot, index = place.rpartition(".")
+    if window not in [pane.window for pane in in_session]:  # else it is a name that holds a dot, and a pane
+        window, dot, index = place.partition(".")
     if not window or (dot and not index.isdigit() and not index.startswith("%")) or window.startswith("-"):
         raise UsageError(f"Invalid pane specification '{place}'. Use format WINDOW or WINDOW.PANE")
     in_window = [pane for pane in in_session if window in (pane.window_index, pane.window_id, pane.window)]

@@ -92,6 +92,10 @@ def test_lists(tmux: Tmux) -> None:
         (1, 0, "dash"),
     ]
     assert panes["panes"][1]["id"] == new
+    for place in ("a: b.c", "a: b.c.0"):
+        assert call(tmux, "sane-detect-mode", f"{name}:{place}")["shell"] == "dash"
+    wrong = call(tmux, "sane-detect-mode", f"{name}:a: b.c.7", code=1)["stderr"]
+    assert wrong.startswith(f"Error: Pane '{name}:a: b.c.7' does not exist")
     windows = call(tmux, "sane-list-windows", name)["windows"]
     assert [(w["index"], w["name"], w["pane_count"]) for w in windows] == [(0, "first", 2), (1, "a: b.c", 1)]
 
@@ -209,8 +213,8 @@ def test_tmux_set_up_by_its_person(config: str) -> None:
 
 
 def test_wait_ready(tmux: Tmux) -> None:
-    name = tmux.new("sh -c 'sleep 0.5; exec bash --norc'")
-    answer = call(tmux, "sane-wait-ready", name, "5")
+    name = tmux.new("sh -c 'sleep 2; exec bash --norc'")
+    answer = call(tmux, "sane-wait-ready", name, "20")
     assert answer["ready"] is True
     assert answer["duration_ms"] > 100
     tmux.type(name, "sleep 30\n")
