@@ -1,4 +1,4 @@
-"""Draw docs/architecture.svg from the code: the layers of pyproject.toml, the modules in each, and who imports whom.
+"""Draw docs/architecture.svg from the code: the layers of pyproject.toml, the modules of each, and who imports whom.
 
 python docs/architecture_picture.py           write the picture
 python docs/architecture_picture.py --check   exit 1 when the picture is not the code's
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import textwrap
 import tomllib
 from collections import Counter
 from html import escape
@@ -15,7 +16,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "architecture.svg"
-WIDTH, LINE, PAD, COLUMN = 1000, 17, 14, 232
+WIDTH, LINE, PAD, LABEL = 1000, 17, 14, 84
+LETTER = 7.0  # an upper bound of a letter's width at 12 pixels, in the fonts that `system-ui` stands for
+STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#1f2933}.name{font-weight:600;font-size:14px}.folder{font-weight:600}"
+    ".says{fill:#52606d;font-style:italic}.uses{fill:#52606d;font-size:11px}.layer{fill:#f5f7fa;stroke:#9aa5b1}"
+)
 
 
 def read_layers() -> list[list[str]]:
@@ -42,6 +48,22 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
+def says(package: str) -> str:
+    """Return the first sentence of a package's, or a module's, docstring."""
+    path = ROOT / "sane" / package / "__init__.py"
+    text = ast.get_docstring(ast.parse((path if path.exists() else path.parent.with_suffix(".py")).read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split()).rstrip(".")
+
+
+def folders_of(package: str) -> dict[str, list[str]]:
+    """Return the names of a package's modules by the folder they are in, those in none under ""."""
+    base, found = ROOT / "sane" / package, dict[str, list[str]]()
+    for path in modules_of(package) if base.is_dir() else []:
+        folder = path.relative_to(base).parent.as_posix().removeprefix(".")
+        found.setdefault(folder, []).append(path.stem)
+    return dict(sorted(found.items()))
+
+
 def draw() -> str:
     """Return the picture as SVG text."""
     parts: list[str] = []
@@ -55,32 +77,42 @@ def draw() -> str:
             parts.append(f'<rect class="layer" x="{left:.0f}" y="{top}" width="{share:.0f}" height="{height}" rx="6"/>')
             parts.append(text)
         top += height + PAD
-    style = (
-        "text{font:12px system-ui,sans-serif;fill:#1f2933}.name{font-weight:600;font-size:14px}"
-        ".uses{fill:#52606d;font-size:11px}.layer{fill:#f5f7fa;stroke:#9aa5b1}"
-    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}">\n'
-        f'<style>{style}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<style>{STYLE}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
 def _box(package: str, left: float, top: int, width: float) -> tuple[int, str]:
-    modules = modules_of(package)
-    uses = Counter(name for path in modules for name in imports_of(path) if name != package)
-    columns = max(1, int((width - PAD) // COLUMN))
-    rows = -(-len(modules) // columns)
-    lines = [f'<text class="name" x="{left + PAD:.0f}" y="{top + 22}">{escape(package)}</text>']
-    below = ", ".join(f"{name} {count}" for name, count in sorted(uses.items()))
-    if below:
-        at = f'x="{left + width - PAD:.0f}" y="{top + 22}" text-anchor="end"'
-        lines.append(f'<text class="uses" {at}>imports {escape(below)}</text>')
-    base = ROOT / "sane" / package
-    for index, path in enumerate(modules):
-        name = path.relative_to(base).with_suffix("") if base.is_dir() else Path(path.stem)
-        x, y = left + PAD + (index // rows) * COLUMN, top + 42 + (index % rows) * LINE
-        lines.append(f'<text x="{x:.0f}" y="{y}">{escape(str(name))}</text>')
-    return 36 + rows * LINE, "\n".join(lines)
+    """Return the height of a layer's box and what is written in it: its name, what it is, its modules by folder."""
+    uses = Counter(name for path in modules_of(package) for name in imports_of(path) if name != package)
+    texts = [_text(left + PAD, top + 22, package, "name")]
+    if uses:
+        below = "imports " + ", ".join(f"{name} {count}" for name, count in sorted(uses.items()))
+        texts.append(_text(left + width - PAD, top + 22, below, "uses", ' text-anchor="end"'))
+    y = top + 22
+    for line in _lines(says(package), width):
+        texts.append(_text(left + PAD, y := y + LINE, line, "says"))
+    folders = folders_of(package)
+    indent = LABEL if len(folders) > 1 else 0
+    for folder, modules in folders.items():
+        y += 6
+        if folder:
+            texts.append(_text(left + PAD, y + LINE, folder, "folder"))
+            for line in _lines(says(f"{package}/{folder}"), width - indent):
+                texts.append(_text(left + PAD + indent, y := y + LINE, line, "says"))
+        for line in _lines("  ".join(modules), width - indent):
+            texts.append(_text(left + PAD + indent, y := y + LINE, line))
+    return y - top + PAD, "\n".join(texts)
+
+
+def _lines(text: str, width: float) -> list[str]:
+    return textwrap.wrap(text, int((width - 2 * PAD) / LETTER), break_on_hyphens=False)
+
+
+def _text(x: float, y: float, text: str, style: str = "", more: str = "") -> str:
+    named = f' class="{style}"' if style else ""
+    return f'<text{named} x="{x:.0f}" y="{y:.0f}"{more} xml:space="preserve">{escape(text)}</text>'
 
 
 def main() -> int:
