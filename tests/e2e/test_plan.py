@@ -101,3 +101,14 @@ def test_a_rehearsal_runs_the_plan_elsewhere_and_leaves_nothing(open_site: OpenS
     assert json.loads(call("deployment", "list", "--output", "json").stdout) == []
     site.write_workflow(put="exit 3")
     assert site.deploy("1.0.0", "--rehearse").exit_code == 4
+
+
+def test_a_plan_warns_of_hosts_that_would_be_waited_for_in_vain(open_site: OpenSite) -> None:
+    site = open_site(1, say="true")
+    assert plan(site, "1.0.0").report["warnings"] == []
+    lines = site.workflow.read_text().splitlines()
+    site.workflow.write_text("\n".join(line for line in lines if not line.startswith("health:")))
+    (warning,) = plan(site, "1.0.0").report["warnings"]
+    assert "waited for 8s" in warning
+    words = ["plan", str(site.workflow), "-i", str(site.inventory), "--version", "1.0.0"]
+    assert f"warning: {warning}" in call(*words).stderr

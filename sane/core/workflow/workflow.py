@@ -13,6 +13,7 @@ from typing import Any
 
 from sane.core.document import Fields, Node, Problems, with_units
 from sane.core.rollout.policy import RolloutPolicy, read_policy
+from sane.core.units import show_duration
 from sane.core.workflow.gates import Gate, compile_gate
 from sane.core.workflow.steps import HOOK_NAMES, HOST_NAMES, Step, VerbTable, check_names, read_steps
 from sane.core.workflow.template import parse_template
@@ -51,12 +52,14 @@ class HealthFile:
     `path` may hold `{{ name }}`; a host's own `health_path` goes before it. "" (`health: none` in the file) says that
     there is nothing to prove: a host whose steps succeeded counts as healthy. `max_age_ms` is for a file that its host
     writes again and again: older never counts. None: its age counts only while its own activation is proven.
+    `is_assumed`: the file says nothing of health.
     """
 
     path: str = HEALTH_PATH
     gates: tuple[Gate, ...] = ()
     max_bytes: int = MAX_HEALTH_BYTES
     max_age_ms: int | None = None
+    is_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ def _read_health_and_policy(
         template = problems.attempt(node, lambda: parse_template(path), None)
         check_names(node, template, names, (), problems)
     gates = (*read_gates(health, "gate", problems), *read_gates(health, "gates", problems))
-    file = HealthFile(path, gates, _read_max_bytes(health), health.duration_ms("max_age", 0, bare="s") or None)
+    max_age_ms = health.duration_ms("max_age", 0, bare="s") or None
+    file = HealthFile(path, gates, _read_max_bytes(health), max_age_ms, is_assumed=written is None)
     if poll_ms < 1:
         problems.add(health.key("poll_interval"), "poll_interval must be longer than 0")
         poll_ms = 1
@@ -223,3 +227,16 @@ def missing_revert(workflow: Workflow) -> str:
     """Return what is wrong where the policy reverts and the workflow can't, "" where nothing is."""
     on_failure = workflow.policy.on_failure
     return f"on_failure: {on_failure} needs a revert part" if on_failure != "stop" and not workflow.revert else ""
+
+
+def warnings_of(workflow: Workflow) -> tuple[str, ...]:
+    """Return what is no mistake and surprises who writes a workflow for the first time, one sentence each."""
+    texts = [str(value) for part in ("stage", "switch") for s in workflow.part(part) for value in s.arguments.values()]
+    words = ("health_path", "SANE_HEALTH_PATH", HEALTH_PATH)
+    if not workflow.health.is_assumed or any(word in text for text in texts for word in words):
+        return ()
+    waits = show_duration(workflow.policy.healthy_deadline_ms)
+    return (
+        f"no step writes {HEALTH_PATH}: each host is waited for {waits} and fails, unless it has one; "
+        "write health: {path: …} with the file of your hosts, or health: none where there is nothing to prove",
+    )

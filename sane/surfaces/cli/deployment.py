@@ -28,7 +28,7 @@ QUERY = click.option(
 WAIT = click.option(
     "--wait/--no-wait",
     default=False,
-    help="Wait until the deployment ends, and exit with its status; else 0 once what is asked for is done or on its way.",
+    help="Wait until the deployment ends and exit with its status; else with 0 once this is done or on its way.",
 )
 
 

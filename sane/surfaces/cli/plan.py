@@ -97,6 +97,8 @@ def _print_plan(made: Mapping[str, Any]) -> None:
     _print_hosts(console, made)
     _print_batches(made)
     _print_steps(made)
+    for warning in made["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"plan {made['plan']}\n  sane apply --plan {made['plan'][:12]}")
 
 
@@ -128,7 +130,8 @@ def _print_batches(made: Mapping[str, Any]) -> None:
         click.echo(f"{number:3}. {batch['kind']}{group}: {fold(batch['hosts'])}")
     peak = made["peak_exposure"]
     share = f"{peak['share']:.0%} of {len(made['hosts'])}"
-    click.echo(f"at most {peak['hosts']} hosts have the new version unproven ({share})")
+    noun = "host has" if peak["hosts"] == 1 else "hosts have"
+    click.echo(f"at most {peak['hosts']} {noun} the new version unproven ({share})")
     if made["ends"] not in ("successful", "partial"):
         click.echo(f"it would end {made['ends']}: {made['reason']}")
 

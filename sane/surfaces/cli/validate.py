@@ -11,6 +11,7 @@ import click
 
 from sane.core.document import Node, Problems
 from sane.errors import ConfigError, Problem, SaneError, UsageError
+from sane.surfaces.cli.query import check_query
 
 BASH_TIMEOUT_S = 10.0
 
@@ -22,6 +23,7 @@ class Verdict(NamedTuple):
     kind: str
     summary: str
     problems: tuple[Problem, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @click.command()
@@ -29,22 +31,28 @@ class Verdict(NamedTuple):
 @click.option(
     "--output", type=click.Choice(["table", "json", "ndjson"]), default="table", help="For people, or as JSON."
 )
+@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 @click.pass_context
-def validate(ctx: click.Context, files: tuple[Path, ...], output: str) -> None:
+def validate(ctx: click.Context, files: tuple[Path, ...], output: str, query: str | None) -> None:
     """Explain the mistakes in inventories, workflows (YAML) and bash workflows.
 
-    Exit status: 0 when every file is right, 2 when one is not. Nothing is run and no host is touched.
+    Exit status: 0 when every file is right (a warning is no mistake), 2 when one is not. Nothing is run and no host is
+    touched.
 
     \b
     Example:
       sane validate inventory.yaml workflows/multi-server-deploy.yaml
     """
     verdicts = [check_file(file) for file in files]
-    if output == "table":
+    documents = [_as_json(verdict) for verdict in verdicts]
+    if query is not None:
+        from sane.surfaces.cli.query import select
+
+        click.echo(json.dumps(select(query, documents), ensure_ascii=False, indent=2))
+    elif output == "table":
         for verdict in verdicts:
             _show(verdict)
     else:
-        documents = [_as_json(verdict) for verdict in verdicts]
         lines = [json.dumps(document) for document in documents] if output == "ndjson" else [json.dumps(documents)]
         click.echo("\n".join(lines))
     if any(verdict.problems for verdict in verdicts):
@@ -86,6 +94,7 @@ def _check_inventory(file: Path, root: Node, problems: Problems) -> Verdict:
 
 
 def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
+    from sane.core.workflow.workflow import warnings_of
     from sane.operations.files import workflow_of
 
     try:
@@ -94,7 +103,8 @@ def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
         return Verdict(str(file), "workflow", "", error.problems)
     parts = [f"{part} {len(workflow.part(part))}" for part in ("stage", "switch", "revert") if workflow.part(part)]
     summary = f"'{workflow.name}', steps: {', '.join(parts)}; {workflow.policy.strategy}"
-    return Verdict(str(file), "workflow", f"{summary}, {workflow.policy.max_parallel} at once", ())
+    summary = f"{summary}, {workflow.policy.max_parallel} at once"
+    return Verdict(str(file), "workflow", summary, (), warnings_of(workflow))
 
 
 def _check_bash(file: Path, content: bytes) -> Verdict:
@@ -129,12 +139,15 @@ def _as_json(verdict: Verdict) -> dict[str, object]:
         "valid": not problems,
         "summary": verdict.summary,
         "problems": problems,
+        "warnings": list(verdict.warnings),
     }
 
 
 def _show(verdict: Verdict) -> None:
     if not verdict.problems:
         click.echo(f"{verdict.file}: {verdict.kind}: {verdict.summary}")
+        for warning in verdict.warnings:
+            click.echo(f"{verdict.file}: warning: {warning}", err=True)
         return
     lines = _lines_of(verdict.file)
     for problem in verdict.problems:

@@ -72,3 +72,33 @@ def test_a_long_line_is_cut_around_the_caret(tmp_path: Path) -> None:
     shown = [line for line in run(file).stderr.splitlines() if " | " in line or line.strip() == "^"]
     assert all(len(line) < 120 for line in shown)
     assert shown[0][shown[1].index("^")] == "a"
+
+
+NO_HEALTH = "name: app\nstage:\n  - run-command: echo {{ version }}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "warned"),
+    [
+        (NO_HEALTH, True),
+        (NO_HEALTH + "health: none\n", False),
+        (NO_HEALTH + "health: {path: health.json}\n", False),
+        (NO_HEALTH + "  - run-command: echo hello >{{ health_path }}\n", False),
+        (NO_HEALTH + "  - create-file: {path: health.json, content: x}\n", False),
+    ],
+)
+def test_a_workflow_that_nobody_could_prove_is_warned_of_and_is_right(
+    tmp_path: Path, content: str, warned: bool
+) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text(content)
+    result = run(file)
+    assert result.exit_code == 0
+    assert ("warning: no step writes health.json: each host is waited for 5m" in result.stderr) is warned
+    (document,) = json.loads(run(file, "--output", "json").stdout)
+    assert (document["valid"], len(document["warnings"])) == (True, int(warned))
+
+
+def test_a_query_selects_from_the_answer(tmp_path: Path) -> None:
+    result = run(READY, tmp_path / "none.yaml", "--query", "[].valid")
+    assert (result.exit_code, json.loads(result.stdout)) == (2, [True, False])
