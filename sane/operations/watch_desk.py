@@ -15,7 +15,8 @@ from sane.core.watch.packet import LOG_LINES, make_packet
 from sane.core.watch.plan import Decision, Plan, VerbRule, allowed_verbs, check_plan
 from sane.engine.alerts import Alerts, Delivery
 from sane.engine.escalate import OnCall
-from sane.engine.planner import Classifier, Planner, Proposal
+from sane.engine.models import ModelChain
+from sane.engine.planner import Classifier, ModelPlanner, Planner, Proposal, RulePlanner, readable_verbs, tool_of
 from sane.errors import SaneError
 from sane.operations.plan_run import PlanRunner
 from sane.transports.context import Context
@@ -46,6 +47,7 @@ class WatchDesk:
         self._context = context
         self._targets = targets
         self._planner = planner
+        self._rules = RulePlanner(config.limits.tier)
         self._classifier = classifier
         self._alerts = alerts
         self._primitives = primitives
@@ -61,7 +63,9 @@ class WatchDesk:
         return await self._classifier.classify(await self._packet(episode), on_call=on_call)
 
     async def propose(self, episode: Episode, on_call: OnCall) -> Proposal:
-        """Return a plan, within what is left of the episode's and the hour's budget."""
+        """Return a plan, within what is left of the episode's and the hour's budget; the next rung is the rules'."""
+        if episode.rung:
+            return await self._rules.propose(episode, "", token_limit=0, on_call=on_call)
         packet = await self._packet(episode)
         return await self._planner.propose(episode, packet, token_limit=self._tokens_left(episode), on_call=on_call)
 
@@ -140,3 +144,14 @@ class WatchDesk:
         except (SaneError, TimeoutError):
             return ""
         return result.text if result.exit_code == 0 else ""
+
+
+def planner_of(
+    config: WatchConfig, chain: ModelChain, context: Context, targets: Mapping[str, str], *, deploys: bool = True
+) -> Planner:
+    """Return the configured planner; without a model, the rules. Raises UsageError for a tool that is none."""
+    rules = RulePlanner(config.limits.tier, deploys=deploys)
+    if not chain.names:
+        return rules
+    tools = [tool_of(verb, context, targets) for verb in readable_verbs(config.planner_tools)]
+    return ModelPlanner(chain, tools, rules if config.planner_fallback else None)

@@ -21,6 +21,11 @@ from tests.engine import model_servers as fake
 pytestmark = pytest.mark.e2e
 SANE = [str(Path(__file__).parents[2] / "bin" / "sane")]
 QUICK = "interval: 100ms\nmax_age: none\nsettle: 50ms\nbackoff: 100ms\n"
+APP = (
+    "name: app\nhealth: {path: health.json}\npolicy: {min_healthy: 0s}\n"
+    "switch:\n  - run-command:\n"
+    '      command: \'printf "{\\"status\\": \\"healthy\\", \\"version\\": \\"%s\\"}" {{ version }} > health.json\'\n'
+)
 HEALTHY = {"status": "healthy", "version": "1.0", "queue": 3}
 
 
@@ -202,11 +207,7 @@ def test_a_plan_waits_and_a_person_decides_from_the_command_line(hosts: Hosts) -
 
 def test_the_rules_deploy_again_without_a_model(hosts: Hosts) -> None:
     workflow = hosts.directory / "app.yaml"
-    workflow.write_text(
-        "name: app\nhealth: {path: health.json}\npolicy: {min_healthy: 0s}\n"
-        "switch:\n  - run-command:\n"
-        '      command: \'printf "{\\"status\\": \\"healthy\\", \\"version\\": \\"%s\\"}" {{ version }} > health.json\'\n'
-    )
+    workflow.write_text(APP)
     done = hosts.sane("deploy", str(workflow), "-i", str(hosts.lab.inventory), "--version", "2.0")
     assert done.returncode == 0, done.stdout + done.stderr
     hosts.say("server2", {"status": "failed", "version": "2.0"})
@@ -225,6 +226,26 @@ def test_the_rules_deploy_again_without_a_model(hosts: Hosts) -> None:
         ).returncode
         == 0
     )
+
+
+def test_a_retry_that_went_well_and_did_not_heal_is_followed_by_a_rollback_and_no_person(hosts: Hosts) -> None:
+    workflow = hosts.directory / "app.yaml"
+    workflow.write_text(APP)
+    for version in ("1.0", "2.0"):
+        done = hosts.sane("deploy", str(workflow), "-i", str(hosts.lab.inventory), "--version", version)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (hosts.lab.root("server2") / "broken").touch()  # with 2.0 it says that it is healthy, and is not
+    config = hosts.config(
+        "patience: 2s\nplanner: {tier: rollback}\nprobe: test ! -e broken || ! grep -q 2.0 health.json\n"
+    )
+    until = "length(hosts[?version=='1.0']) == total"
+    watched = hosts.sane("watch", "--key", "app", "--config", config, "--until", until, "--for", "40s", timeout_s=55)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    proposed = [event["data"]["steps"][0]["verb"] for event in hosts.events("plan_proposed")]
+    assert proposed == ["retry", "rollback"]
+    retried = hosts.events("plan_finished")[0]["data"]
+    assert (retried["summary"], retried["outcome"]) == ("retry", "done")
+    assert hosts.events("alert_raised") == []
 
 
 def test_an_agent_answers_in_pieces_and_offline(hosts: Hosts) -> None:

@@ -25,8 +25,7 @@ from sane.engine.runner import steady_clock
 from sane.engine.watcher import Announced, Watcher
 from sane.errors import LostError, UnreachableError
 from sane.operations.plan_run import PlanRunner
-from sane.operations.watch import planner_of
-from sane.operations.watch_desk import WatchDesk
+from sane.operations.watch_desk import WatchDesk, planner_of
 from sane.store.base import Store
 
 KEY = "watch/test"

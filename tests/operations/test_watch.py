@@ -8,9 +8,11 @@ import pytest
 
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.watch.config import NEVER_STALE_MS, WatchConfig
+from sane.core.watch.plan import PlanLimits
 from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.errors import UsageError
-from sane.operations.watch import Fleet, with_age, with_options
+from sane.operations.watch import with_options
+from sane.operations.watch_fleet import Fleet, with_age, with_rungs
 
 HOST = Host("web1")
 
@@ -39,3 +41,12 @@ def test_options_go_first_and_an_interval_that_no_host_keeps_is_refused() -> Non
     assert with_options(WatchConfig(), interval_ms=200, max_age_ms=None).watch.interval_ms == 200
     with pytest.raises(UsageError, match="100ms"):
         with_options(WatchConfig(), interval_ms=50, max_age_ms=None)
+
+
+@pytest.mark.parametrize(
+    ("key", "tier", "may"),
+    [("app", "rollback", True), ("app", "write", True), ("app", "retry", False), ("", "write", False)],
+)
+def test_the_rules_roll_back_where_something_is_deployed_and_the_tier_is_enough(key: str, tier: str, may: bool) -> None:
+    config = WatchConfig(limits=PlanLimits(tier=tier))
+    assert with_rungs(config, fleet(key, None)).escalation.may_roll_back is may

@@ -89,7 +89,7 @@ def observe_sample(
         if not in_maintenance:
             watch = _decide_skew(watch, sample.at_ms, signature, policy)
     watch = replace(watch, signature=signature)
-    return watch, tuple(_changes(before, watch, sample, signature))
+    return watch, tuple(_changes(before, watch, sample, signature, expected_version))
 
 
 def resume_watch(host: str, zone: str, faults: Iterable[str]) -> HostWatch:
@@ -218,14 +218,17 @@ def _decide_skew(watch: HostWatch, at_ms: int, signature: Signature, policy: Wat
     return replace(watch, skew_ms=since_ms, skewed=watch.skewed or at_ms - since_ms >= policy.patience_ms)
 
 
-def _changes(before: HostWatch, after: HostWatch, sample: Sample, signature: Signature) -> Iterable[Finding]:
+def _changes(
+    before: HostWatch, after: HostWatch, sample: Sample, signature: Signature, expected_version: str
+) -> Iterable[Finding]:
     host, zone, at_ms = sample.host, sample.zone, sample.at_ms
+    version = signature.version or expected_version  # a host that is silent runs what it should, as far as is known
     if before.acute and not after.acute:
         yield Finding(host, zone, before.acute, at_ms, "", cleared=True)
     elif before.acute != after.acute:
-        yield Finding(host, zone, after.acute, at_ms, explain(after.acute, signature))
+        yield Finding(host, zone, after.acute, at_ms, explain(after.acute, signature), version=version)
     if before.skewed != after.skewed:
         rule = explain("skew", signature)
-        yield Finding(host, zone, "skew", at_ms, rule if after.skewed else "", cleared=before.skewed)
+        yield Finding(host, zone, "skew", at_ms, rule if after.skewed else "", before.skewed, version)
     if before.leaked != after.leaked:
-        yield Finding(host, zone, "leak", at_ms, leaking(after.trends)[1], cleared=before.leaked)
+        yield Finding(host, zone, "leak", at_ms, leaking(after.trends)[1], before.leaked, version)

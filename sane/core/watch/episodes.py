@@ -5,13 +5,15 @@ it.
 
 - a fault on a host with no open episode of that family opens one;
 - the same within `correlate_ms`, in the same zone and family, joins the episode that is already there;
-- once a third of a zone is in it, the episode's scope is the zone, and later hosts of that zone join without a new
-  escalation;
+- a host that has no zone joins one whose fault, rule and version are its own: the cause is all that such hosts share;
+- once a third of a zone is in it, the episode's scope is the zone (`fleet` for hosts without one), and later hosts join
+  without a new escalation;
 - a recovery takes the host out; the last one out closes the episode; a fault after that is a new episode.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,12 +30,14 @@ FAMILIES: dict[str, str] = {
     "leak": "leak",
 }
 
+WIDE = ("zone", "fleet")  # scopes that no deployment heals
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Report that a fault of a host was found (`cleared` False), or is over.
 
-    `rule` names what failed, as one short sentence for the packet.
+    `rule` names what failed, as one short sentence for the packet; `version` is what the host runs, "" if unknown.
     """
 
     host: str
@@ -42,18 +46,21 @@ class Finding:
     at_ms: int
     rule: str
     cleared: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CorrelationPolicy:
-    """Say which hosts' faults are one episode: those of a zone within `correlate_ms`.
+    """Say which hosts' faults are one episode: those of a zone, or of one cause without a zone, within `correlate_ms`.
 
-    It is the zone's from `zone_share` of its hosts on, and at least `zone_hosts`.
+    It is the zone's from `zone_share` of its hosts on, and at least `zone_hosts`. Of the hosts without a zone,
+    `fleet_hosts` are enough: what they have in common is not where they are, so their number says nothing.
     """
 
     correlate_ms: int = 120_000
     zone_share: float = 0.3
     zone_hosts: int = 3
+    fleet_hosts: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class OpenEpisode:
     seen: int
     opened_ms: int
     is_escalated: bool
+    rule: str = ""
+    version: str = ""
 
 
 def fold_finding(
@@ -105,23 +114,32 @@ def _episode_of(open_episodes: Mapping[str, OpenEpisode], finding: Finding) -> O
 def _correlated(
     open_episodes: Mapping[str, OpenEpisode], finding: Finding, policy: CorrelationPolicy
 ) -> OpenEpisode | None:
-    """Return the episode of the same zone and family that the finding belongs to."""
-    if not finding.zone:
-        return None
-    family = FAMILIES[finding.fault]
+    """Return the episode that the finding belongs to: of the same zone and family, without a zone of the same cause."""
     for episode in open_episodes.values():
-        if episode.zone != finding.zone or FAMILIES[episode.fault] != family:
+        if episode.zone != finding.zone or not _is_alike(episode, finding):
             continue
         is_near = finding.at_ms - episode.opened_ms <= policy.correlate_ms
-        if is_near and (episode.scope == "zone" or not episode.is_escalated):
+        if is_near and (episode.scope in WIDE or not episode.is_escalated):
             return episode
     return None
 
 
+def _is_alike(episode: OpenEpisode, finding: Finding) -> bool:
+    if finding.zone:
+        return FAMILIES[episode.fault] == FAMILIES[finding.fault]
+    return _cause(episode) == _cause(finding)
+
+
+def _cause(of: OpenEpisode | Finding) -> tuple[str, str, str]:
+    """Return what tells one cause from another; a rule may name figures, which differ from host to host."""
+    return of.fault, re.sub(r"\d+", "#", of.rule), of.version
+
+
 def _scope_with(episode: OpenEpisode, zone_size: int, policy: CorrelationPolicy) -> str:
     hosts = episode.seen + 1
-    is_zone = episode.scope == "zone" or (hosts >= policy.zone_hosts and hosts >= policy.zone_share * zone_size)
-    return "zone" if is_zone else "hosts"
+    is_many = hosts >= policy.zone_share * zone_size or (not episode.zone and hosts >= policy.fleet_hosts)
+    is_wide = episode.scope in WIDE or (hosts >= policy.zone_hosts and is_many)
+    return ("zone" if episode.zone else "fleet") if is_wide else "hosts"
 
 
 def _opened(episode_id: str, finding: Finding) -> Event:
@@ -133,6 +151,7 @@ def _opened(episode_id: str, finding: Finding) -> Event:
         "rule": finding.rule,
         "zone": finding.zone,
     }
+    data |= {"version": finding.version} if finding.version else {}
     return Event("episode_opened", finding.at_ms, host=finding.host, data=data)
 
 

@@ -56,7 +56,10 @@ def open_episode(
 
 def _view(e: Episode) -> OpenEpisode:
     escalated = e.phase != "waiting" or e.attempt > 0
-    return OpenEpisode(e.id, e.fault, e.scope, e.zone, frozenset(e.hosts), len(e.all_hosts), e.opened_ms, escalated)
+    hosts = frozenset(e.hosts)
+    return OpenEpisode(
+        e.id, e.fault, e.scope, e.zone, hosts, len(e.all_hosts), e.opened_ms, escalated, e.rule, e.version
+    )
 
 
 def apply_escalation(state: EscalationState, event: Event, policy: EscalationPolicy | None = None) -> EscalationState:
@@ -77,6 +80,7 @@ def _apply_opened(state: EscalationState, event: Event, policy: EscalationPolicy
         fault=data["fault"],
         scope=data["scope"],
         zone=data.get("zone", ""),
+        version=data.get("version", ""),
         rule=data["rule"],
         hosts=hosts,
         all_hosts=hosts,
@@ -144,7 +148,8 @@ def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode
             due_ms = max(at_ms, episode.decide_ms) if postpones else at_ms
             return replace(episode, label=data["label"], is_asked=True, due_ms=due_ms)
         case "escalation_started":
-            return replace(episode, attempt=data["attempt"], operation=data["operation"], resumes=0)
+            begun = replace(episode, attempt=data["attempt"], operation=data["operation"], resumes=0)
+            return _with_rung(begun, data["rung"]) if "rung" in data else begun
         case "escalation_resumed":
             return replace(episode, resumes=episode.resumes + 1)
         case "plan_proposed":
@@ -157,7 +162,7 @@ def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode
             return replace(episode, operation=data.get("operation", ""))
         case "plan_finished":
             tried = (f"{data.get('summary', data['plan'])}: {data['outcome']}",)
-            wait_ms = policy.backoff_ms if data["outcome"] == "failed" else policy.patience_ms
+            wait_ms = policy.backoff_ms if data["outcome"] == "failed" else _patience_ms(episode, policy)
             return replace(episode, operation="", due_ms=at_ms + wait_ms, tried=_tried(episode, tried))
         case "plan_decided":
             wait_ms = policy.approval_ms if data["decision"] == "approval" else 0
@@ -166,6 +171,17 @@ def _enrich(episode: Episode, event: Event, policy: EscalationPolicy) -> Episode
             return replace(episode, awaits_approval=False)
         case _:
             return episode
+
+
+def _patience_ms(episode: Episode, policy: EscalationPolicy) -> int:
+    """Return how long a plan has to help: one that calms a host that came and went shows only after a while."""
+    return policy.patience_ms * (2 if episode.fault == "flapping" else 1)
+
+
+def _with_rung(episode: Episode, rung: str) -> Episode:
+    """Return the episode on its next rung: what was done last is known not to have helped."""
+    *before, last = episode.tried
+    return replace(episode, rung=rung, tried=(*before, f"{last}, and it did not help"))
 
 
 def _tried(episode: Episode, more: tuple[str, ...]) -> tuple[str, ...]:

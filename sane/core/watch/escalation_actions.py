@@ -12,6 +12,7 @@ from typing import Any
 
 from sane.core.events import Event
 from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState, is_hard
+from sane.core.watch.rule_planner import rung_behind_retry
 
 HOUR_MS = 3_600_000
 
@@ -25,18 +26,20 @@ class Classify:
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Call the planner. `is_resumed`: the same attempt, taken up after a kill."""
+    """Call the planner, or with a `rung` the rules. `is_resumed`: the same attempt, taken up after a kill."""
 
     episode: str
     attempt: int
     operation: str
     is_resumed: bool = False
+    rung: str = ""
 
     def event(self, at_ms: int) -> Event:
         """Return the event to append before the call."""
         data: dict[str, Any] = {"episode": self.episode, "operation": self.operation}
         if self.is_resumed:
             return Event("escalation_resumed", at_ms, data=data)
+        data |= {"rung": self.rung} if self.rung else {}
         return Event("escalation_started", at_ms, data={**data, "attempt": self.attempt})
 
 
@@ -127,7 +130,7 @@ def _next_of(
         case "approving" if is_due:
             yield _alert(episode, "a plan waits for approval and got none in time")
         case "observing" if is_due:
-            yield _alert(episode, "the plan did not help")
+            yield _after_a_plan(episode, policy)
         case _:
             return
 
@@ -136,7 +139,9 @@ def _escalate(
     state: EscalationState, episode: Episode, now_ms: int, policy: EscalationPolicy, running: frozenset[str]
 ) -> Iterator[Action]:
     spent = state.budget.refusal(now_ms, episode.spending, policy.budget)
-    if episode.attempt >= policy.attempt_limit:
+    if episode.rung:
+        yield _alert(episode, f"the retry did not help, and the {episode.rung} failed")
+    elif episode.attempt >= policy.attempt_limit:
         yield _alert(episode, f"{episode.attempt} attempts at a plan did not help")
     elif spent:
         yield _alert(episode, spent)
@@ -144,8 +149,20 @@ def _escalate(
         if f"classify:{episode.id}" not in running:
             yield Classify(episode.id)
     else:
-        attempt = episode.attempt + 1
-        yield Escalate(episode.id, attempt, f"{episode.id}-a{attempt}")
+        yield _attempt(episode)
+
+
+def _attempt(episode: Episode, rung: str = "") -> Escalate:
+    attempt = episode.attempt + 1
+    return Escalate(episode.id, attempt, f"{episode.id}-a{attempt}", rung=rung)
+
+
+def _after_a_plan(episode: Episode, policy: EscalationPolicy) -> Action:
+    """Return what follows a plan that was carried out and did not help."""
+    if episode.rung:
+        return _alert(episode, f"neither the retry nor the {episode.rung} helped")
+    rung = rung_behind_retry(episode.fault, episode.scope, episode.tried) if policy.may_roll_back else ""
+    return _attempt(episode, rung) if rung else _alert(episode, "the plan did not help")
 
 
 def _wants_classifier(episode: Episode, now_ms: int, policy: EscalationPolicy) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sane.core.watch.budget import Budget, BudgetPolicy, Spending
-from sane.core.watch.episodes import CorrelationPolicy
+from sane.core.watch.episodes import WIDE, CorrelationPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class EscalationPolicy:
     decide, whatever it said or has not said yet. That is a quarter of the ten minutes for which such a fault was
     seen before it was found (WatchPolicy.patience_ms), so one that lasts a quarter longer than that is told of.
     After `attempt_limit` failed calls, a refused plan, a plan that did not help within `patience_ms`, or a spent
-    budget, a person is told. `alerts_per_hour` delays alerts, and loses none.
+    budget, a person is told. Before that, where `may_roll_back`, a retry that went well and did not help is followed by
+    what the rules try next, once; that asks no model. `alerts_per_hour` delays alerts, and loses none.
     """
 
     settle_ms: int = 30_000
@@ -27,6 +28,7 @@ class EscalationPolicy:
     noise_confidence: float = 0.6
     postpone_ms: int = 150_000
     attempt_limit: int = 3
+    may_roll_back: bool = False
     backoff_ms: int = 30_000
     resume_limit: int = 1
     patience_ms: int = 1_800_000
@@ -42,6 +44,7 @@ class Episode:
     order they came.
 
     The classifier has no say from `decide_ms` on.
+    `rung` is what the rules tried behind a retry that did not help. `version` is that of the first host.
     `phase` is one of waiting, planning, deciding, approving, ready, acting, observing, refused, alerting, alerted,
     closed; `since_ms` is when it began. `due_ms` is when the next step may be taken.
     """
@@ -65,6 +68,8 @@ class Episode:
     label: str = ""
     is_asked: bool = False
     awaits_approval: bool = False
+    rung: str = ""
+    version: str = ""
     tried: tuple[str, ...] = ()
     spending: Spending = field(default_factory=Spending)
 
@@ -81,4 +86,4 @@ class EscalationState:
 
 def is_hard(episode: Episode, policy: EscalationPolicy) -> bool:
     """Return whether no model is asked about the episode before it is escalated."""
-    return episode.fault in policy.hard_faults or episode.scope == "zone"
+    return episode.fault in policy.hard_faults or episode.scope in WIDE

@@ -21,6 +21,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("ready", "plan_started"): "acting",
     ("acting", "plan_finished"): "observing",
     ("acting", "plan_finished:failed"): "waiting",  # the next attempt may try something else
+    ("observing", "escalation_started"): "planning",  # the next rung, after a retry that did not help
     ("*", "alert_raised"): "alerting",
     ("alerting", "alert_sent"): "alerted",
     ("alerted", "plan_approved"): "ready",

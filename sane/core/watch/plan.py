@@ -145,11 +145,12 @@ def _list(value: object, what: str) -> list[Any]:
 
 def allowed_verbs(tier: str, primitives: Mapping[str, VerbRule]) -> tuple[str, ...]:
     """Return the verbs that a tier allows, for the packet."""
-    names = [name for name, verb in OPERATION_VERBS.items() if _reaches(tier, verb.tier)]
-    return (*names, *(name for name, rule in primitives.items() if _reaches(tier, _tier_of(rule))))
+    names = [name for name, verb in OPERATION_VERBS.items() if reaches(tier, verb.tier)]
+    return (*names, *(name for name, rule in primitives.items() if reaches(tier, _tier_of(rule))))
 
 
-def _reaches(tier: str, needed: str) -> bool:
+def reaches(tier: str, needed: str) -> bool:
+    """Return whether a tier allows what needs `needed`."""
     return TIERS.index(tier) >= TIERS.index(needed)
 
 
@@ -173,7 +174,7 @@ def check_plan(
     doubts: list[str] = []
     for step in plan.steps:
         needed = OPERATION_VERBS[step.verb].tier if step.verb in OPERATION_VERBS else _tier_of(primitives[step.verb])
-        if not _reaches(limits.tier, needed):
+        if not reaches(limits.tier, needed):
             doubts.append(f"'{step.verb}' needs tier {needed}, the planner has {limits.tier}")
     changed = {host for step in plan.steps if _changes_hosts(step, primitives) for host in step.hosts or known_hosts}
     if len(changed) > limits.host_limit:

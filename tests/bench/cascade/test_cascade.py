@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_a_bad_cheap_model_loses_no_skew_that_lasts_little_longer_than_it_may_po
         assert (row.name, row.missed_incidents) == (str(matrix), [])
         assert row.false_a_day <= 1.0
         assert row.planner_calls <= 1.2 * len(fleet.incidents)
+
+
+def test_hosts_that_say_no_zone_cost_no_call_each_and_nothing_is_missed() -> None:
+    fleet = build_fleet(folder="tune", hosts=60, days=10, incidents=60, seed=11)
+    findings = [replace(finding, zone="") for finding in detect_all(fleet, WatchPolicy())[0]]
+    fleet.zone_sizes.clear()
+    fleet.zone_sizes[""] = len(fleet.hosts)
+    row = score(fleet, run_cascade(fleet, findings, matrix=None, seed=11), "no zones")
+    assert row.missed_incidents == []
+    assert row.false_a_day <= 1.0
+    assert row.planner_calls <= 1.2 * len(fleet.incidents)
 
 
 def test_the_bounds_can_fail(result: dict[str, object]) -> None:

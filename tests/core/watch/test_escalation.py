@@ -27,8 +27,10 @@ from sane.core.watch.escalation_actions import (
     reconcile_escalation,
 )
 from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState
+from sane.core.watch.hysteresis import fade
 from sane.core.watch.phases import TRANSITIONS, next_phase
 from sane.core.watch.policy import WatchPolicy
+from sane.core.watch.rule_planner import plan_by_rules
 from sane.errors import ConflictError
 
 POLICY = EscalationPolicy()
@@ -175,6 +177,77 @@ def test_a_plan_that_could_not_be_carried_out_leads_to_another_attempt_and_is_to
     assert state.episodes["e1"].tried == ("retry: failed",)
 
 
+ROLLING = replace(POLICY, may_roll_back=True)
+
+
+def retried(outcome: str = "done", *, summary: str = "retry", policy: EscalationPolicy = ROLLING) -> EscalationState:
+    ended = event("plan_finished", plan="p1", outcome=outcome, summary=summary)
+    state = fold(EscalationState(), crash("web1", 0))
+    for one in (STARTED, PROPOSED, PLANNED, RUN, BEGUN, ended):
+        state = apply_escalation(state, one, policy)
+    return state
+
+
+def test_a_retry_that_went_well_and_did_not_help_is_followed_by_the_next_rung_once_and_then_by_a_person() -> None:
+    state = retried()
+    assert reconcile_escalation(state, ROLLING.patience_ms - 1, policy=ROLLING) == ()
+    (action,) = reconcile_escalation(state, ROLLING.patience_ms, policy=ROLLING)
+    assert action == Escalate("e1", 2, "e1-a2", rung="rollback")
+    now_ms = ROLLING.patience_ms
+    state = apply_escalation(state, action.event(now_ms), ROLLING)
+    assert state.episodes["e1"].tried == ("retry: done, and it did not help",)
+    assert plan_by_rules("crash", "host", ["web1"], state.episodes["e1"].tried, "rollback").steps[0].verb == "rollback"
+    (again,) = reconcile_escalation(state, now_ms, policy=ROLLING)
+    assert again == Escalate("e1", 2, "e1-a2", is_resumed=True), "after a kill the same one"
+    for outcome, said in (("done", "neither the retry nor the rollback helped"), ("failed", "the rollback failed")):
+        ended = state
+        for one in (
+            event("plan_proposed", now_ms, plan="p2", steps=[], reason="", confidence=1.0),
+            event("escalation_finished", now_ms, attempt=2, operation="e1-a2", outcome="planned"),
+            event("plan_decided", now_ms, plan="p2", decision="run", reasons=[]),
+            event("plan_started", now_ms, plan="p2", operation="e1-run"),
+            event("plan_finished", now_ms, plan="p2", outcome=outcome, summary="rollback"),
+        ):
+            ended = apply_escalation(ended, one, ROLLING)
+        (told,) = reconcile_escalation(ended, now_ms + ROLLING.patience_ms, policy=ROLLING)
+        assert isinstance(told, Alert)
+        assert said in told.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "policy"),
+    [
+        (retried(), POLICY),  # the tier does not allow it, or nothing is deployed here
+        (retried(summary="rollback"), ROLLING),
+        (retried(summary="retry, rollback"), ROLLING),
+        (retried(summary="alert"), ROLLING),
+        (retried(summary="run-command"), ROLLING),
+    ],
+)
+def test_where_no_rung_is_left_a_person_is_told(state: EscalationState, policy: EscalationPolicy) -> None:
+    (action,) = reconcile_escalation(state, policy.patience_ms, policy=policy)
+    assert isinstance(action, Alert)
+
+
+def test_a_host_that_came_and_went_has_twice_the_time_since_it_is_not_called_calm_sooner() -> None:
+    flap, patience_ms = WatchPolicy().flap, POLICY.patience_ms
+    state = fold(EscalationState(), crash("web1", 0, fault="flapping"))
+    for one in (STARTED, PROPOSED, PLANNED, RUN, BEGUN, replace(ENDED, data={**ENDED.data, "summary": "rollback"})):
+        state = apply_escalation(state, one, POLICY)
+    assert reconcile_escalation(state, 2 * patience_ms - 1) == ()
+    assert isinstance(reconcile_escalation(state, 2 * patience_ms)[0], Alert)
+    assert fade(2 * flap.threshold, 2 * patience_ms, flap.fade_ms) < flap.calm, "the worst host is calm by then"
+
+
+def test_a_fault_without_a_rung_behind_the_retry_goes_to_a_person() -> None:
+    state = retried()
+    state = replace(state, episodes={"e1": replace(state.episodes["e1"], fault="skew")})
+    assert isinstance(reconcile_escalation(state, ROLLING.patience_ms, policy=ROLLING)[0], Alert)
+    state = retried()
+    state = replace(state, episodes={"e1": replace(state.episodes["e1"], scope="zone")})
+    assert isinstance(reconcile_escalation(state, ROLLING.patience_ms, policy=ROLLING)[0], Alert)
+
+
 PHASES = (
     "waiting",
     "planning",
@@ -233,6 +306,56 @@ def test_correlated_hosts_of_a_zone_are_one_episode() -> None:
     (episode,) = state.episodes.values()
     assert (episode.scope, len(episode.hosts)) == ("zone", 8)
     assert len(reconcile_escalation(state, 60_000)) == 1
+
+
+def alike(host: str, at_ms: int, *, rule: str = "health says 'failed' (fail)", version: str = "1.0") -> Finding:
+    return Finding(host, "", "crash", at_ms, rule, version=version)
+
+
+FLEET = {"": 600}
+
+
+def fold_fleet(state: EscalationState, *findings: Finding, sizes: dict[str, int] = FLEET) -> EscalationState:
+    for finding in findings:
+        for one in open_episode(state, finding, zone_sizes=sizes, policy=POLICY):
+            state = apply_escalation(state, one, POLICY)
+    return state
+
+
+def test_two_hundred_hosts_without_a_zone_that_fail_alike_are_one_episode_and_one_call() -> None:
+    state = fold_fleet(EscalationState(), *(alike(f"web{n}", n * 250) for n in range(100)))
+    assert reconcile_escalation(state, POLICY.settle_ms) == (Escalate("e1", 1, "e1-a1"),)
+    state = apply_escalation(state, STARTED, POLICY)
+    state = fold_fleet(state, *(alike(f"web{n}", n * 250) for n in range(100, 200)))
+    (episode,) = state.episodes.values()
+    assert (episode.scope, len(episode.hosts), episode.version) == ("fleet", 200, "1.0")
+    assert reconcile_escalation(state, 10**6, running=frozenset({"e1-a1"})) == ()
+    assert plan_by_rules("crash", episode.scope, episode.hosts, (), "write").steps[0].verb == "alert"
+
+
+def test_hosts_without_a_zone_are_apart_where_the_cause_or_the_time_is_another() -> None:
+    one = alike("web1", 0)
+    others = (
+        alike("web2", 0, rule="the host does not answer"),
+        alike("web3", 0, version="2.0"),
+        replace(alike("web4", 0), fault="stale"),
+        alike("web5", POLICY.correlation.correlate_ms + 1),
+        replace(alike("web6", 0), zone="a"),
+    )
+    assert len(fold_fleet(EscalationState(), one, *others).episodes) == 6
+
+
+def test_a_cause_is_known_again_whatever_numbers_its_rule_names() -> None:
+    leaks = [Finding(f"web{n}", "", "leak", 0, f"memory is at 9{n}% of its total", version="1.0") for n in range(2)]
+    assert len(fold_fleet(EscalationState(), *leaks).episodes) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "size", "scope"), [(2, 4, "hosts"), (3, 4, "fleet"), (3, 12, "hosts"), (4, 12, "fleet"), (10, 600, "fleet")]
+)
+def test_from_a_third_of_such_hosts_or_ten_on_it_is_the_fleets(bad: int, size: int, scope: str) -> None:
+    state = fold_fleet(EscalationState(), *(alike(f"web{n}", 0) for n in range(bad)), sizes={"": size})
+    assert [episode.scope for episode in state.episodes.values()] == [scope]
 
 
 def test_zones_families_and_later_hosts_are_apart() -> None:
