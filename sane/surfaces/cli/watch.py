@@ -17,7 +17,8 @@ from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
     from sane.core.watch.config import WatchConfig
-    from sane.operations.watch import WatchOutcome, WatchRequest
+    from sane.operations.watch import WatchOutcome
+    from sane.operations.watch_fleet import WatchRequest
 
 TIMEOUT_STATUS = 124  # as timeout(1) has it
 
@@ -59,28 +60,31 @@ def watch(
       sane watch -i hosts.yaml --interval 10s
       sane watch --key my-app --until "healthy == total" --for 5m
     """
-    from sane.core.units import parse_duration_ms
+    from sane.operations.watch_fleet import WatchRequest
+
+    chosen = _config(config, interval, max_age)
+    if inventory is None and not key and os.environ.get("SANE_INVENTORY"):
+        inventory = Path(os.environ["SANE_INVENTORY"])
+    asked = WatchRequest(inventory, key, group, until, _duration_ms(for_, "for"), once)
+    raise click.exceptions.Exit(asyncio.run(_watch(asked, chosen, output, query)))
+
+
+def _config(file: Path | None, interval: str | None, max_age: str | None) -> WatchConfig:
+    """Return the configuration of a file with what the command line says put first."""
     from sane.core.watch.config import NEVER_STALE_MS
-    from sane.operations.watch import WatchRequest, with_options
+    from sane.operations.watch import with_options
     from sane.operations.watch_files import load_watch_config
 
-    age_ms = None
-    if max_age is not None:
-        age_ms = NEVER_STALE_MS if max_age in ("none", "never") else parse_duration_ms(max_age, "max-age", bare="s")
-    chosen = with_options(
-        load_watch_config(config, os.environ),
-        interval_ms=parse_duration_ms(interval, "interval", bare="s") if interval else None,
-        max_age_ms=age_ms,
+    age_ms = NEVER_STALE_MS if max_age in ("none", "never") else _duration_ms(max_age, "max-age")
+    return with_options(
+        load_watch_config(file, os.environ), interval_ms=_duration_ms(interval, "interval"), max_age_ms=age_ms
     )
-    asked = WatchRequest(
-        inventory or (Path(os.environ["SANE_INVENTORY"]) if os.environ.get("SANE_INVENTORY") and not key else None),
-        key,
-        group,
-        until,
-        parse_duration_ms(for_, "for", bare="s") if for_ else None,
-        once,
-    )
-    raise click.exceptions.Exit(asyncio.run(_watch(asked, chosen, output, query)))
+
+
+def _duration_ms(text: str | None, name: str) -> int | None:
+    from sane.core.units import parse_duration_ms
+
+    return None if text is None else parse_duration_ms(text, name, bare="s")
 
 
 async def _watch(asked: WatchRequest, config: WatchConfig, output: str, query: str | None) -> int:
