@@ -15,6 +15,7 @@ from typing import Any
 
 from sane.core.document import Node, Problems
 from sane.core.fleet.inventory import Host, Inventory, read_inventory
+from sane.core.nearest import nearest, nearest_hint
 from sane.core.workflow.workflow import Workflow, read_workflow
 from sane.errors import ConfigError, NotFoundError, UsageError
 from sane.verbs.registry import VERB_NAMES, Parameter, convert, load_verb
@@ -35,12 +36,29 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise NotFoundError(f"there is no file {path}") from None
+        raise NotFoundError(f"there is no file {path}", hint=_nearest_file(path)) from None
+    except IsADirectoryError:
+        names = [str(path / name) for name in _files_in(path)]
+        raise UsageError(f"{path} is a directory", hint=nearest_hint("", names) or "Name a file.") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB", file=str(path))
+        hint = "Write many hosts as patterns: web[1-1000] is one line."
+        raise ConfigError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB", file=str(path), hint=hint)
     return content
+
+
+def _files_in(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
+    except OSError:
+        return []
+
+
+def _nearest_file(path: Path) -> str:
+    """Return the hint that names a file of nearly that name beside it, "" where there is none."""
+    found = nearest(path.name, _files_in(path.parent))
+    return f"Did you mean '{path.with_name(found)}'?" if found else ""
 
 
 def parse_yaml(content: bytes, file: str, problems: Problems) -> Node:
@@ -102,24 +120,50 @@ def _compose(text: str, file: str) -> Any:
     except Exception as error:
         # Broad on purpose: on odd bytes the parser also raises ValueError, AttributeError, TypeError and others.
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
-        raise ConfigError(f"this is not YAML: {str(error).partition(chr(10))[0]}", file=file, line=line) from None
+        hint = "Remove the character." if "character" in str(error) else ""
+        raise ConfigError(
+            f"this is not YAML: {str(error).partition(chr(10))[0]}", file=file, line=line, hint=hint
+        ) from None
 
 
 def _not_yaml(error: Any, text: str, file: str) -> ConfigError:
-    mark = error.problem_mark or error.context_mark
+    mark, opened = error.problem_mark or error.context_mark, error.context_mark
+    bracket = text[opened.index : opened.index + 1] if opened else ""
+    if mark and bracket and bracket in "[{\"'" and not text[mark.index :].strip("\0\n "):
+        # What is never closed is told at the end of the file; where it was opened is what helps.
+        message = f"this is not YAML: {bracket} is opened here and never closed"
+        return ConfigError(message, file=file, line=opened.line + 1, column=opened.column + 1, hint="Close it.")
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    message = f"this is not YAML: {error.problem or error.context}"
-    return ConfigError(message, file=file, line=line, column=column, hint=_yaml_hint(text, line))
+    problem = str(error.problem or error.context)
+    if bracket and bracket in "[{" and opened.line + 1 < line:
+        hint = f"Is the {bracket} of line {opened.line + 1} closed?"
+    else:
+        hint = _yaml_hint(problem, text, line)
+    if problem.startswith("expected <block end>"):
+        problem = "the indentation does not fit the lines above"
+    return ConfigError(f"this is not YAML: {problem}", file=file, line=line, column=column, hint=hint)
 
 
-def _yaml_hint(text: str, line: int) -> str:
+_YAML_HINTS = (
+    ("another document", "A file holds one document: remove the line ---, or make two files."),
+    ("undefined alias", "Put quotes around a value that starts with '*', or write the anchor, &name, above it."),
+    ("got ':'", "Put quotes around a value that holds ': '."),
+    ("mapping values are not", "Put quotes around a value that holds ': ', or indent it as its neighbours."),
+    ("cannot start any token", "Put quotes around a value that starts with %, @ or `."),
+    ("expected <block end>", "Begin the line in the same column as its neighbours."),
+    ("escape character", "Use single quotes, or write a backslash twice."),
+)
+
+
+def _yaml_hint(problem: str, text: str, line: int) -> str:
     lines = text.split("\n")
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\t" in shown[: len(shown) - len(shown.lstrip())]:
         return "Indent with spaces, not with tabs."
     if "{{" in shown:
         return "Put quotes around a value that starts with '{{'."
-    return "Check the indentation and the quotes of this line and the one before."
+    other = "Check the indentation and the quotes of this line and the one before."
+    return next((hint for part, hint in _YAML_HINTS if part in problem), other)
 
 
 class _Conversion:
@@ -156,9 +200,9 @@ class _Conversion:
         place = Node("scalar", file=self.file, line=line, column=column)
         tag = str(source.tag)
         if tag.removeprefix(_TAG) not in _PLAIN_TAGS:
-            self.problems.add(
-                place, f"'{tag[:60]}' is a YAML tag, which means nothing here", "Put quotes around the value."
-            )
+            written = tag.replace(_TAG, "!!")[:60]
+            hint = "Remove it; put quotes around a value that starts with '!'."
+            self.problems.add(place, f"'{written}' is a YAML tag, which means nothing here", hint)
         if isinstance(source.value, str):
             plain = source.style is None and tag != _TAG + "str"
             written = self._source(source, line, column)
@@ -189,7 +233,8 @@ class _Conversion:
         merged: dict[str, tuple[Node, Node]] = {}
         for key, value in pairs:
             if key.kind != "scalar":
-                self.problems.add(key, "a key must be a word")
+                hint = "Put quotes around a value that starts with '{{'." if key.kind == "map" else ""
+                self.problems.add(key, "a key must be a word", hint)
             elif key.plain and key.text == "<<":
                 for source in value.items if value.kind == "list" else (value,):
                     merged = {entry[0].text: entry for entry in source.entries} | merged

@@ -53,7 +53,7 @@ def test_anchors_and_merge_keys() -> None:
         ("a: {b: 1, b: 2}", 1, "key 'b' is already on line 1"),
         ("", 1, "the file is empty"),
         ("# only a comment\n", 1, "the file is empty"),
-        ("a: [1", 1, "this is not YAML: expected ',' or ']', but got '<stream end>'"),
+        ("b: 1\na: [1\n\n", 2, "this is not YAML: [ is opened here and never closed"),
         ("a:\n\t- b", 2, "this is not YAML: found character '\\t' that cannot start any token"),
         ("a: {{ x }}", 1, "a key must be a word"),
         ("a: 1\n---\nb: 2", 2, "this is not YAML: but found another document"),
@@ -71,6 +71,45 @@ def test_what_is_refused(text: str | bytes, line: int, message: str) -> None:
     error = refusal_of(text)
     assert error.line in (line, line + 1) if not message else error.line == line
     assert message in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("a:\n\t- b", 2, "Indent with spaces, not with tabs."),
+        ("a: {{ x }}", 1, "Put quotes around a value that starts with '{{'."),
+        ("a: {{ x }}/y", 1, "Put quotes around a value that starts with '{{'."),
+        ("a: 1\n---\nb: 2", 2, "A file holds one document: remove the line ---, or make two files."),
+        ("a: *nowhere", 1, "Put quotes around a value that starts with '*', or write the anchor, &name, above it."),
+        ("a: {b: c: d}", 1, "Put quotes around a value that holds ': '."),
+        ("a: [b\nc: d\n", 2, "Is the [ of line 1 closed?"),
+        ("b: 1\na: 'x\nc: 2\n", 2, "Close it."),
+        ("a: @b", 1, "Put quotes around a value that starts with %, @ or `."),
+        ("a:\n  b: 1\n c: 2\n", 3, "Begin the line in the same column as its neighbours."),
+        ("a: \0", 1, "Remove the character."),
+        ("a: !!set {b}", 1, "Remove it; put quotes around a value that starts with '!'."),
+    ],
+)
+def test_what_is_refused_comes_with_what_to_do(text: str, line: int, hint: str) -> None:
+    error = refusal_of(text)
+    assert (error.line, error.hint) == (line, hint)
+
+
+def test_a_missing_file_names_the_nearest_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("hosts: [a]\n")
+    with pytest.raises(NotFoundError) as missing:
+        read_bytes(tmp_path / "hots.yaml")
+    assert missing.value.hint == f"Did you mean '{tmp_path}/hosts.yaml'?"
+    with pytest.raises(NotFoundError) as nothing:
+        read_bytes(tmp_path / "none" / "hosts.yaml")
+    assert nothing.value.hint == ""
+
+
+def test_a_directory_in_place_of_a_file_names_the_files_in_it(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("hosts: [a]\n")
+    with pytest.raises(UsageError, match="is a directory") as refused:
+        read_bytes(tmp_path)
+    assert refused.value.hint == f"Valid: {tmp_path}/hosts.yaml."
 
 
 def test_an_alias_bomb_is_refused_at_once() -> None:

@@ -156,7 +156,10 @@ def _host_pairs(node: Node, problems: Problems) -> Iterator[tuple[Node, Node]]:
 def _expand_key(key: Node, problems: Problems) -> tuple[str, ...]:
     names = problems.attempt(key, lambda: expand(key.text), ())
     for name in names:
-        if not _NAME.fullmatch(name) or name == "all":
+        if name == "all":
+            problems.add(key, "'all' can't be the name of a host", "It means every host; choose another word.")
+            return ()
+        if not _NAME.fullmatch(name):
             hint = "Write letters, digits, '.', '_' and '-'; put anything else in address."
             problems.add(key, f"'{name[:80]}' can't be the name of a host", hint)
             return ()
@@ -173,7 +176,8 @@ def _read_groups(top: Fields, names: Sequence[str], problems: Problems) -> dict[
     taken = frozenset(names)
     for key, value in top.mapping("groups"):
         if not _NAME.fullmatch(key.text) or key.text == "all":
-            problems.add(key, f"'{key.text[:80]}' can't be the name of a group")
+            hint = "It means every host." if key.text == "all" else "Write letters, digits, '.', '_' and '-'."
+            problems.add(key, f"'{key.text[:80]}' can't be the name of a group", hint)
         if key.text in taken:
             problems.add(key, f"'{key.text}' is the name of a host and of a group", "Rename one of the two.")
         known = ("hosts", "vars", "children", *HOST_FIELDS)
@@ -248,12 +252,14 @@ def _read_hosts(
 def _check_jumps(hosts: Sequence[Host], entries: Sequence[_Entry], problems: Problems) -> None:
     """Record hosts whose jump hosts lead back to them; names outside the inventory are ssh's to resolve."""
     hops = {host.name: [_host_part(hop) for hop in (host.jump or "").split(",") if hop.strip()] for host in hosts}
-    safe: set[str] = set()
+    safe, told = set[str](), set[str]()
     for entry in entries:
         for name in entry.names:
-            path = _cycle(name, hops, safe)
+            path = [] if name in told else _cycle(name, hops, safe)
             if path:
-                problems.add(entry.key, f"jump hosts lead back to each other: {' > '.join(path)}")
+                told.update(path)  # the same circle, begun elsewhere, says nothing more
+                hint = "The first hop must be a host that can be reached from here."
+                problems.add(entry.key, f"jump hosts lead back to each other: {' > '.join(path)}", hint)
                 break
 
 
