@@ -43,10 +43,11 @@ class HostHealth:
     hint: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the answer as JSON; what there is none of is left out."""
+        """Return the answer as JSON; what there is none of is left out. `name` is the host's, as in a report."""
         seen = self.verdict
         found = {
             "host": self.host,
+            "name": self.host,
             "verdict": seen.verdict,
             "status": seen.status,
             "version": seen.version,
