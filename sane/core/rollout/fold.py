@@ -137,7 +137,7 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
         changes |= _probe_started(state, host, status, event)
     elif part != "preflight":
         changes |= {"proving_since_ms": None, "streak_since_ms": None, "health": None, "error": "", "hint": ""}
-        changes |= {"ended_ms": 0, "observed_ms": 0}
+        changes |= {"ended_ms": 0, "observed_ms": 0, "cause": host.error if part == "revert" else ""}
     if part != "preflight" and not host.started_ms:
         changes["started_ms"] = event.at_ms
     bit = 1 << number

@@ -211,6 +211,8 @@ def _reverting(state: RolloutState, now_ms: int) -> Actions:
     back = state.to_revert & state.among(t.REVERTED)
     complete = back == state.to_revert
     reason = f"{back.bit_count()} of {state.to_revert.bit_count()} hosts are back on their previous version"
+    if state.reason:
+        reason = f"{state.reason}; {reason}"  # why they went back is what a person asks first
     return (Transition(t.REVERTING, t.REVERTED if complete else t.FAILED, reason),)
 
 

@@ -67,14 +67,18 @@ def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
         "duration_ms": ended - host.started_ms if ended else None,
         "output_tail": output.tail or None,
         "output_file": output.file or None,
-        "error": host.error or None,
+        "error": host.error or host.cause or None,
         "hint": host.hint or None,
     }
 
 
 def _fingerprints(state: RolloutState, outputs: Mapping[str, HostOutput]) -> list[dict[str, object]]:
+    def names_of(host: HostState) -> tuple[str, ...]:
+        return outputs.get(host.spec.name, HostOutput()).names
+
     failures = [
-        Failure(host.spec.name, host.error or host.status, outputs.get(host.spec.name, HostOutput()).names)
-        for host in (state.hosts[number] for number in bits(state.among(*_FAILED)))
+        Failure(host.spec.name, host.error or host.cause or host.status, names_of(host))
+        for host in (state.hosts[number] for number in bits(state.among(*_FAILED, t.REVERTING, t.REVERTED)))
+        if host.status in _FAILED or host.cause
     ]
     return [group.as_json() for group in group_failures(failures)]

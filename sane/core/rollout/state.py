@@ -46,6 +46,7 @@ class HostState:
 
     `operation` is the one under way, "" for none. `part` is what was started last and `outcome` what came of it.
     `proving_since_ms` is when its health began to count, `streak_since_ms` since when it is healthy without a break.
+    `cause` is what was wrong with a host before it was taken back.
     """
 
     spec: HostSpec
@@ -64,6 +65,7 @@ class HostState:
     exit_code: int | None = None
     error: str = ""
     hint: str = ""
+    cause: str = ""
     started_ms: int = 0
     ended_ms: int = 0
 

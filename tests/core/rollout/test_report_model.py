@@ -44,3 +44,25 @@ def test_the_report_of_a_deployment_that_did_not_begin() -> None:
     assert told["counts"] == {"total": 1, "pending": 1}
     assert told["hosts"][0]["duration_ms"] is None
     assert told["fingerprints"] == []
+
+
+def test_a_host_that_was_taken_back_says_why() -> None:
+    policy = RolloutPolicy(max_parallel=Amount(3), on_failure="revert_all", **QUICK)  # type: ignore[arg-type]
+    state = drive(begin(["web1", "web2", "web3"], policy), World({"web2": "stage_fails", "web3": "stage_fails"})).state
+    told = report(state)
+    assert told["description"] == (
+        "the failure budget is spent: 2 of 3 hosts are bad, 0 may be; 3 of 3 hosts are back on their previous version"
+    )
+    assert {host["name"]: (host["status"], host["error"]) for host in told["hosts"]} == {
+        "web1": ("reverted", None),
+        "web2": ("reverted", "failed in stage"),
+        "web3": ("reverted", "failed in stage"),
+    }
+    assert told["fingerprints"] == [{"count": 2, "hosts": "web[2-3]", "message": "failed in stage"}]
+
+
+def test_a_host_that_could_not_be_taken_back_says_what_failed_then() -> None:
+    policy = RolloutPolicy(on_failure="revert_all", **QUICK)  # type: ignore[arg-type]
+    state = drive(begin(["web1"], policy), World({"web1": "stage_fails"}, {"web1": "fails"})).state
+    (host,) = report(state)["hosts"]
+    assert (host["status"], host["error"]) == ("revert_failed", "failed in revert")
