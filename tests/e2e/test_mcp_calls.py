@@ -290,6 +290,35 @@ async def test_nothing_is_typed_into_the_own_pane_by_any_of_its_names(
         assert "pane" in await answer_of(client, "split_pane", target=own)
 
 
+async def test_a_command_that_would_end_the_own_pane_is_refused(tmux_here: Tmux, monkeypatch: pytest.MonkeyPatch):
+    session, elsewhere = tmux_here.new(), tmux_here.new()
+    own = tmux_here.call("display-message", "-p", "-t", session, "#{pane_id}").strip()
+    other = tmux_here.call("split-window", "-d", "-t", session, "-P", "-F", "#{pane_id}", "bash --norc").strip()
+    monkeypatch.setenv("TMUX_PANE", own)
+    async with connect_in_process() as client:
+        for target, command in [
+            ("local:", "tmux kill-server"),
+            ("local:", "tmux kill-pane"),  # of the pane that TMUX_PANE names
+            ("local:", "tmux kill-pane -t $TMUX_PANE"),
+            (other, f"tmux kill-pane -t {own}"),
+            (other, "tmux kill-window"),  # the own pane is in it too
+            (other, "true; tmux kill-pane -a"),
+            (elsewhere, f"tmux kill-session -t {session}"),
+            (elsewhere, f"tmux respawn-pane -k -t {session}:0.0"),
+        ]:
+            answer = await answer_of(client, "run_command", target=target, command=command)
+            assert answer.get("code") == "access", (command, answer)
+            assert "list_targets" in answer["hint"]
+        answer = await answer_of(client, "send_keys", target=other, keys=["tmux kill-server", "Enter"])
+        assert answer.get("code") == "access"
+        assert {own, other} <= set(tmux_here.call("list-panes", "-s", "-t", session, "-F", "#{pane_id}").split())
+        answer = await answer_of(client, "run_command", target="local:", command=f"tmux kill-pane -t {other}")
+        assert answer["exit_code"] == 0
+        assert tmux_here.call("list-panes", "-s", "-t", session, "-F", "#{pane_id}").split() == [own]
+        answer = await answer_of(client, "run_command", target="local:", command=f"tmux kill-session -t {elsewhere}")
+        assert answer["exit_code"] == 0
+
+
 async def test_panes_and_hosts_are_resources(tmux_here: Tmux):
     pane = tmux_here.new()
     tmux_here.type(pane, "echo on the screen\r")

@@ -20,10 +20,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from sane import __version__
-from sane.core.target import parse_target
-from sane.engine.call import own_pane_error
 from sane.engine.context import AsyncContext
 from sane.errors import STATUS, SaneError, TransportError, UnavailableError
+from sane.surfaces.mcp.own_pane import refuse_own_pane
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
@@ -42,9 +41,10 @@ MOST_CALLS = 64  # at once
 DEFAULT_LIMIT_CHARS = 16_000  # about 4,000 tokens
 INSTRUCTIONS = (
     "Run commands and move files in tmux panes and on SSH hosts. A target is SESSION:WINDOW.PANE or %ID (a local pane),"
-    " local: (this machine), ssh:HOST, or ssh:HOST/SESSION:WINDOW.PANE. A long output is cut to its head and tail:"
-    " its `output_page` has a cursor, and read_output reads on there. Calls on one pane take turns, others run side by"
-    " side. An error is an answer with `error`, `code` and `hint`."
+    " local: (this machine), ssh:HOST, or ssh:HOST/SESSION:WINDOW.PANE; list_targets tells which there are. In a pane"
+    " `cd` and variables stay from call to call. A long output is cut to its head and tail: its `output_page` has a"
+    " cursor, and read_output reads on there. Calls on one pane take turns, others run side by side. An error is an"
+    " answer with `error`, `code` and `hint`."
 )
 
 Request = ServerRequestContext[Any, Any]
@@ -131,18 +131,9 @@ class ToolServer:
 
     async def _perform(self, verb: Verb, arguments: Mapping[str, Any], report: Any) -> dict[str, Any]:
         if self._own_pane is not None and verb.destructive:
-            await self._refuse_own_pane(arguments)
+            await refuse_own_pane(self._context, self._own_pane, arguments)
         async with self._context.call(report, forbidden_pane=self._own_pane) as call:
             return as_json(await verb.function(call, **arguments))
-
-    async def _refuse_own_pane(self, arguments: Mapping[str, Any]) -> None:
-        """Refuse where a verb would reach the own pane without opening it for typing, as send-keys does."""
-        for name in ("target", "session"):
-            target = parse_target(arguments[name]) if arguments.get(name) else None
-            if target is None or target.host is not None or target.pane is None:
-                continue
-            if (await self._context.panes.find(target)).pane_id == self._own_pane:
-                raise own_pane_error(target)
 
     async def _list_resources(self, ctx: Request, params: Any) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=await list_resources(self._context))
