@@ -97,7 +97,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     `wait` alone returns once every pipe is at its end: never, where nobody reads one or a child of its holds it.
     And a transport left open says "Event loop is closed" when it is collected later.
     """
-    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]  # pyright: ignore
+    transport: asyncio.SubprocessTransport = getattr(process, "_transport")  # noqa: B009  # no public way to it
     transport.close()
     await process.wait()
     await asyncio.sleep(0)  # the pipes are closed by now

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 import socket
 import subprocess
 import time
@@ -72,6 +74,40 @@ async def test_calls_and_cancellation_over_http(tmux_here: Tmux, tmp_path: Path,
             pid = await pid_in(tmp_path / "pid")
             call.cancel()
             await assert_ends(pid, 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_the_server_says_where_it_is_and_ends_what_runs_at_its_end(
+    tmux_here: Tmux, tmp_path: Path, number: signal.Signals
+):
+    pane = tmux_here.new()
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    argv = [str(ROOT / "bin" / "sane"), "mcp", "--access", "write", "--http", "127.0.0.1:0"]
+    process = subprocess.Popen(argv, env=kept, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    url = said.split()[-1]
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/mcp", url), said
+    async with Client(url, mode="legacy") as client:
+        arguments = {"target": pane, "command": writes_pid(tmp_path / "pid")}
+        call = asyncio.create_task(client.call_tool("run_command", arguments))
+        pid = await pid_in(tmp_path / "pid")
+        process.send_signal(number)
+        await assert_ends(pid, 10)
+        await assert_ends(process.pid, 10)
+        call.cancel()
+        await asyncio.wait({call})
+    assert process.wait(timeout=1) == 0
+    process.stderr.close()
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        argv = [str(ROOT / "bin" / "sane"), "mcp", "--http", address]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith(f"Error: {address} can't be served: ")
 
 
 async def test_a_page_of_another_site_is_refused():

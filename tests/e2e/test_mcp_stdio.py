@@ -72,6 +72,49 @@ async def test_the_end_of_the_server_ends_what_it_runs_within_8_s(tmux_here: Tmu
     assert not runs(pid)
 
 
+def test_what_is_no_message_is_answered(tmp_path: Path):
+    lines = [
+        b"{not json",
+        b"[]",
+        b"",
+        b"   ",
+        b"42",
+        b'{"jsonrpc": "2.0", "id": 5}',
+        b'{"jsonrpc": "1.0", "id": "a", "method": "ping"}',
+    ]
+    too_long = b'{"jsonrpc": "2.0", "id": 6, "method": "ping", "params": {"x": "' + b"x" * (33 << 20) + b'"}}'
+    hello = {"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    first = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).encode()
+    last = b'{"jsonrpc": "2.0", "id": 7, "method": "ping"}'
+    parameters = stdio_server()
+    process = subprocess.Popen(
+        [parameters.command, *parameters.args], env=parameters.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n".join([first, *lines, too_long, last, b""]))
+    process.stdin.flush()
+    answers = [json.loads(process.stdout.readline()) for _ in range(8)]
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+    process.stdout.close()
+    told = [(answer["id"], answer.get("error", {}).get("code")) for answer in answers]
+    assert sorted(told, key=str) == sorted(
+        [
+            (1, None),
+            (None, -32700),
+            (None, -32600),
+            (None, -32600),
+            (5, -32600),
+            ("a", -32600),
+            (None, -32700),
+            (7, None),
+        ],
+        key=str,
+    )
+    assert any("batches" in answer["error"]["message"] for answer in answers if "error" in answer)
+
+
 def test_an_empty_input_ends_the_server(tmp_path: Path):
     (tmp_path / "empty").touch()
     for name in ("/dev/null", str(tmp_path / "empty")):

@@ -40,9 +40,10 @@ async def list_targets(context: AsyncContext, host: str | None, own_pane: str | 
     for pane in described if host is None else ():
         if pane["id"] == own_pane:
             pane["own"] = True
-    hosts = [{name: told[name] for name in ("name", "target", "from")} for told in _hosts(context)]
+    hosts = [{name: known[name] for name in ("name", "target", "from")} for known in _hosts(context)]
     left_out = len(panes) - len(described)
-    return {"panes": described, "hosts": hosts} | ({"panes_left_out": left_out} if left_out else {})
+    told: dict[str, object] = {"panes": described, "hosts": hosts}
+    return told | ({"panes_left_out": left_out} if left_out else {})
 
 
 def list_templates() -> list[types.ResourceTemplate]:

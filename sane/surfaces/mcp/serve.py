@@ -8,11 +8,14 @@ import hashlib
 import hmac
 import os
 import signal
-from collections.abc import AsyncGenerator
+import socket
+import sys
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
-from sane.errors import UsageError
+from sane.errors import UnavailableError, UsageError
+from sane.surfaces.mcp.refusals import refusing
 from sane.surfaces.mcp.server import ToolServer
 from sane.surfaces.mcp.stdin_lines import open_stdin_lines
 
@@ -32,18 +35,16 @@ async def serve_stdio(tier: str, inventory: str | None, limit_chars: int) -> Non
     async with _end_on_signals(), _open(inventory) as context, open_stdin_lines(MOST_BODY_BYTES) as lines:
         server = ToolServer(tier, context, limit_chars).build()
         # It iterates over the lines and asks no more of a file.
-        async with stdio_server(stdin=cast("Any", lines)) as (receive, send):
-            await server.run(receive, send, server.create_initialization_options())
+        async with stdio_server(stdin=cast("Any", lines)) as (receive, send), refusing(receive, send) as messages:
+            await server.run(messages, send, server.create_initialization_options())
 
 
 async def serve_http(tier: str, inventory: str | None, limit_chars: int, address: str) -> None:
     """Serve streamable HTTP at `http://HOST:PORT/mcp` until it is stopped.
 
     `SANE_MCP_TOKEN` is the bearer token that clients must send; without one only loopback addresses are served.
-    Raises UsageError for an address that is none, or that needs a token.
+    Raises UsageError for an address that is none, or that needs a token; UnavailableError for one that is taken.
     """
-    import uvicorn
-
     host, port = split_address(address)
     token = os.environ.get(TOKEN_VARIABLE, "")
     if host not in LOOPBACK and not token:
@@ -51,17 +52,45 @@ async def serve_http(tier: str, inventory: str | None, limit_chars: int, address
             f"{host} is not a loopback address, so anyone could call the tools",
             hint=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
         )
-    async with _open(inventory) as context:
-        app = http_app(ToolServer(tier, context, limit_chars), host, token)
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
-        await uvicorn.Server(config).serve()
+    with listen(host, port) as listener:
+        async with _end_on_signals(), _open(inventory) as context:
+            app = http_app(ToolServer(tier, context, limit_chars), host, token)
+            port = listener.getsockname()[1]
+            print(f"sane mcp: http://{f'[{host}]' if ':' in host else host}:{port}/mcp", file=sys.stderr, flush=True)
+            await _serve_app(app, listener)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises UnavailableError where that can't be."""
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(place[:2], family=family)
+    except OSError as error:
+        raise UnavailableError(
+            f"{host}:{port} can't be served: {error.strerror or error}",
+            hint="Another program may have that port. Name another one; 0 takes any that is free.",
+        ) from error
+
+
+async def _serve_app(app: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    class Quiet(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None]:
+            yield  # the signals are ours: it would raise them anew, and nothing would be closed
+
+    config = uvicorn.Config(
+        app, log_level="warning", limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_S
+    )
+    server = Quiet(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.handle_exit(signal.SIGTERM, None)  # this also ends the event streams of clients
+        await asyncio.wait({serving})
+        raise
 
 
 def http_app(server: ToolServer, host: str, token: str) -> Any:

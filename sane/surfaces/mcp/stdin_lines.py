@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 async def open_stdin_lines(limit_bytes: int) -> AsyncGenerator[AsyncIterator[str] | None]:
     """Yield the lines of standard input; None where it is a file or the null device, which need no waiting.
 
-    Meanwhile descriptor 0 is the null device, so that nothing else reads the client's messages. A line longer than
-    `limit_bytes` comes as an empty one.
+    Meanwhile descriptor 0 is the null device, so that nothing else reads the client's messages. Blank lines are left
+    out; a line longer than `limit_bytes` comes as one that is no JSON.
     """
     mode = os.fstat(0).st_mode
     if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(0)):
@@ -41,12 +41,21 @@ async def open_stdin_lines(limit_bytes: int) -> AsyncGenerator[AsyncIterator[str
 
 
 async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
+    while line := await _line(reader):
+        if not line.isspace():
+            yield line.decode("utf-8", "replace")
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line, b"" at the end; of one that is too long only what no JSON begins with."""
+    is_whole = True
     while True:
         try:
-            line = await reader.readline()
-        except ValueError:  # too long: the reader dropped it
-            yield ""
+            line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError as error:
+            await reader.readexactly(error.consumed)
+            is_whole = False
             continue
-        if not line:
-            return
-        yield line.decode("utf-8", "replace")
+        except asyncio.IncompleteReadError as error:
+            line = error.partial
+        return line if is_whole else b"too long"
