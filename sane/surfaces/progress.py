@@ -104,10 +104,11 @@ class LiveView:
         from rich.live import Live
 
         self._console = Console(file=stream, highlight=False)
-        self._steps: dict[str, tuple[str, float]] = {}
+        self._steps: dict[str, tuple[str, str, float]] = {}  # a host's part, what is done in it, and since when
+        self._began = time.monotonic()
         self._state: RolloutState | None = None
         self._live = Live(
-            console=self._console, refresh_per_second=REFRESH_PER_S, get_renderable=self._draw, transient=True
+            console=self._console, refresh_per_second=REFRESH_PER_S, get_renderable=self.draw, transient=True
         )
         self._live.start()
 
@@ -115,9 +116,13 @@ class LiveView:
         """Take in one event; the next redraw shows it."""
         self._state = state
         if event.kind == "step_started":
-            self._steps[event.host] = (str(event.data["step"]), time.monotonic())
-        elif event.kind == "host_transition" and event.data["to"] in MARKS:
-            self._steps.pop(event.host, None)
+            self._steps[event.host] = (str(event.data["part"]), str(event.data["step"]), time.monotonic())
+        elif event.kind == "host_transition":
+            self._steps[event.host] = (_PARTS.get(event.data["to"], ""), "", time.monotonic())
+        elif event.kind == "health_observed":
+            part, _, since = self._steps.get(event.host, ("health", "", time.monotonic()))
+            said = event.data.get("reason") or event.data.get("verdict") or ""
+            self._steps[event.host] = (part, str(said), since)
         if event.kind in ("message", "operator_request"):
             self.say(line_of(event, state))
 
@@ -129,14 +134,23 @@ class LiveView:
         """Stop redrawing and take the view away: the report follows."""
         self._live.stop()
 
-    def _draw(self) -> Any:
+    def draw(self) -> Any:
+        """Return what the terminal shows now."""
         from rich.console import Group
         from rich.text import Text
 
         state = self._state
         if state is None:
             return Text("…")
-        return Group(_headline(state), *self._rows(state))
+        asking = [self._preflight(state)] if state.status == "pending" else []
+        return Group(_headline(state), *asking, *self._rows(state))
+
+    def _preflight(self, state: RolloutState) -> Any:
+        from rich.spinner import Spinner
+
+        left = (state.among("pending") & ~state.preflighted).bit_count()
+        elapsed = time.monotonic() - self._began
+        return Spinner("dots", f"asking the hosts: {state.total - left} of {state.total} done, {elapsed:.0f} s")
 
     def _rows(self, state: RolloutState) -> list[Any]:
         from rich.text import Text
@@ -158,11 +172,22 @@ class LiveView:
         if host.status not in _BUSY:
             mark, colour = MARKS[host.status]
             detail = f"{host.step}: {host.error}" if host.step else host.error
-            return Text.assemble((f"{mark} ", colour), f"{name:<20} ", (detail[:100], colour))
-        step, since = self._steps.get(name, ("", time.monotonic()))
-        elapsed = f"{time.monotonic() - since:.0f} s" if step else ""
-        text = Text.assemble(f"{name:<20} ", (f"{_PARTS[host.status]:<7}", "cyan"), f" {step}  ", (elapsed, "dim"))
-        return Spinner("dots", text)
+            return self._fit(Text.assemble((f"{mark} ", colour), f"{name:<20} ", (_plain(detail), colour)))
+        now, part = time.monotonic(), _PARTS[host.status]
+        shown, doing, since = self._steps.get(name, (part, "", now))
+        doing, since = (doing, since) if shown == part else ("", now)
+        elapsed = (f"{now - since:.0f} s", "dim")
+        text = Text.assemble(f"{name:<20} ", (f"{part:<7}", "cyan"), " ", elapsed, f"  {_plain(doing)}")
+        return Spinner("dots", self._fit(text))
+
+    def _fit(self, text: Any) -> Any:
+        # A row that wraps would make the view grow and shrink as its words do.
+        text.truncate(max(20, self._console.width - 3), overflow="ellipsis")
+        return text
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _headline(state: RolloutState) -> Any:

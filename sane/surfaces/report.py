@@ -58,6 +58,7 @@ def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
         _print_detail(console, example)
     console.print()
     console.print(_table(report))
+    console.print()
     console.print(_summary(report))
 
 
@@ -75,6 +76,8 @@ def _print_detail(console: Any, host: Mapping[str, Any]) -> None:
     if MARKS.get(host["status"], ("…",))[0] not in "✗?":
         return
     tail = str(host.get("output_tail") or "").rstrip("\n").splitlines()
+    if [line.strip() for line in tail] == [str(host.get("error")).strip()]:
+        tail = []  # the line above says it
     for line in tail[-_TAIL_LINES:]:
         console.print(f"    [dim]│[/] {escape(line)}")
     if host.get("output_file"):
@@ -87,7 +90,7 @@ def _table(report: Mapping[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("host", "status", "version", "before", "health", "time"):
         table.add_column(title, no_wrap=title != "health", justify="right" if title == "time" else "left")
     for host in report["hosts"]:

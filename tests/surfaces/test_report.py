@@ -38,3 +38,20 @@ def test_equal_failures_fold_and_one_example_names_its_file() -> None:
         "app-1/web28/stage-copy-1.log",
         "app-1/web1/stage-copy-1.log",
     ]
+
+
+def report_of(*hosts: dict[str, Any]) -> list[str]:
+    report = {"key": "app", "version": "1", "revision": 1, "deployment": "app-1", "status": "partial"}
+    stream = io.StringIO()
+    write_report({**report, "counts": {"failed": 1}, "hosts": hosts, "fingerprints": []}, "table", stream)
+    return stream.getvalue().splitlines()
+
+
+def test_the_line_that_says_why_is_not_said_twice() -> None:
+    one = {**failed("web1", "cp: No space left"), "output_tail": "cp: No space left\n"}
+    assert len([line for line in report_of(one) if "cp: No space left" in line]) == 1
+
+
+def test_one_empty_line_parts_the_hosts_from_the_table_and_the_table_from_the_sum() -> None:
+    lines = report_of({"name": "web1", "status": "healthy"})
+    assert [bool(line.strip()) for line in lines] == [True, False, True, True, True, False, True]

@@ -1,0 +1,80 @@
+"""The live view of a deployment: whoever waits for silent hosts sees that, and how many have answered."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from sane.core.events import Event
+from sane.core.rollout.controller import HostSpec, RolloutState, apply
+from sane.core.rollout.policy import RolloutPolicy
+from sane.core.rollout.revisions import create
+from sane.surfaces.progress import LiveView, open_view
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def begun(*hosts: str, parts: Sequence[str] = ("preflight", "stage", "switch")) -> tuple[Event, RolloutState]:
+    specs = [HostSpec(name, "", "1.0", "d") for name in hosts]
+    event = create("app-1-a", "app", 1, "1.0", specs, RolloutPolicy(), 0, parts=parts)
+    return event, apply(None, event)
+
+
+def test_while_hosts_are_asked_it_counts_those_that_answered() -> None:
+    terminal = Terminal()
+    view = open_view_of(terminal)
+    event, state = begun("web1", "web2", "web3")
+    view.update(event, state)
+    action = "app-1-a/web2/preflight/1"
+    for kind, data in (
+        ("action_started", {"operation": action, "action": "preflight"}),
+        ("action_finished", {"operation": action, "action": "preflight", "outcome": "ok"}),
+    ):
+        event = Event(kind, 1, key="app", deployment="app-1-a", host="web2", data=data)
+        state = apply(state, event)
+        view.update(event, state)
+    view.close()
+    shown = terminal.getvalue()
+    assert "asking the hosts: 1 of 3 done, 0 s" in shown
+    assert shown.endswith(("\x1b[2K", "\x1b[?25h")), "the view takes itself away"
+
+
+def test_a_host_whose_health_is_awaited_says_why_in_one_row_that_steers_no_terminal() -> None:
+    terminal = Terminal()
+    view = open_view_of(terminal)
+    event, state = begun("web1", parts=("stage", "switch", "probe"))
+    reason = f'status is "starting\x1b[2J\x9b", {"very " * 40}slow'
+    for kind, data in (
+        ("deployment_transition", {"from": "pending", "to": "running", "reason": ""}),
+        ("host_transition", {"from": "pending", "to": "transferring", "reason": ""}),
+        ("step_started", {"step": "fetch", "part": "stage", "verb": "run-command"}),
+        ("host_transition", {"from": "transferring", "to": "activating", "reason": ""}),
+        ("host_transition", {"from": "activating", "to": "checking", "reason": ""}),
+        ("health_observed", {"operation": "app-1-a/web1/probe/1", "verdict": "wait", "reason": reason}),
+    ):
+        event = Event(kind, 1, key="app", deployment="app-1-a", data=data)
+        event = replace(event, host="" if kind == "deployment_transition" else "web1")
+        state = apply(state, event)
+        view.update(event, state)
+    drawn = "".join(segment.text for segment in Console(width=80).render(view.draw()))
+    view.close()
+    assert [line.split()[1:6] for line in drawn.splitlines()[1:]] == [["web1", "health", "0", "s", "status"]]
+    assert "fetch" not in drawn, "a step of an earlier part"
+    assert "\x9b" not in drawn
+    assert "\x1b[2J" not in drawn
+
+
+def open_view_of(terminal: Terminal) -> LiveView:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERM", "xterm")
+        patch.delenv("NO_COLOR", raising=False)
+        view = open_view(terminal)
+    assert isinstance(view, LiveView)
+    return view
