@@ -160,8 +160,8 @@ async def _run_command(
             result = await transport.run(command)
             if result.exit_code == ALREADY_STARTED:
                 result = await _take_over(transport, control, command, operation_id, place, timeout_s)
-            elif result.exit_code is None and not result.timed_out:
-                # The window went away, or the way to it: the receipt on the host knows more.
+            elif not result.timed_out and _unseen(result, place):
+                # The window went away, or the shell that waited for the step: the receipt on the host knows more.
                 lost = LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
                 result = await _contact_again(control, operation_id, place, timeout_s, lost)
     except LostError as error:
@@ -169,6 +169,12 @@ async def _run_command(
     if result is None:
         return StepResult("lost", error="the host does not know what became of the step")
     return await _settle(control, operation_id, place, result, timeout_s)
+
+
+def _unseen(result: CommandResult, place: Place) -> bool:
+    """Return whether the code may be that of the shell that waited, killed by a signal, and not the step's own."""
+    code = result.exit_code
+    return code is None or (not place.in_pane and 128 < code < 255)
 
 
 def _timeout_s(step: Step, arguments: Mapping[str, object]) -> float:

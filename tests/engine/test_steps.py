@@ -134,6 +134,19 @@ async def test_what_still_runs_is_attached_to(context: AsyncContext, home: Path)
     assert count(home) == 1
 
 
+async def test_a_waiting_shell_that_is_killed_is_not_taken_for_the_step(context: AsyncContext, home: Path) -> None:
+    step = step_of(f"{COUNT}; kill -9 $(ps -o ppid= -p $PPID); sleep 0.3; echo done; exit 4")
+    result = await run(context, step)
+    assert (result.outcome, result.exit_code, result.output) == ("failed", 4, b"done\n")
+    assert count(home) == 1
+
+
+async def test_a_step_that_is_killed_has_its_own_code(context: AsyncContext, home: Path) -> None:
+    result = await run(context, step_of("echo begun; kill -9 $$"))
+    assert (result.outcome, result.exit_code) == ("failed", 137)
+    assert result.output.startswith(b"begun\n")
+
+
 async def test_what_nobody_can_know_is_lost_and_not_run_again(context: AsyncContext, home: Path) -> None:
     (home / ".sane/operations/app-1.web1.stage.1.1.1").mkdir(parents=True)
     result = await run(context, step_of(COUNT), resumed=True)
