@@ -474,6 +474,8 @@ def test_bash_history_stays_clean(tmux: Tmux, control: str) -> None:
     tmux.type(name, "echo mine\n")
     tmux.wait_for(name, "\nmine\n")
     pane.run("true")
+    assert run_blocking(pane.transport.probe(2.0))
+    assert pane.run("sleep 5", timeout_s=0.2).pane_ready
     history = pane.run("history").text
     assert "7791" not in history
     assert "echo mine" in history

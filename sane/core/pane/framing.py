@@ -52,11 +52,12 @@ class Place(NamedTuple):
 def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = False) -> str:
     r"""Return the line to type, without its terminator.
 
-    Its names are quoted, in a way that fish reads too, so that no alias is meant: `\eval` would be ESC there. It begins
-    with a space, which keeps it out of histories that ignore such lines; a second one where the line would
-    end exactly at the pane's edge, where terminals differ on which row comes next. `nested` is the form for a tmux
-    inside the pane, which swallows the mark unless it is told to pass it through. `bash` is the form for a shell known
-    to be bash, whose own `read` does it all and starts no process (each takes 1 ms of a call).
+    A backslash before its names, which fish reads as the name too, keeps aliases out; not before `eval`: `\e` is ESC in
+    fish. It begins with a space, which keeps it out of
+    histories that ignore such lines; a second one where the line would end exactly at the pane's edge, where terminals
+    differ on which row comes next. `nested` is the form for a tmux inside the pane, which swallows the mark unless it
+    is told to pass it through. `bash` is the form for a shell known to be bash, whose own `read` does it all and starts
+    no process (each takes 1 ms of a call).
     """
     if nested:
         line = (
@@ -70,7 +71,7 @@ def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = F
         # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
         line = f" \\builtin read -rsp$'\\e]{OSC_NUMBER};{token};R\\a' __sane_l&&\\eval \"$__sane_l\""
     else:
-        line = f" \\stty -echo&&\\printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&'eval' \"$(\\head -n1)\""
+        line = f" \\stty -echo&&\\printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(\\head -n1)\""
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line

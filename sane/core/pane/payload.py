@@ -104,8 +104,8 @@ def _bash_traps(token: str, mark_exit: str) -> str:
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
     traps = f"\\builtin trap -p DEBUG;\\builtin printf %s {token},;\\builtin trap -p EXIT"
     split = (
-        f"__sane_t=$(\\builtin history 1;\\builtin printf %s {token},;{traps});case ${{__sane_t%%{token},*}} in "
-        f"*{OSC_NUMBER}*)\\builtin history -d ${{__sane_t%%[!0-9 ]*}};;esac;__sane_t=${{__sane_t#*{token},}}"
+        f"__sane_t=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(f'%%{token},*')}"
+        f"__sane_t=${{__sane_t#*{token},}}"
     )
     return (
         f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_t=$({traps});;*){split};;esac;'
@@ -113,6 +113,11 @@ def _bash_traps(token: str, mark_exit: str) -> str:
         "case $__sane_d in ?*)\\builtin trap - DEBUG;;esac;"
         f"\\builtin trap {quote(chain, 'posix')} EXIT"
     )
+
+
+def _forget_line(history: str) -> str:
+    """Return what takes our line out of bash's history; `history` cuts __sane_t to the history's last entry."""
+    return f"case ${{__sane_t{history}}} in *{OSC_NUMBER}*)\\builtin history -d ${{__sane_t%%[!0-9 ]*}};;esac;"
 
 
 def _plain_exit_trap(run: Run, mark_exit: str) -> str:
@@ -217,5 +222,9 @@ def recovery_payload(
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:
         again = '\\eval "${__sane_e:+\\set -e;}${__sane_x:+\\set -x;}";\\unset __sane_e __sane_x __sane_s;'
+        # Its line leaves the history too, where bash keeps such lines.
+        again += (
+            f'if [ -n "${{BASH_VERSION-}}" ];then __sane_t=$(\\builtin history 1);{_forget_line("")}unset __sane_t;fi;'
+        )
         body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}\\{end};}}"
     return in_pieces(body, token, dialect)
