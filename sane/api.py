@@ -9,16 +9,20 @@ A target is a local pane (`work:1.0`, `%3`), `local:`, `ssh:HOST`, or a pane of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from os import PathLike
 from types import TracebackType
+from typing import Any, TypeVar
 
 from sane.core.command import Command, CommandResult
 from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext, open_context
 from sane.errors import UsageError
+from sane.transports.base import Transport
 
 GET_LIMIT_BYTES = 64 << 20
+T = TypeVar("T")
 
 
 def connect(target: str, *, inventory: str | PathLike[str] | None = None) -> Connection:
@@ -36,12 +40,16 @@ def connect(target: str, *, inventory: str | PathLike[str] | None = None) -> Con
 
 
 class Connection:
-    """Run commands and move files on one target. Calls may run at the same time; on a pane they take turns."""
+    """Run commands and move files on one target. Calls may run at the same time; on a pane they take turns.
+
+    What still runs when it is closed is stopped on its target, and raises UsageError to whoever awaits it.
+    """
 
     def __init__(self, target: Target, context: AsyncContext) -> None:
         self._target = target
         self._context = context
         self._is_open = False
+        self._running: set[asyncio.Task[Any]] = set()
 
     @property
     def target(self) -> str:
@@ -50,6 +58,8 @@ class Connection:
 
     async def __aenter__(self) -> Connection:
         """Open the target. Raises NotFoundError for a pane or session that does not exist, TransportError."""
+        if self._is_open:
+            raise UsageError(f"{self.target} is connected already", hint="Enter each connection once at a time.")
         self._is_open = True
         try:
             async with self._context.call() as call:
@@ -78,30 +88,52 @@ class Connection:
         """Run a command with the target's own shell; `on_output` gets each chunk as it comes.
 
         A non-zero exit and a timeout (exit code 124) are results. Cancelling stops the command.
-        Raises TransportError; for a pane that can't take a command now PaneError.
+        Raises TransportError; for a pane that can't take a command now PaneError; UsageError for a time below 0.
         """
+        if timeout_s is not None and not timeout_s >= 0:
+            raise UsageError(f"timeout_s must not be negative, got {timeout_s}", hint="None waits for ever.")
         described = Command(command, cwd=cwd, env=dict(env or {}), stdin=stdin, timeout_s=timeout_s)
-        self._check_open()
-        async with self._context.call() as call:
-            return await (await call.transport(self._target)).run(described, on_output)
+        return await self._do(lambda transport: transport.run(described, on_output))
 
     async def put(self, path: str, content: bytes | str, *, mode: int | None = None) -> None:
-        """Replace a file atomically; text becomes UTF-8. Raises RemoteError when the target refuses, TransportError."""
+        """Replace a file atomically; text becomes UTF-8. `mode` is a number such as 0o644; None keeps what is there.
+
+        Raises RemoteError when the target refuses, TransportError; UsageError for a mode that is none.
+        """
+        if mode is not None and not 0 <= mode <= 0o7777:
+            raise UsageError(f"mode must be 0o0 to 0o7777, got {mode:#o}", hint="Write it as 0o644.")
         data = content.encode() if isinstance(content, str) else content
-        self._check_open()
-        async with self._context.call() as call:
-            await (await call.transport(self._target)).put(path, data, mode=mode)
+        await self._do(lambda transport: transport.put(path, data, mode=mode))
 
     async def get(self, path: str, *, limit_bytes: int = GET_LIMIT_BYTES) -> bytes:
         """Return a file's first `limit_bytes`. Raises NotFoundError when absent, RemoteError, TransportError."""
-        self._check_open()
-        async with self._context.call() as call:
-            return await (await call.transport(self._target)).get(path, limit_bytes=limit_bytes)
+        return await self._do(lambda transport: transport.get(path, limit_bytes=limit_bytes))
 
-    def _check_open(self) -> None:
+    async def _do(self, work: Callable[[Transport], Coroutine[Any, Any, T]]) -> T:
         if not self._is_open:
             raise UsageError(f"{self.target} is not connected", hint="Use `async with sane.connect(…) as host:`.")
+        task = asyncio.ensure_future(self._call(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._is_open or (caller is not None and caller.cancelling()):
+                raise
+            raise UsageError(
+                f"{self.target} was closed while this ran; it was stopped",
+                hint="Await what runs before the end of `async with`.",
+            ) from None
+
+    async def _call(self, work: Callable[[Transport], Coroutine[Any, Any, T]]) -> T:
+        async with self._context.call() as call:
+            return await work(await call.transport(self._target))
 
     async def _close(self) -> None:
         self._is_open = False
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._context.close()

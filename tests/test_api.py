@@ -92,6 +92,69 @@ async def test_output_comes_as_it_is_printed_and_cancelling_ends_the_command(tmu
         assert (await host.run("echo again")).text == "again\n"
 
 
+@pytest.mark.parametrize("kind", ["local", "pane", "ssh"])
+async def test_what_runs_at_the_end_of_the_connection_is_stopped(
+    kind: str, tmux_here: Tmux, lab: Callable[..., TestLab], tmp_path: Path
+):
+    inventory = lab(1).inventory if kind == "ssh" else None
+    target = {"local": "local:", "ssh": "ssh:server1", "pane": tmux_here.new() if kind == "pane" else ""}[kind]
+    async with sane.connect(target, inventory=inventory) as host:
+        running = asyncio.create_task(host.run(writes_pid(tmp_path / "pid")))
+        pid = await pid_in(tmp_path / "pid")
+    await assert_ends(pid, 1)
+    with pytest.raises(UsageError, match="closed while this ran"):
+        await asyncio.wait_for(running, 5)
+    with pytest.raises(UsageError, match="not connected"):
+        await host.run("true")
+
+
+async def test_a_connection_is_entered_once_at_a_time():
+    async with sane.connect("local:") as host:
+        with pytest.raises(UsageError, match="connected already"):
+            async with host:
+                pass
+        assert (await host.run("echo open still")).text == "open still\n"
+    async with host:
+        assert (await host.run("echo again")).text == "again\n"
+
+
+async def test_numbers_that_mean_nothing_are_refused(tmp_path: Path):
+    async with sane.connect("local:") as host:
+        for timeout_s in (-1, float("nan")):
+            with pytest.raises(UsageError, match="timeout_s"):
+                await host.run("true", timeout_s=timeout_s)
+        for mode in (-1, 644_000):
+            with pytest.raises(UsageError, match="mode"):
+                await host.put(str(tmp_path / "x"), "", mode=mode)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_strict_type_checker_takes_a_program_that_uses_it(tmp_path: Path):
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    (tmp_path / "user.py").write_text(
+        """import asyncio
+
+import sane
+
+
+async def main() -> int | None:
+    async with sane.connect("local:") as host:
+        await host.put("/tmp/x", await host.get("/etc/hosts"), mode=0o644)
+        result: sane.CommandResult = await host.run("true", on_output=lambda chunk: print(len(chunk)))
+        return result.exit_code
+
+
+try:
+    asyncio.run(main())
+except sane.SaneError as error:
+    print(error.code, error.hint)
+"""
+    )
+    argv = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "user.py"]
+    checked = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
 async def test_calls_on_one_pane_take_turns(tmux_here: Tmux):
     async with sane.connect(tmux_here.new()) as host:
         answers = await asyncio.gather(*(host.run(f"echo {n}") for n in range(5)))
