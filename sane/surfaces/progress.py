@@ -115,16 +115,21 @@ class LiveView:
     def update(self, event: Event, state: RolloutState) -> None:
         """Take in one event; the next redraw shows it."""
         self._state = state
-        if event.kind == "step_started":
-            self._steps[event.host] = (str(event.data["part"]), str(event.data["step"]), time.monotonic())
-        elif event.kind == "host_transition":
-            self._steps[event.host] = (_PARTS.get(event.data["to"], ""), "", time.monotonic())
-        elif event.kind == "health_observed":
-            part, _, since = self._steps.get(event.host, ("health", "", time.monotonic()))
-            said = event.data.get("reason") or event.data.get("verdict") or ""
-            self._steps[event.host] = (part, str(said), since)
+        if event.host in state.index:
+            self._follow(event, state.hosts[state.index[event.host]].status)
         if event.kind in ("message", "operator_request"):
             self.say(line_of(event, state))
+
+    def _follow(self, event: Event, status: str) -> None:
+        part, now = _PARTS.get(status, ""), time.monotonic()
+        before, doing, since = self._steps.get(event.host, ("", "", now))
+        if before != part:
+            doing, since = "", now
+        if event.kind == "step_started":
+            doing, since = str(event.data["step"]), now
+        elif event.kind == "health_observed":
+            doing = str(event.data.get("reason") or event.data.get("verdict") or "")
+        self._steps[event.host] = (part, doing, since)
 
     def say(self, text: str) -> None:
         """Print a message above the table."""
@@ -174,8 +179,7 @@ class LiveView:
             detail = f"{host.step}: {host.error}" if host.step else host.error
             return self._fit(Text.assemble((f"{mark} ", colour), f"{name:<20} ", (_plain(detail), colour)))
         now, part = time.monotonic(), _PARTS[host.status]
-        shown, doing, since = self._steps.get(name, (part, "", now))
-        doing, since = (doing, since) if shown == part else ("", now)
+        _, doing, since = self._steps.get(name, (part, "", now))
         elapsed = (f"{now - since:.0f} s", "dim")
         text = Text.assemble(f"{name:<20} ", (f"{part:<7}", "cyan"), " ", elapsed, f"  {_plain(doing)}")
         return Spinner("dots", self._fit(text))

@@ -53,10 +53,12 @@ def test_a_host_whose_health_is_awaited_says_why_in_one_row_that_steers_no_termi
     reason = f'status is "starting\x1b[2J\x9b", {"very " * 40}slow'
     for kind, data in (
         ("deployment_transition", {"from": "pending", "to": "running", "reason": ""}),
-        ("host_transition", {"from": "pending", "to": "transferring", "reason": ""}),
+        ("action_started", {"operation": "app-1-a/web1/stage/1", "action": "stage"}),
         ("step_started", {"step": "fetch", "part": "stage", "verb": "run-command"}),
-        ("host_transition", {"from": "transferring", "to": "activating", "reason": ""}),
-        ("host_transition", {"from": "activating", "to": "checking", "reason": ""}),
+        ("action_finished", {"operation": "app-1-a/web1/stage/1", "action": "stage", "outcome": "ok"}),
+        ("action_started", {"operation": "app-1-a/web1/switch/1", "action": "switch"}),
+        ("action_finished", {"operation": "app-1-a/web1/switch/1", "action": "switch", "outcome": "ok"}),
+        ("action_started", {"operation": "app-1-a/web1/probe/1", "action": "probe"}),
         ("health_observed", {"operation": "app-1-a/web1/probe/1", "verdict": "wait", "reason": reason}),
     ):
         event = Event(kind, 1, key="app", deployment="app-1-a", data=data)
