@@ -92,6 +92,18 @@ def observe_sample(
     return watch, tuple(_changes(before, watch, sample, signature, expected_version))
 
 
+def fault_of(watch: HostWatch) -> str:
+    """Return the fault of a host that is open, the gravest one, or ""."""
+    return watch.acute or ("skew" if watch.skewed else "leak" if watch.leaked else "")
+
+
+def is_well(sample: Sample, watch: HostWatch) -> bool:
+    """Return whether nothing is wrong with a host by its last sample, whether that is proven yet or not."""
+    is_doubted = sample.probe_ok is False or sample.gate != ""
+    is_stale = watch.signature is not None and watch.signature.is_stale
+    return sample.reachable and sample.verdict == "pass" and not (is_doubted or is_stale or fault_of(watch))
+
+
 def resume_watch(host: str, zone: str, faults: Iterable[str]) -> HostWatch:
     """Return the watch of a host whose open episodes the log names, so that a restarted poller sees their recovery."""
     found = set(faults)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sane.core.watch.detect import HostWatch
+from sane.core.watch.detect import HostWatch, fault_of, is_well
 from sane.core.watch.samples import Sample
 from sane.errors import UsageError
 
@@ -43,27 +43,26 @@ def compile_until(expression: str) -> Condition:
 
 def fleet_document(seen: Iterable[tuple[Sample, HostWatch]], episodes: int) -> dict[str, Any]:
     """Return the document that conditions look at, from the last sample and the watch of each host."""
+    seen = list(seen)
     hosts = [_host(sample, watch) for sample, watch in seen]
     versions = Counter(host["version"] for host in hosts if host["version"])
-    healthy = sum(host["reachable"] and host["verdict"] == "pass" and not host["fault"] for host in hosts)
     return {
         "hosts": hosts,
         "total": len(hosts),
-        "healthy": healthy,
+        "healthy": sum(is_well(sample, watch) for sample, watch in seen),
         "versions": dict(versions),
         "episodes": episodes,
     }
 
 
 def _host(sample: Sample, watch: HostWatch) -> dict[str, Any]:
-    fault = watch.acute or ("skew" if watch.skewed else "leak" if watch.leaked else "")
     return {
         "host": sample.host,
         "status": sample.status if sample.reachable else "",
         "verdict": sample.verdict if sample.reachable else "",
         "version": sample.version,
         "reachable": sample.reachable,
-        "fault": fault,
+        "fault": fault_of(watch),
         "zone": sample.zone,
         "fields": dict(sample.fields),
     }

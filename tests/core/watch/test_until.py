@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sane.core.watch.detect import HostWatch
+from sane.core.watch.detect import HostWatch, observe_sample
+from sane.core.watch.policy import WatchPolicy
 from sane.core.watch.samples import Sample
 from sane.core.watch.until import compile_until, fleet_document
 from sane.errors import UsageError
@@ -41,3 +42,18 @@ def test_only_exactly_true_is_true(expression: str, expected: bool) -> None:
 def test_what_is_not_jmespath_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="not JMESPath"):
         compile_until("healthy ==")
+
+
+@pytest.mark.parametrize(
+    ("sample", "watch"),
+    [
+        (Sample("web1", 0, probe_ok=False), HostWatch("web1")),
+        (Sample("web1", 0, gate="queue < 5"), HostWatch("web1")),
+        (Sample("web1", 90_000, mtime_ms=1), None),  # a file that is too old
+    ],
+)
+def test_a_host_whose_word_is_in_doubt_is_not_healthy_even_where_it_is_asked_only_once(
+    sample: Sample, watch: HostWatch | None
+) -> None:
+    watch = watch or observe_sample(HostWatch("web1"), sample, policy=WatchPolicy(interval_ms=5_000))[0]
+    assert fleet_document([(sample, watch)], episodes=0)["healthy"] == 0
