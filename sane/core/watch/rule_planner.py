@@ -54,4 +54,4 @@ def plan_by_rules(
         why = "the watch knows no deployment to retry"
     else:
         why = "nothing that the rules may try is left"
-    return Plan((PlanStep("alert", (), {"message": f"{fault}: {why}"}),), why, 1.0)
+    return Plan((PlanStep("alert", (), {"message": why}),), why, 1.0)

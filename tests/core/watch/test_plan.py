@@ -218,3 +218,8 @@ def test_the_rules_retry_then_roll_back_then_tell_a_person() -> None:
     assert plan_by_rules("crash", "zone", ["web1"], [], "write").steps[0].verb == "alert"
     assert plan_by_rules("crash", "host", ["web1"], [], "write", deploys=False).steps[0].verb == "alert"
     assert set(LADDERS) == set(FAMILIES)
+
+
+def test_the_message_of_an_alert_does_not_repeat_the_fault_that_every_alert_names() -> None:
+    (step,) = plan_by_rules("crash", "zone", ["web1"], (), "write").steps
+    assert step.arguments == {"message": "a whole zone is out"}
