@@ -94,7 +94,8 @@ async def _watch(asked: WatchRequest, config: WatchConfig, output: str, query: s
 
     # a document on stdout is all that is there; what happens meanwhile goes to stderr
     alone = output == "json" or query is not None
-    view: Any = open_watch_view(output, sys.stderr if alone else sys.stdout, time.time_ns() // 1_000_000)
+    title = asked.key or (asked.inventory.name if asked.inventory else "")
+    view: Any = open_watch_view(output, sys.stderr if alone else sys.stdout, time.time_ns() // 1_000_000, title)
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
