@@ -1,10 +1,13 @@
-"""Verbs as tool schemas in the format of each kind of agent; needs no MCP library."""
+"""Verbs as tools, in the format of each kind of agent; needs no MCP library."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from sane.core.nearest import nearest_hint
+from sane.errors import STATUS, AccessError, NotFoundError, SaneError, TransportError
 from sane.verbs.registry import VERB_NAMES, Verb, load_verb
 from sane.verbs.schema import Schema, input_schema, output_schema
 
@@ -25,6 +28,34 @@ def tools_of_tier(tier: str) -> list[Verb]:
     """Return the verbs that a caller of that tier may use, in the order of the registry."""
     allowed = TIERS[: TIERS.index(tier) + 1]
     return [verb for verb in map(load_verb, VERB_NAMES) if verb.access in allowed]
+
+
+def verb_of_tool(name: str, tier: str, other_tools: Sequence[str] = ()) -> Verb:
+    """Return the verb behind a tool's name. Raises NotFoundError, and AccessError where the tier is too low."""
+    verb_name = {tool_name(verb_name): verb_name for verb_name in VERB_NAMES}.get(name)
+    if verb_name is None:
+        known = [*map(tool_name, VERB_NAMES), *other_tools]
+        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, known))
+    verb = load_verb(verb_name)
+    if TIERS.index(verb.access) > TIERS.index(tier):
+        raise AccessError(
+            f"{name} needs access '{verb.access}', this caller has '{tier}'",
+            hint=f"Only the person who started it can give more: `--access {verb.access}`.",
+        )
+    return verb
+
+
+def error_answer(error: SaneError) -> dict[str, Any]:
+    """Return an error as a tool's answer: the sentence, its code, what to do next, whether trying again may help."""
+    answer: dict[str, Any] = {
+        "error": error.message,
+        "code": error.code,
+        "hint": error.hint,
+        "retryable": STATUS[error.code][2],
+    }
+    if isinstance(error, TransportError):
+        answer |= {"phase": error.phase, "host": error.host}
+    return answer
 
 
 def describe(verb: Verb) -> str:

@@ -21,18 +21,19 @@ from mcp.server.lowlevel import Server
 
 from sane import __version__
 from sane.engine.context import AsyncContext
-from sane.errors import STATUS, SaneError, TransportError, UnavailableError
+from sane.errors import SaneError, UnavailableError
 from sane.surfaces.mcp.own_pane import refuse_own_pane
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
     LIST_TARGETS,
+    OWN_TOOLS,
     READ_ON,
     all_tools,
     check_host_argument,
     check_page_arguments,
-    verb_of_tool,
 )
+from sane.surfaces.tool_schemas import error_answer, verb_of_tool
 from sane.verbs.registry import Verb, as_json, bind
 
 PROGRESS_S = 1.0  # a client sees that a long run is alive
@@ -98,7 +99,7 @@ class ToolServer:
         if name == LIST_TARGETS:
             host = check_host_argument(arguments)
             return result_of(await list_targets(self._context, host, self._own_pane), is_error=False)
-        verb = verb_of_tool(name, self._tier)
+        verb = verb_of_tool(name, self._tier, OWN_TOOLS)
         bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
@@ -146,19 +147,6 @@ class ToolServer:
             return await read_resource(self._context, str(params.uri))
         except SaneError as error:
             raise MCPError(code=types.INVALID_PARAMS, message=error.message, data=error_answer(error)) from error
-
-
-def error_answer(error: SaneError) -> dict[str, Any]:
-    """Return an error as a tool's answer: the sentence, its code, what to do next, whether trying again may help."""
-    answer: dict[str, Any] = {
-        "error": error.message,
-        "code": error.code,
-        "hint": error.hint,
-        "retryable": STATUS[error.code][2],
-    }
-    if isinstance(error, TransportError):
-        answer |= {"phase": error.phase, "host": error.host}
-    return answer
 
 
 def result_of(answer: Mapping[str, Any], *, is_error: bool) -> types.CallToolResult:

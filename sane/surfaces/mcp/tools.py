@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import mcp_types as types
 
 from sane.core.nearest import nearest_hint
-from sane.errors import AccessError, NotFoundError, UsageError
-from sane.surfaces.tool_schemas import TIERS, describe, tool_input, tool_name, tools_of_tier
-from sane.verbs.registry import VERB_NAMES, Verb, load_verb
+from sane.errors import UsageError
+from sane.surfaces.tool_schemas import describe, tool_input, tool_name, tools_of_tier
+from sane.verbs.registry import Verb
 from sane.verbs.schema import Schema, output_schema
 
 READ_ON, LIST_TARGETS = "read_output", "list_targets"
@@ -33,19 +32,6 @@ _PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: w
 def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
     """Return every tool of a tier; an answer's texts are cut at `limit_chars`."""
     return [*map(_tool, tools_of_tier(tier)), _list_targets_tool(), _read_on_tool(limit_chars)]
-
-
-def verb_of_tool(name: str, tier: str) -> Verb:
-    """Return the verb behind a tool's name. Raises NotFoundError, and AccessError where the tier is too low."""
-    verb = _verbs_by_tool().get(name)
-    if verb is None:
-        raise NotFoundError(f"there is no tool '{name}'", hint=nearest_hint(name, [*_verbs_by_tool(), *OWN_TOOLS]))
-    if TIERS.index(verb.access) > TIERS.index(tier):
-        raise AccessError(
-            f"{name} needs access '{verb.access}', this server gives '{tier}'",
-            hint=f"Start it with `sane mcp --access {verb.access}`.",
-        )
-    return verb
 
 
 def check_host_argument(arguments: Mapping[str, Any]) -> str | None:
@@ -71,11 +57,6 @@ def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tupl
     if not _is_whole(offset) or not _is_whole(limit) or limit < 1:
         raise UsageError("offset and limit must be whole numbers of characters, and limit at least 1")
     return cursor, offset, min(limit, 10 * limit_chars)
-
-
-@cache
-def _verbs_by_tool() -> dict[str, Verb]:
-    return {tool_name(name): load_verb(name) for name in VERB_NAMES}
 
 
 def _is_whole(value: object) -> bool:

@@ -16,8 +16,8 @@ from openai.types.chat import ChatCompletionFunctionToolParam
 from pydantic import TypeAdapter
 
 from sane.errors import AccessError, NotFoundError, UsageError
-from sane.surfaces.mcp.tools import OWN_TOOLS, all_tools, check_host_argument, check_page_arguments, verb_of_tool
-from sane.surfaces.tool_schemas import FORMATS, TIERS, describe, tool_input, tool_schemas, tools_of_tier
+from sane.surfaces.mcp.tools import OWN_TOOLS, all_tools, check_host_argument, check_page_arguments
+from sane.surfaces.tool_schemas import FORMATS, TIERS, describe, tool_input, tool_schemas, tools_of_tier, verb_of_tool
 from sane.verbs.registry import VERB_NAMES, bind, load_verb
 from sane.verbs.schema import type_schema
 
@@ -174,3 +174,36 @@ def test_the_command_prints_them(tools_format: str):
     argv = [sys.executable, "-m", "sane.surfaces.cli.main", "tools", "--format", tools_format, "--access", "read"]
     printed = subprocess.run(argv, capture_output=True, check=True, timeout=20).stdout
     assert json.loads(printed) == json.loads(json.dumps(tool_schemas(tools_format, "read")))
+
+
+def call(*words: str, stdin: str = "") -> tuple[int, Any]:
+    argv = [sys.executable, "-m", "sane.surfaces.cli.main", "tools", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, input=stdin, timeout=20, check=False)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_call_is_answered_in_the_words_of_an_api():
+    arguments = json.dumps({"target": "local:", "command": "printf 'a\\nb'; exit 3"})
+    for given in ((arguments,), ("-",), ()):
+        status, answer = call("--call", "run_command", *given, stdin=arguments)
+        assert (status, answer["output"], answer["exit_code"]) == (0, "a\nb", 3)
+    assert call("--call", "validate_json", '{"text": "{"}')[1]["valid"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "status"),
+    [
+        (["--call", "run_comand", "{}"], "not_found", 2),
+        (["--call", "run_command", "{}"], "usage", 2),
+        (["--call", "run_command", "[1]"], "usage", 2),
+        (["--call", "run_command", "{"], "usage", 2),
+        (["--access", "read", "--call", "run_command", '{"target": "local:", "command": "true"}'], "access", 2),
+        (["--call", "read_file", '{"target": "local:", "path": "/no/such"}'], "not_found", 2),
+    ],
+)
+def test_a_wrong_call_is_answered_with_what_to_do(words: list[str], code: str, status: int):
+    returned, answer = call(*words)
+    assert (returned, answer["code"]) == (status, code)
+    assert answer["error"]
