@@ -12,7 +12,7 @@ from typing import Any
 
 from sane.core.events import Event
 from sane.core.watch.escalation_state import Episode, EscalationPolicy, EscalationState, is_hard
-from sane.core.watch.rule_planner import rung_behind_retry
+from sane.core.watch.rule_planner import rung_behind_retry, verbs_in
 
 HOUR_MS = 3_600_000
 
@@ -162,7 +162,10 @@ def _after_a_plan(episode: Episode, policy: EscalationPolicy) -> Action:
     if episode.rung:
         return _alert(episode, f"neither the retry nor the {episode.rung} helped")
     rung = rung_behind_retry(episode.fault, episode.scope, episode.tried) if policy.may_roll_back else ""
-    return _attempt(episode, rung) if rung else _alert(episode, "the plan did not help")
+    if rung:
+        return _attempt(episode, rung)
+    only_told = verbs_in(episode.tried[-1:]) == {"alert"}
+    return _alert(episode, "it goes on since a person was told" if only_told else "the plan did not help")
 
 
 def _wants_classifier(episode: Episode, now_ms: int, policy: EscalationPolicy) -> bool:

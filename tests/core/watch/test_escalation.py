@@ -229,6 +229,12 @@ def test_where_no_rung_is_left_a_person_is_told(state: EscalationState, policy: 
     assert isinstance(action, Alert)
 
 
+def test_a_plan_that_only_told_a_person_is_not_said_not_to_have_helped() -> None:
+    (action,) = reconcile_escalation(retried(summary="alert"), POLICY.patience_ms)
+    assert isinstance(action, Alert)
+    assert action.reason == "it goes on since a person was told"
+
+
 def test_a_host_that_came_and_went_has_twice_the_time_since_it_is_not_called_calm_sooner() -> None:
     flap, patience_ms = WatchPolicy().flap, POLICY.patience_ms
     state = fold(EscalationState(), crash("web1", 0, fault="flapping"))
