@@ -6,6 +6,7 @@ It renders the JSON report of a deployment and computes nothing of its own.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -46,7 +47,8 @@ def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
     from rich.console import Console
 
     width = shutil.get_terminal_size((100, 40)).columns if stream.isatty() else 100
-    console = Console(file=stream, highlight=False, width=max(60, width), soft_wrap=True)
+    styled = None if os.environ.get("TERM", "dumb") != "dumb" else False
+    console = Console(file=stream, highlight=False, width=max(60, width), soft_wrap=True, force_terminal=styled)
     groups = [(f, set(expand(f["hosts"]))) for f in report.get("fingerprints", ()) if f["count"] > 1]
     folded = {name for _, members in groups for name in members}
     for host in report["hosts"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
+
 from sane.surfaces.report import write_report
 
 
@@ -55,3 +57,18 @@ def test_the_line_that_says_why_is_not_said_twice() -> None:
 def test_one_empty_line_parts_the_hosts_from_the_table_and_the_table_from_the_sum() -> None:
     lines = report_of({"name": "web1", "status": "healthy"})
     assert [bool(line.strip()) for line in lines] == [True, False, True, True, True, False, True]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("term", "styled"), [("xterm", True), ("dumb", False), ("", False)])
+def test_a_terminal_that_is_not_named_gets_no_colours(term: str, styled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", term) if term else monkeypatch.delenv("TERM", raising=False)
+    report = {"key": "app", "version": "1", "revision": 1, "deployment": "app-1", "status": "failed"}
+    stream = Terminal()
+    write_report({**report, "counts": {}, "hosts": [failed("web1", "no")], "fingerprints": []}, "table", stream)
+    assert ("\x1b[" in stream.getvalue()) is styled

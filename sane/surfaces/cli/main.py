@@ -102,7 +102,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with the status of `sane.errors.STATUS`."""
     try:
-        code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+        code = cli.main(standalone_mode=False, color=False if plain else None)
         sys.stdout.flush()
     except click.exceptions.Exit as done:
         code = done.exit_code

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,3 +46,15 @@ def test_what_is_needed_and_missing_is_named_and_exits_with_4(tmp_path: Path) ->
     assert done.returncode == 4
     assert "✗ tmux" in done.stdout
     assert "install the package tmux" in done.stdout
+
+
+@pytest.mark.parametrize(("term", "styled"), [("xterm", True), ("dumb", False)])
+def test_marks_are_coloured_where_the_terminal_takes_it(term: str, styled: bool) -> None:
+    ours, theirs = pty.openpty()
+    environment = {**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "TERM": term}
+    command = [sys.executable, "-m", "sane.surfaces.cli.main", "doctor"]
+    subprocess.run(command, stdout=theirs, timeout=20, check=False, env=environment)
+    os.close(theirs)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert (b"\x1b[" in shown) is styled
