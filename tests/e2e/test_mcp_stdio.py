@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import subprocess
 from collections.abc import Callable
@@ -129,6 +131,7 @@ def test_the_server_says_why_it_can_not_start(tmp_path: Path):
         (["--http", "0.0.0.0:0"], 2, "SANE_MCP_TOKEN"),
         (["--http", "8765"], 2, "127.0.0.1:8765"),
         (["--access", "all"], 2, "admin"),
+        (["--limit", "0"], 2, "200"),
     ]:
         done = subprocess.run(
             [str(ROOT / "bin" / "sane"), "mcp", *arguments], capture_output=True, text=True, timeout=20, check=False
@@ -136,3 +139,17 @@ def test_the_server_says_why_it_can_not_start(tmp_path: Path):
         assert done.returncode == status, done.stderr
         assert text in done.stderr
         assert done.stdout == ""
+
+
+def test_a_person_at_a_terminal_is_told_what_this_is():
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [str(ROOT / "bin" / "sane"), "mcp"], stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    os.close(its)
+    assert process.stderr is not None
+    assert b"agent" in process.stderr.readline()
+    os.write(ours, b"\x04")
+    said = process.communicate(timeout=20)
+    os.close(ours)
+    assert (process.returncode, said) == (0, (b"", b""))

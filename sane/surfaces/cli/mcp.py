@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from sane.surfaces.cli.extras import missing_extra
@@ -17,7 +19,14 @@ from sane.surfaces.cli.extras import missing_extra
 )
 @click.option("--http", "address", metavar="HOST:PORT", help="Serve streamable HTTP there in place of stdio.")
 @click.option("--inventory", type=click.Path(exists=True), help="Hosts whose names ssh:NAME resolves.")
-@click.option("--limit", "limit_chars", default=16_000, show_default=True, help="Longest output in one answer.")
+@click.option(
+    "--limit",
+    "limit_chars",
+    type=click.IntRange(min=200),
+    default=16_000,
+    show_default=True,
+    help="The longest text in one answer, in characters; the rest is read page by page.",
+)
 def mcp(access: str, address: str | None, inventory: str | None, limit_chars: int) -> None:
     """Serve every verb as a tool over the Model Context Protocol, on stdio or HTTP.
 
@@ -34,6 +43,12 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
         raise missing_extra("sane mcp", "mcp", error) from None
 
     if address is None:
+        if sys.stdin.isatty():
+            click.echo(
+                "An agent's client starts this and talks to it here; `claude mcp add` is told in docs/agents.md."
+                " Ctrl-D ends it.",
+                err=True,
+            )
         asyncio.run(serve_stdio(access, inventory, limit_chars))
     else:
         asyncio.run(serve_http(access, inventory, limit_chars, address))
