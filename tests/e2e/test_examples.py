@@ -75,3 +75,11 @@ def test_the_api_example_of_the_docs(lab: Callable[..., TestLab]):
     inventory = str(lab(1).inventory)
     script = script.replace("hosts.yaml", inventory).replace("ssh:web1", "ssh:server1")
     assert run_example(sys.executable, "-c", script)[0].startswith("Linux")
+
+
+def test_the_example_without_asyncio():
+    text = (ROOT / "docs" / "scripting.md").read_text()
+    script = next(part.partition("```")[0] for part in text.split("```python\n") if "asyncio.Runner" in part)
+    lines = run_example(sys.executable, "-W", "error", "-X", "dev", "-c", script)
+    assert lines[0].startswith("Linux")
+    assert len(lines) == 3
