@@ -62,8 +62,10 @@ async def _answer_sane(_: Request, error: Any) -> Response:
     return problem_of(error)
 
 
-async def _answer_http(_: Request, error: Any) -> Response:
-    return problem_of_status(error.status_code, str(error.detail), error.headers)
+async def _answer_http(request: Request, error: Any) -> Response:
+    path = request.url.path[:200]
+    said = {404: f"there is nothing at {path}", 405: f"there is no {request.method} of {path}"}
+    return problem_of_status(error.status_code, said.get(error.status_code, str(error.detail)), error.headers)
 
 
 async def _answer_fields(_: Request, error: Any) -> Response:

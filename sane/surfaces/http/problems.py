@@ -21,6 +21,9 @@ HINTS = {
 }
 
 
+JSON_HINT = "Check what is sent with a JSON parser; a shell may have changed its quotes."
+
+
 def problem(
     status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
@@ -48,6 +51,8 @@ def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | Non
 
 def problem_of_fields(errors: list[Any]) -> JSONResponse:
     """Return 422 with what is wrong in which field; what was sent is not repeated."""
+    if errors and errors[0]["type"] == "json_invalid":
+        return problem(422, "invalid", f"the body is not JSON, from character {errors[0]['loc'][-1] + 1} on", JSON_HINT)
     wrong = [{"field": ".".join(map(str, error["loc"])), "message": error["msg"]} for error in errors[:20]]
     first = wrong[0] if wrong else {"field": "body", "message": "is wrong"}
     return problem(

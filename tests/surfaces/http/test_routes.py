@@ -109,6 +109,15 @@ async def test_a_body_that_is_not_said_to_be_json_is_refused_in_words_of_what_to
     assert "-H 'Content-Type: application/json'" in answer.json()["hint"]
 
 
+async def test_what_is_wrong_is_said_in_words(served: Served) -> None:
+    half = {"content": b'{"messages', "headers": {"content-type": "application/json"}}
+    assert (await served.client.post("/agent/stream/fleet", **half)).json()["detail"] == (
+        "the body is not JSON, from character 2 on"
+    )
+    assert (await served.client.get("/nowhere")).json()["detail"] == "there is nothing at /nowhere"
+    assert (await served.client.get("/agent/stream/fleet")).json()["detail"] == "there is no GET of /agent/stream/fleet"
+
+
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
 async def test_json_is_known_by_any_spelling_of_its_type(served: Served, kind: str) -> None:
     body = json.dumps(QUESTION)
