@@ -181,7 +181,8 @@ def headline(keys: int, named: int, asked: bool) -> str:
     """Return the first line of an answer."""
     if not keys:
         return "Nothing was deployed yet. `sane deploy --help` shows how.\n"
-    return f"{named} of {keys} deployment keys match the question.\n" if asked else f"{keys} deployment keys.\n"
+    known = f"{keys} deployment key{'' if keys == 1 else 's'}"
+    return f"{known}, {named} of them named in the question.\n" if asked else f"{known}.\n"
 
 
 def summary_of(row: DeploymentRow, hosts: Sequence[HostRow], now_ms: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sane.engine.stream_agents import headline
 from sane.engine.stream_hub import BREAKER, StreamLimits
 from sane.engine.streams import KEPT_BYTES, Stream
 from sane.errors import ConflictError
@@ -303,3 +304,15 @@ async def test_a_reader_that_takes_nothing_stops_the_agent_and_not_memory() -> N
     with pytest.raises(ConflictError):
         stream.check(3)
     stream.check(1000)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named", "said"),
+    [
+        (1, 0, "1 deployment key.\n"),
+        (3, 0, "3 deployment keys.\n"),
+        (3, 2, "3 deployment keys, 2 of them named in the question.\n"),
+    ],
+)
+def test_the_first_line_counts_in_words_that_fit(keys: int, named: int, said: str) -> None:
+    assert headline(keys, named, named > 0) == said
