@@ -427,6 +427,29 @@ run_blocking(main())
     assert [caller.wait(30) for caller in callers] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("shell", ["bash", "dash", "ash"])
+def test_a_caller_killed_in_a_run_leaves_nothing_that_lasts(tmux: Tmux, shell: str) -> None:
+    name = tmux.new(SHELLS[shell])
+    pane = tmux.open(name)
+    pane.run("trap 'echo bye' EXIT; set -e")
+    launcher = Path(__file__).parents[2] / "bin" / "sane-run-command"
+    for _ in range(2):
+        caller = subprocess.Popen([launcher, name, "sleep 300; exit 1"], env=tmux.environ)
+        wait_for_child(tmux, name, "sleep")
+        caller.kill()
+        caller.wait()
+        tmux.call("send-keys", "-t", name, "C-c")
+        assert pane.run("echo next").output == b"next\n"
+    tmux.type(name, "echo opt''ions: $-\n")
+    assert "e" in tmux.wait_for(name, "options: ").rpartition("options: ")[2].split()[0]
+    tmux.type(name, "trap\n")
+    shown = tmux.wait_for(name, "trap -- ").rpartition("# trap\n")[2] if shell == "bash" else ""
+    assert "7791" not in shown
+    result = pane.run("exit 3")
+    assert (result.exit_code, result.pane_gone) == (3, True)
+    pane.close()
+
+
 def test_caller_that_waits_too_long_is_told_so(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sane.transports.pane.LOCK_WAIT_S", 0.2)
     name = tmux.new()

@@ -74,13 +74,13 @@ def _posix_body(run: Run, prologue: str) -> str:
         # and not redirected, which a restricted shell would refuse (zsh tells of `set +x` all the same).
         "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
-        "case $- in *e*)__sane_e=1;\\set +e;;*)__sane_e=;;esac;"
+        "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         f"{_traps(run, keep_code, mark_exit)};"
         f"{own}printf %b '{prologue}';"
         f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
         f"{mark_end};{BASH_CLEANUP if run.bash else POSIX_CLEANUP}"
-        f'case "$__sane_e$__sane_x:$__sane_s" in :0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
+        f'case "${{__sane_e-}}$__sane_x:$__sane_s" in :0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
         f'*)\\eval "{forget};${{__sane_e:+\\set -e;}}${{__sane_x:+\\set -x;}}";;esac;}}'
     )
 
@@ -98,26 +98,29 @@ def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
 
 
 def _bash_traps(token: str, mark_exit: str) -> str:
-    """Return what takes our line out of the history, puts a DEBUG trap aside, and sets the EXIT trap."""
+    """Return what takes our line out of the history, puts a DEBUG trap aside, and sets the EXIT trap.
+
+    An EXIT trap of ours was left by a run whose caller was killed: what that run put aside still is.
+    """
     # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
     chain = mark_exit + ';function trap { (exit $__sane_s);\\eval "$2";};\\eval "${__sane_t:+\\\\$__sane_t}"'
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
     traps = f"\\builtin trap -p DEBUG;\\builtin printf %s {token},;\\builtin trap -p EXIT"
     split = (
-        f"__sane_t=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(f'%%{token},*')}"
-        f"__sane_t=${{__sane_t#*{token},}}"
+        f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(f'%%{token},*')}"
+        f"__sane_p=${{__sane_p#*{token},}}"
     )
     return (
-        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_t=$({traps});;*){split};;esac;'
-        f"__sane_d=${{__sane_t%%{token},*}};__sane_t=${{__sane_t#*{token},}};"
-        "case $__sane_d in ?*)\\builtin trap - DEBUG;;esac;"
+        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_p=$({traps});;*){split};;esac;'
+        f"case ${{__sane_p#*{token},}} in *']7791;'*);;*)__sane_d=${{__sane_p%%{token},*}};"
+        f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG;;esac;"
         f"\\builtin trap {quote(chain, 'posix')} EXIT"
     )
 
 
 def _forget_line(history: str) -> str:
-    """Return what takes our line out of bash's history; `history` cuts __sane_t to the history's last entry."""
-    return f"case ${{__sane_t{history}}} in *{OSC_NUMBER}*)\\builtin history -d ${{__sane_t%%[!0-9 ]*}};;esac;"
+    """Return what takes our line out of bash's history; `history` cuts __sane_p to the history's last entry."""
+    return f"case ${{__sane_p{history}}} in *{OSC_NUMBER}*)\\builtin history -d ${{__sane_p%%[!0-9 ]*}};;esac;"
 
 
 def _plain_exit_trap(run: Run, mark_exit: str) -> str:
@@ -128,7 +131,8 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
     if "exit" not in run.script and "set -" not in run.script:
         return ""
     # In a function, so that the shell's own $1 and $2 stay.
-    listed = '__sane_x(){ eval "set ${__sane_t#trap}";case $2 in EXIT)__sane_t=$1;;*)__sane_t=;;esac;}'
+    found = "case $2:$1 in *']7791;'*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
+    listed = f'__sane_x(){{ eval "set ${{__sane_t#trap}}";{found};}}'
     chain = mark_exit + ';(exit $__sane_s);\\eval "$__sane_t"'
     return (
         f"else __sane_f=/tmp/.sane-{run.token};{LIST_TRAPS};"
@@ -224,7 +228,7 @@ def recovery_payload(
         again = '\\eval "${__sane_e:+\\set -e;}${__sane_x:+\\set -x;}";\\unset __sane_e __sane_x __sane_s;'
         # Its line leaves the history too, where bash keeps such lines.
         again += (
-            f'if [ -n "${{BASH_VERSION-}}" ];then __sane_t=$(\\builtin history 1);{_forget_line("")}unset __sane_t;fi;'
+            f'if [ -n "${{BASH_VERSION-}}" ];then __sane_p=$(\\builtin history 1);{_forget_line("")}unset __sane_p;fi;'
         )
         body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}\\{end};}}"
     return in_pieces(body, token, dialect)
