@@ -15,7 +15,8 @@ class Command:
     `env` values are data, quoted by the transport, never spliced into the script. `timeout_s` None waits for ever,
     which only a surface with a person at it may ask for. `display` is what a watcher of a pane sees
     instead of the script; None shows the script itself. `raw_ok`: where no shell but an interpreter or a network device
-    waits in a pane, it may be typed there as it is.
+    waits in a pane, it may be typed there as it is. `brief`: text for sh that ends soon, leaves nothing running and has
+    little to say, which may share a shell with others of its kind.
     """
 
     script: str
@@ -26,6 +27,7 @@ class Command:
     display: str | None = None
     output_limit_bytes: int = 64 * 1024 * 1024
     raw_ok: bool = False
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)

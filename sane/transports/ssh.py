@@ -14,10 +14,11 @@ from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
 from sane.core.host.file_scripts import ABSENT, read_script, write_script
 from sane.core.shell_text import with_surroundings
 from sane.core.ssh.settings import HostSettings
-from sane.errors import NotFoundError, RemoteError, TransportError, UnreachableError
+from sane.errors import NotFoundError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.base import OnOutput
 from sane.transports.ssh_pool import SshPool
 from sane.transports.ssh_session import Finished, RemoteCommand
+from sane.transports.ssh_shell import HostShell
 
 SCRIPT_LIMIT_BYTES = 100_000  # sshd hands the command to a shell as one argument, of which Linux takes 131,072 bytes
 TRANSFER_TIMEOUT_S = 30.0
@@ -29,6 +30,8 @@ class SshTransport:
 
     def __init__(self, pool: SshPool, settings: HostSettings) -> None:
         self._pool = pool
+        self._shell: HostShell | None = None
+        self._crowded = False  # the server has no room for a shell beside a command
         self.settings = settings
 
     @property
@@ -46,13 +49,16 @@ class SshTransport:
         script = with_surroundings(command.script, command.cwd, command.env)
         if len(script.encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
             script = await self._spool(script)
-        finished = await self._execute(
-            script,
-            command.timeout_s,
-            stdin=command.stdin,
-            limit_bytes=command.output_limit_bytes,
-            on_output=on_output,
-        )
+        if command.brief and on_output is None:
+            finished = await self._ask(script, command)
+        else:
+            finished = await self._execute(
+                script,
+                command.timeout_s,
+                stdin=command.stdin,
+                limit_bytes=command.output_limit_bytes,
+                on_output=on_output,
+            )
         return CommandResult(
             target=self.name,
             command=command.display or command.script,
@@ -90,7 +96,9 @@ class SshTransport:
         return finished.stdout
 
     async def close(self) -> None:
-        """Do nothing: the connection is the pool's."""
+        """End the shell for brief commands; the connection is the pool's."""
+        if self._shell is not None:
+            self._shell.close()
 
     async def _transfer(
         self, script: str, path: str, size_bytes: int, *, stdin: bytes | None = None, limit_bytes: int = 1 << 16
@@ -128,7 +136,34 @@ class SshTransport:
                 except UnreachableError:  # an old connection had gone; nothing was started on it
                     if not again:
                         raise
+                except UnavailableError:
+                    if not (again and self._make_room()):
+                        raise
         raise AssertionError("unreachable")
+
+    async def _ask(self, script: str, command: Command) -> Finished:
+        """Run a brief command in the shell that stays open for them, or in a session of its own where that is busy."""
+        stdin = command.stdin or b""
+        for again in (True, False):
+            connection = await self._pool.connection(self.settings)
+            if self._shell is None or self._shell.ended:
+                self._shell = HostShell(connection, self.settings.name)
+            if self._shell.busy or self._crowded or b"\0" in stdin:
+                break
+            try:
+                return await self._shell.ask(script, stdin, command.timeout_s)
+            except UnreachableError:
+                if not again:
+                    raise
+        return await self._execute(script, command.timeout_s, stdin=stdin, limit_bytes=command.output_limit_bytes)
+
+    def _make_room(self) -> bool:
+        """End the shell, and do without it from now on; return False where there is none to end."""
+        if self._shell is None or self._shell.ended or self._shell.busy:
+            return False
+        self._shell.close()
+        self._crowded = True
+        return True
 
     async def _spool(self, script: str) -> str:
         path = f"/tmp/.sane-script-{secrets.token_hex(8)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +18,9 @@ MARK_LIMIT_BYTES = 1 << 16  # what a login shell's start-up files may write befo
 class CommandSession(asyncssh.SSHClientSession[bytes]):
     """Gather what one command writes, up to a limit for each stream."""
 
-    def __init__(self, mark: bytes, limit_bytes: int, on_output: Callable[[bytes], None] | None) -> None:
-        self._mark = mark
+    def __init__(self, limit_bytes: int, on_output: Callable[[bytes], None] | None) -> None:
+        self.mark = secrets.token_hex(8)  # the word before the number of the process group
+        self._mark = self.mark.encode()
         self._limit_bytes = limit_bytes
         self._on_output = on_output
         self._held = bytearray()  # stderr until the mark is seen

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HANDSHAKES_AT_ONCE = 64
 # A handshake takes 2 ms of CPU; one that takes longer is waiting for its host, and waiting needs no place in the queue.
 HANDSHAKE_PLACE_S = 0.5
-SESSIONS_AT_ONCE = 8  # of the ten that an sshd allows on one connection; one more is needed to end a command
+SESSIONS_AT_ONCE = 8  # of the ten that an sshd allows on one connection; one more ends commands, one answers brief ones
 ROOM_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 3.0
 

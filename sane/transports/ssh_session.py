@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
@@ -62,14 +61,14 @@ class RemoteCommand:
         stdin: bytes | None = None,
         limit_bytes: int = 64 << 20,
         on_output: Callable[[bytes], None] | None = None,
+        session: CommandSession | None = None,
     ) -> None:
-        mark = secrets.token_hex(8)
+        self._session = session or CommandSession(limit_bytes, on_output)
         self._connection = connection
-        self._script = f"sh -c 'echo {mark} $PPID >&2'; {script}"
+        self._script = f"sh -c 'echo {self._session.mark} $PPID >&2'; {script}"
         self._stdin = stdin or b""
         self._host = host
         self._phase = phase
-        self._session = CommandSession(mark.encode(), limit_bytes, on_output)
 
     async def run(self, timeout_s: float | None) -> Finished:
         """Return what the command left once it has ended, or was ended after `timeout_s`.

@@ -158,7 +158,7 @@ def arm(guard: Guard) -> Command:
 def confirm(key: str, deployment: str) -> Command:
     """Return the command that calls the guards of a deployment off; read its output with `parse_guard`."""
     values = {"SANE_KEY": key, "SANE_DEPLOYMENT": deployment}
-    return Command(f"exec sh -c {shlex.quote(_CONFIRM)}", env=values, timeout_s=20.0)
+    return Command(f"exec sh -c {shlex.quote(_CONFIRM)}", env=values, timeout_s=20.0, brief=True)
 
 
 def parse_guard(output: bytes) -> GuardState:

@@ -61,7 +61,12 @@ def health_probe_script(path: str, max_bytes: int = MAX_BYTES, timeout_s: float 
     script = f"sh -c '{PROBE_SCRIPT}'"
     env = {"SANE_HEALTH_PATH": path, "SANE_HEALTH_LIMIT": str(max_bytes + 1)}
     return Command(
-        script, env=env, timeout_s=timeout_s, output_limit_bytes=max_bytes + 4096, display=f"# health: {path}"
+        script,
+        env=env,
+        timeout_s=timeout_s,
+        output_limit_bytes=max_bytes + 4096,
+        display=f"# health: {path}",
+        brief=True,
     )
 
 

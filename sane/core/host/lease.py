@@ -143,4 +143,4 @@ def _command(text: str, key: str, owner: str, ttl_s: int, rank: int) -> Command:
         if not _NAME.fullmatch(value):
             raise UsageError(f"{name} '{value}' may hold letters, digits and . _ @ : - only, 121 at most")
     values = {"SANE_LEASE": key, "SANE_OWNER": owner, "SANE_TTL": str(ttl_s), "SANE_RANK": str(rank)}
-    return Command(f"exec sh -c {shlex.quote(text)}", env=values, timeout_s=20.0)
+    return Command(f"exec sh -c {shlex.quote(text)}", env=values, timeout_s=20.0, brief=True)

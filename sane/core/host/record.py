@@ -23,19 +23,21 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
 LOOK = r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}
-echo "os $(uname -s)"
-echo "arch $(uname -m)"
-echo "now $(date +%s)"
-for tool in $SANE_TOOLS; do command -v "$tool" >/dev/null 2>&1 || echo "missing $tool"; done
+seen="os $(uname -s)
+arch $(uname -m)
+now $(date +%s)"
+for tool in $SANE_TOOLS; do command -v "$tool" >/dev/null 2>&1 || seen="$seen
+missing $tool"; done
 if (umask 077 && mkdir -p "$home") 2>/dev/null && [ -w "$home" ]; then
-    echo "free_kb $(df -Pk "$home" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+    seen="$seen
+free_kb $(df -Pk "$home" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 else
-    echo "unwritable $home"
+    seen="$seen
+unwritable $home"
 fi
-if [ -r "$home/keys/$SANE_KEY/current" ]; then
-    printf 'record '
-    head -c 4096 "$home/keys/$SANE_KEY/current"
-fi
+[ ! -r "$home/keys/$SANE_KEY/current" ] || seen="$seen
+record $(head -c 4096 "$home/keys/$SANE_KEY/current")"
+printf '%s\n' "$seen" # at once: each write would be a packet
 """
 
 _WRITE = r"""
@@ -213,4 +215,4 @@ def _number(text: str | None) -> int | None:
 def _command(text: str, key: str, values: dict[str, str]) -> Command:
     if not _KEY.fullmatch(key):
         raise UsageError(f"deployment key '{key}' may hold letters, digits and . _ @ : - only, 121 at most")
-    return Command(f"exec sh -c {shlex.quote(text)}", env={"SANE_KEY": key, **values}, timeout_s=20.0)
+    return Command(f"exec sh -c {shlex.quote(text)}", env={"SANE_KEY": key, **values}, timeout_s=20.0, brief=True)
