@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from mcp import MCPError
 
 from sane.verbs.registry import VERB_NAMES
+from tests.e2e.lab import TestLab, lab
 from tests.e2e.mcp_fixtures import (
     answer_of,
     assert_ends,
@@ -25,7 +28,7 @@ from tests.e2e.mcp_fixtures import (
 )
 from tests.e2e.pane_fixtures import Tmux
 
-__all__ = ["tmux_here"]
+__all__ = ["lab", "tmux_here"]
 pytestmark = pytest.mark.e2e
 
 
@@ -317,6 +320,21 @@ async def test_a_command_that_would_end_the_own_pane_is_refused(tmux_here: Tmux,
         assert tmux_here.call("list-panes", "-s", "-t", session, "-F", "#{pane_id}").split() == [own]
         answer = await answer_of(client, "run_command", target="local:", command=f"tmux kill-session -t {elsewhere}")
         assert answer["exit_code"] == 0
+
+
+async def test_a_pane_that_is_in_another_host_may_end_the_tmux_there(
+    tmux_here: Tmux, lab: Callable[..., TestLab], monkeypatch: pytest.MonkeyPatch
+):
+    hosts, session = lab(1), tmux_here.new()
+    own = tmux_here.call("display-message", "-p", "-t", session, "#{pane_id}").strip()
+    ssh = shlex.join(hosts.ssh("server1", "-tt"))
+    other = tmux_here.call("split-window", "-d", "-t", session, "-P", "-F", "#{pane_id}", ssh).strip()
+    monkeypatch.setenv("TMUX_PANE", own)
+    async with connect_in_process() as client:
+        assert (await answer_of(client, "wait_ready", target=other))["ready"]
+        command = "tmux() { echo there: $*; }; tmux kill-server"
+        answer = await answer_of(client, "run_command", target=other, command=command)
+        assert answer.get("output") == "there: kill-server\n", answer
 
 
 async def test_panes_and_hosts_are_resources(tmux_here: Tmux):

@@ -59,8 +59,11 @@ async def refuse_own_pane(context: AsyncContext, own_pane: str, arguments: Mappi
         target = parse_target(arguments[name]) if arguments.get(name) else None
         if target is None or target.host is not None:
             continue
-        if target.pane is not None and (await context.panes.find(target)).pane_id == own_pane:
+        pane = await context.panes.find(target) if target.pane is not None else None
+        if pane is not None and pane.pane_id == own_pane:
             raise own_pane_error(target)
+        if pane is not None and pane.program == "ssh":
+            continue  # its tmux is another host's
         await _refuse_endings(context, own_pane, target, arguments)
 
 
