@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sane.operations.files import load_workflow
 from tests.e2e.lab import TestLab, lab  # noqa: F401
 
 StartLab = Callable[..., TestLab]
@@ -111,3 +112,8 @@ def test_a_version_that_would_be_code_is_refused(lab: StartLab) -> None:  # noqa
     assert done.returncode == 4
     assert "can't be used" in done.stderr
     assert not list(hosts.root("server1").rglob("pwned"))
+
+
+def test_a_region_is_never_changed_all_at_once() -> None:
+    workflow = load_workflow(WORKFLOWS / "multi-region.yaml")
+    assert [workflow.policy.parallel(3 * hosts) for hosts in (2, 10, 100)] == [1, 5, 48]
