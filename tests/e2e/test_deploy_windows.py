@@ -36,10 +36,15 @@ def screen(target: str, directory: Path | None = None) -> str:
     return tmux("capture-pane", "-p", "-J", "-S", "-", "-t", target, directory=directory)
 
 
+def has_line(line: str, text: str) -> bool:
+    """Return whether a step wrote a line: the command that is shown holds the same words."""
+    return line in (shown.strip() for shown in text.splitlines())
+
+
 def test_steps_run_in_windows_of_a_session_here_that_can_be_watched(open_site: OpenSite) -> None:
     site = open_site(2, turn=WAITING)
     process = site.start(*site.deploy_words("1.0.0", "--via", "tmux"))
-    wait_for(lambda: "about to wait" in screen("=sane-app:server1"), 30, "the output in the window")
+    wait_for(lambda: has_line("about to wait", screen("=sane-app:server1")), 30, "the output in the window")
     assert "turn" in screen("=sane-app:server1")  # the command itself is to be seen, too
     for host in ("server1", "server2"):
         (site.root(host) / "go").touch()
@@ -62,7 +67,9 @@ def test_steps_in_the_tmux_of_the_host_survive_a_lost_connection(open_site: Open
     site = open_site(1, turn=WAITING)
     sockets = site.lab.lab.sockets("server1")
     process = site.start(*site.deploy_words("1.0.0", "--via", "host-tmux", "--output", "json"))
-    wait_for(lambda: "about to wait" in screen("=sane-app:server1", sockets), 30, "the output in the host's window")
+    # The command is shown before it is begun: a connection that breaks there leaves nothing that could survive it.
+    there = lambda: has_line("about to wait", screen("=sane-app:server1", sockets))  # noqa: E731
+    wait_for(there, 30, "the output in the host's window")
     server = site.lab.lab.hosts["server1"].server
     assert server is not None
     for pid in descendants({server.pid}):
