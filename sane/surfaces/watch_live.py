@@ -29,6 +29,11 @@ REFRESH_PER_S = 4
 LINES_KEPT = 8
 EPISODES_SHOWN = 5
 TABLE_ROWS = 4  # of the table, beside its hosts: its head and the empty rows around it
+BETWEEN = 3  # columns of the terminal that a column of the table takes beside its text
+MARK = 2  # those of the mark in front of a host
+TITLES = ("host", "status", "version", "fault", "seen")
+COLOURS = {"✓": "green", "~": "yellow", "✗": "red"}
+Row = tuple[Sample, HostWatch, float]
 QUIET_KINDS = ("model_called", "lease_taken", "lease_released", "host_sampled")
 
 
@@ -39,7 +44,7 @@ class LiveView:
         self._since_ms = since_ms
         self._title = title
         self._console = Console(file=stream, highlight=False)
-        self._hosts: dict[str, tuple[Sample, HostWatch, float]] = {}
+        self._hosts: dict[str, Row] = {}
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._state = EscalationState()
         self._live = Live(console=self._console, refresh_per_second=REFRESH_PER_S, get_renderable=self._draw)
@@ -82,7 +87,7 @@ class LiveView:
         lines = self._within([Text.from_markup(escape(line)) for line in reversed(self._lines)], free // 2)
         room = max(1, free - self._height(lines))
         more = [Text(f"… and {len(rows) - room} more", style="dim")] if len(rows) > room else []
-        return Group(head, *episodes, _table(rows[:room]), *more, *reversed(lines))
+        return Group(head, *episodes, _table(rows[:room], self._console.width), *more, *reversed(lines))
 
     def _episodes(self) -> list[Text]:
         found = [episode for episode in self._state.episodes.values() if episode.phase != "closed"]
@@ -104,20 +109,30 @@ class LiveView:
         return sum(len(text.wrap(self._console, self._console.width)) for text in texts)
 
 
-def _table(rows: list[tuple[Sample, HostWatch, float]]) -> Table:
+def _table(rows: Sequence[Row], width: int) -> Table:
+    """Return the table in so many columns: versions are cut first, then names, in front, where they are alike."""
+    cells = [_cells(*row, version_width=max(8, width // 5)) for row in rows]
+    others = sum(max((len(row[place]) for row in cells), default=0) for place in range(2, len(TITLES) + 1))
+    name_width = max(12, width - others - MARK - BETWEEN * len(TITLES))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("host", "status", "version", "fault", "seen"):
+    for title in TITLES:
         table.add_column(title, justify="right" if title == "seen" else "left", no_wrap=True)
-    for sample, watch, at_s in rows:
-        colour, mark = ("green", "✓") if is_well(sample, watch) else ("red", "✗")
-        status = sample.status or sample.verdict if sample.reachable else "no answer"
-        fault = fault_of(watch)
-        if fault and is_well(sample, HostWatch(sample.host, signature=watch.signature)):
-            colour, mark, fault = "yellow", "~", f"{fault}, recovering"
-        cells = (status, sample.version, fault)
-        ago = f"{time.monotonic() - at_s:.0f} s ago"
-        table.add_row(f"[{colour}]{mark}[/] {escape(sample.host)}", *map(escape, cells), ago)
+    for mark, name, *rest in cells:
+        cut = name if len(name) <= name_width else f"…{name[1 - name_width :]}"
+        table.add_row(f"[{COLOURS[mark]}]{mark}[/] {escape(cut)}", *map(escape, rest))
     return table
+
+
+def _cells(sample: Sample, watch: HostWatch, at_s: float, *, version_width: int) -> tuple[str, ...]:
+    """Return the mark of a host, its name, and what the other columns say of it."""
+    status = sample.status or sample.verdict if sample.reachable else "no answer"
+    mark, fault = "✓" if is_well(sample, watch) else "✗", fault_of(watch)
+    if fault and is_well(sample, HostWatch(sample.host, signature=watch.signature)):
+        mark, fault = "~", f"{fault}, recovering"
+    version = sample.version
+    if len(version) > version_width:
+        version = f"{version[: version_width - 1]}…"
+    return mark, sample.host, status, version, fault, f"{time.monotonic() - at_s:.0f} s ago"
 
 
 def episode_line(episode: Episode, now_ms: int) -> str:

@@ -162,3 +162,21 @@ TOLD = [
 def test_what_a_plan_did_is_said_in_words(monkeypatch: pytest.MonkeyPatch, summary: str, shown: str) -> None:
     ended = event("plan_finished", plan="plan-1", outcome="done", summary=summary)
     assert shown in " ".join(drawn(monkeypatch, 1, 0, [*TOLD, ended])[:3])
+
+
+def test_on_a_narrow_terminal_names_are_cut_where_they_are_alike_and_words_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    view = LiveView(io.StringIO(), 0)
+    for n in (1, 2):
+        name, version = f"web-frontend-eu-central-production-{n}", "2.3.0-rc1+build.20261121.abcdef"
+        view.sampled(Sample(name, 1, verdict="fail", status="failed", version=version), HostWatch(name, acute="crash"))
+    with view._console.capture() as captured:
+        view._console.print(view._draw())
+    view.close()
+    rows = [row for row in captured.get().splitlines() if "✗" in row]
+    assert all(
+        re.search(rf"…\S*production-{n} +failed +2\.3\.0\S*… +crash +0 s ago", row) for n, row in enumerate(rows, 1)
+    )
+    assert max(map(len, captured.get().splitlines())) <= 80
