@@ -34,7 +34,7 @@ class ContextAnswer:
     contexts: list[dict[str, Any]] | None = None
 
 
-@verb(access="write", example="sane-context-database create work:0.1 --platform Linux --mode bash")
+@verb(access="write", destructive=True, example="sane-context-database create work:0.1 --platform Linux --mode bash")
 async def context_database(
     context: Context,
     operation: Annotated[Operation, "what to do"],

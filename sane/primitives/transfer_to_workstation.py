@@ -45,7 +45,11 @@ printf 'code=%s\nmd5=%s\nsha256=%s\nsize=%s\ndone=1\n' "$code" "$md5" "$sha256" 
 )
 
 
-@verb(access="write", example="sane-transfer-to-workstation ssh:web1 /var/log/app.log --to ./app.log")
+@verb(
+    access="write",
+    destructive=True,  # of a file of that name here
+    example="sane-transfer-to-workstation ssh:web1 /var/log/app.log --to ./app.log",
+)
 async def transfer_to_workstation(
     context: Context,
     target: Annotated[str, "where the file is"],

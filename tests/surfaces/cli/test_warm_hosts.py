@@ -49,7 +49,7 @@ class Calls:
 
 
 @pytest.fixture
-def hosts(lab: Lab) -> TestLab:
+def hosts(lab: Lab) -> TestLab:  # noqa: F811
     return lab(2)
 
 
