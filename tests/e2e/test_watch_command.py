@@ -106,6 +106,8 @@ def test_once_until_and_the_document_for_scripts(hosts: Hosts) -> None:
     assert some.returncode == 3
     assert "✗ [server2] does not answer" in some.stdout
     assert "\x1b" not in some.stdout
+    again = hosts.sane(*base, "--once").stdout
+    assert again.splitlines()[-1] == "2 of 3 hosts are healthy, not server2", "although nothing changed"
     true = hosts.sane(*base, "--until", "length(hosts[?version=='1.0']) == `2`", "--for", "10s")
     assert true.returncode == 0, true.stderr
     late = hosts.sane(*base, "--until", "healthy == total", "--for", "500ms")

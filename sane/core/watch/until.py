@@ -43,13 +43,12 @@ def compile_until(expression: str) -> Condition:
 
 def fleet_document(seen: Iterable[tuple[Sample, HostWatch]], episodes: int) -> dict[str, Any]:
     """Return the document that conditions look at, from the last sample and the watch of each host."""
-    seen = list(seen)
     hosts = [_host(sample, watch) for sample, watch in seen]
     versions = Counter(host["version"] for host in hosts if host["version"])
     return {
         "hosts": hosts,
         "total": len(hosts),
-        "healthy": sum(is_well(sample, watch) for sample, watch in seen),
+        "healthy": sum(host["healthy"] for host in hosts),
         "versions": dict(versions),
         "episodes": episodes,
     }
@@ -63,6 +62,7 @@ def _host(sample: Sample, watch: HostWatch) -> dict[str, Any]:
         "version": sample.version,
         "reachable": sample.reachable,
         "fault": fault_of(watch),
+        "healthy": is_well(sample, watch),
         "zone": sample.zone,
         "fields": dict(sample.fields),
     }

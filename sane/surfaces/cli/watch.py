@@ -110,6 +110,8 @@ async def _watch(asked: WatchRequest, config: WatchConfig, output: str, query: s
         view.close()
     if alone:
         _print(outcome, query)
+    elif asked.once and output == "table":
+        click.echo(_summary(outcome))
     return _status(asked, outcome)
 
 
@@ -120,6 +122,15 @@ def _status(asked: WatchRequest, outcome: WatchOutcome) -> int:
         return 0
     healthy, total = outcome.document["healthy"], outcome.document["total"]
     return 0 if healthy == total else 3 if healthy else 4
+
+
+def _summary(outcome: WatchOutcome) -> str:
+    """Return how many hosts are healthy, and which are not: lines are of changes, and there may have been none."""
+    from sane.core.fleet.hostset import fold
+
+    document = outcome.document
+    bad = [host["host"] for host in document["hosts"] if not host["healthy"]]
+    return f"{document['healthy']} of {document['total']} hosts are healthy" + (f", not {fold(bad)}" if bad else "")
 
 
 def _print(outcome: WatchOutcome, query: str | None) -> None:
