@@ -5,7 +5,8 @@
 For workflows of 1 and of 5 run-command steps (each `true`), medians of rounds taken in turns:
 
 engine      create the deployment and drive it to its end, store, leases, records and receipts and all
-same        bare asyncssh sends the same commands that this deployment sent, byte for byte but for its id
+same        bare asyncssh sends the same commands that this deployment sent, byte for byte but for its id, the brief
+            ones to one sh
 bare        bare asyncssh sends the steps alone: one connection a host, one session a step
 
 CPU is user and system of this process with all its threads; the hosts are processes of their own. `engine - same` is what
@@ -19,6 +20,7 @@ import cProfile
 import os
 import pstats
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -43,7 +45,15 @@ from sane.transports.ssh_connect import CIPHERS, tuned_options  # noqa: E402
 
 STEPS = (1, 5)
 T = TypeVar("T")
-Sent = Mapping[str, list[tuple[str, bytes]]]
+END = "end of the answer"
+
+
+class Sent(NamedTuple):
+    """Hold one command as it was sent; `brief`: to the shell that stays open."""
+
+    script: str
+    stdin: bytes = b""
+    brief: bool = False
 
 
 def cpu_s() -> float:
@@ -56,22 +66,33 @@ class Recorder:
     """Keep what the engine sends, by the name of the host, in order."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        self._original = ssh.RemoteCommand
+        self.sent: dict[str, list[Sent]] = defaultdict(list)
+        self.sessions = 0
+        self._originals = ssh.RemoteCommand, ssh.HostShell
 
     def __enter__(self) -> Recorder:
         recorder = self
 
-        class Recorded(self._original):
+        class Recorded(ssh.RemoteCommand):
             def __init__(self, connection: Any, script: str, host: str, **options: Any) -> None:
                 super().__init__(connection, script, host, **options)
-                recorder.sent[host].append((self._script, options.get("stdin") or b""))
+                recorder.sessions += 1
+                recorder.sent[host].append(Sent(self._script, options.get("stdin") or b""))
 
-        ssh.RemoteCommand = Recorded  # type: ignore[misc]
+        class RecordedShell(ssh.HostShell):
+            def __init__(self, connection: Any, host: str) -> None:
+                super().__init__(connection, host)
+                recorder.sessions += 1
+
+            async def ask(self, question: str, stdin: bytes, timeout_s: float | None) -> Any:
+                recorder.sent[self._host].append(Sent(question, stdin, brief=True))
+                return await super().ask(question, stdin, timeout_s)
+
+        ssh.RemoteCommand, ssh.HostShell = Recorded, RecordedShell  # type: ignore[misc]
         return self
 
     def __exit__(self, *_: object) -> None:
-        ssh.RemoteCommand = self._original  # type: ignore[misc]
+        ssh.RemoteCommand, ssh.HostShell = self._originals  # type: ignore[misc]
 
 
 async def deploy(workflow: Path, inventory: Path, key: str) -> str:
@@ -87,7 +108,7 @@ async def deploy(workflow: Path, inventory: Path, key: str) -> str:
     return event.deployment
 
 
-async def send_bare(hosts: list[Host], commands: Sent) -> None:
+async def send_bare(hosts: list[Host], commands: Mapping[str, list[Sent]]) -> None:
     """Send each host its commands, one after the other, over one connection."""
     key = asyncssh.read_private_key(hosts[0].key or "")
     known = asyncssh.read_known_hosts(hosts[0].known_hosts or "")
@@ -97,12 +118,23 @@ async def send_bare(hosts: list[Host], commands: Sent) -> None:
         async with asyncssh.connect(
             host.address, options=tuned_options(), encryption_algs=CIPHERS, **way
         ) as connection:
-            for script, stdin in commands[host.name]:
-                answer = await connection.run(script, input=stdin, encoding=None)
+            shell = None
+            for sent in commands[host.name]:
+                if sent.brief:
+                    shell = shell or await connection.create_process("exec sh", encoding=None)
+                    shell.stdin.write(as_line(sent))
+                    await shell.stdout.readuntil(f"{END} 0\n".encode())
+                    continue
+                answer = await connection.run(sent.script, input=sent.stdin, encoding=None)
                 if answer.exit_status != 0:
                     raise SystemExit(f"{host.name}: {answer.stderr!r}")
 
     await asyncio.gather(*(one(host) for host in hosts))
+
+
+def as_line(sent: Sent) -> bytes:
+    """Return a brief command as a shell reads it."""
+    return f"printf %s {shlex.quote(sent.stdin.decode())} | ({sent.script}\n); echo '{END}' $?\n".encode()
 
 
 def measure(work: Coroutine[Any, Any, T]) -> tuple[float, T]:
@@ -131,12 +163,12 @@ def run(work: Path, inventory: Path, rounds: int, profiled_steps: int) -> None:
             with Recorder() as recorder:
                 engine, name = measure(deploy(path, inventory, key))
             sent = {
-                host: [(s.replace(name, f"{name}x").replace(key, f"{key}x"), i) for s, i in texts]
-                for host, texts in recorder.sent.items()
+                host: [s._replace(script=s.script.replace(name, f"{name}x").replace(key, f"{key}x")) for s in all_sent]
+                for host, all_sent in recorder.sent.items()
             }
-            trips[steps] = sum(map(len, sent.values())) / len(hosts)
+            trips[steps] = recorder.sessions / len(hosts)
             same, _ = measure(send_bare(hosts, sent))
-            bare, _ = measure(send_bare(hosts, {h.name: [("true", b"")] * steps for h in hosts}))
+            bare, _ = measure(send_bare(hosts, {h.name: [Sent("true")] * steps for h in hosts}))
             if number >= 0:
                 for what, value in (("engine", engine), ("same", same), ("bare", bare)):
                     taken[steps, what].append(value / len(hosts) * 1000)
