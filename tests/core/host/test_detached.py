@@ -91,14 +91,14 @@ def test_it_outlives_the_connection_and_can_be_attached_again(tmp_path: Path) ->
     assert (waiting.returncode, output) == (5, b"begun\nend\n")
 
 
-def test_a_wrapper_killed_without_a_receipt_is_ambiguous_within_a_second(tmp_path: Path) -> None:
+def test_a_wrapper_killed_without_a_receipt_is_ambiguous_within_seconds(tmp_path: Path) -> None:
     operation = Operation("killed", "sleep 60")
     caller = start(launching(operation), tmp_path)
     pid_file = tmp_path / ".sane/operations/killed/pid"
     wait_until(pid_file.exists)
     pid = int(pid_file.read_text().split()[0])
     os.killpg(pid, signal.SIGKILL)
-    _, error = caller.communicate(timeout=1)
+    _, error = caller.communicate(timeout=5)
     assert caller.returncode == 255
     assert b"without a receipt" in error
     assert parse_inspection(run(inspect("killed"), tmp_path).stdout) == ("ambiguous", None)
