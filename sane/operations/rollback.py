@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sane.core.events import Event
@@ -10,7 +11,7 @@ from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError, UsageError
 from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second
 from sane.primitives._bundle import read_manifest
-from sane.store.base import Store
+from sane.store.base import DeploymentRow, Store
 from sane.store.reading import read_events
 
 HISTORY_LIMIT = 1000
@@ -25,7 +26,7 @@ async def create_rollback(
     canary: bool = False,
     reason: str = "",
 ) -> Event:
-    """Append the event of a new revision that repeats an earlier one.
+    """Append the event of a new revision that repeats an earlier one; `left_out` in it are hosts that this one lacks.
 
     Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, another
     current revision than expected, or a deployment of the key that is still active.
@@ -35,17 +36,14 @@ async def create_rollback(
         if not rows:
             raise NotFoundError(f"there is no deployment of '{key}'", hint="sane deployment list shows the keys.")
         await refuse_second(store, key)
-        gone = await _pruned(store, key)
-        history = [
-            Revision(r.revision, r.version, r.digest, r.id, r.status, r.stable, pruned=r.id in gone)
-            for r in reversed(rows)
-        ]
+        history = await _history(store, key, rows)
         target = rollback_to(history, rows[0].revision, to_revision, expect_revision)
         state, first = await load_deployment(store, target.deployment)
         revision = await store.next_revision(key)
         event = rollback_of(state, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
         why = reason or str(event.data["reason"])
         kept = {"source": first.data["source"], "digest": first.data.get("digest", ""), "reason": why}
+        kept["left_out"] = sorted(history[-1].hosts - target.hosts)
         try:
             return await store.create_deployment(replace(event, data={**event.data, **kept, "rollback_of": state.id}))
         except ConflictError:
@@ -54,9 +52,19 @@ async def create_rollback(
     raise ConflictError(f"revisions of {key} are taken faster than this one could get one")
 
 
-async def _pruned(store: Store, key: str) -> set[str]:
-    """Return the deployments of a key whose bundles a host has pruned since, and this machine has no longer."""
+async def _history(store: Store, key: str, rows: Sequence[DeploymentRow]) -> list[Revision]:
+    """Return the revisions of a key, oldest first."""
     created = [event async for event in read_events(store, key=key, kinds=("deployment_created",))]
+    hosts = {event.deployment: frozenset(str(host["name"]) for host in event.data["hosts"]) for event in created}
+    gone = await _pruned(store, key, created)
+    return [
+        Revision(r.revision, r.version, r.digest, r.id, r.status, r.stable, r.id in gone, hosts.get(r.id, frozenset()))
+        for r in reversed(rows)
+    ]
+
+
+async def _pruned(store: Store, key: str, created: Sequence[Event]) -> set[str]:
+    """Return the deployments of a key whose bundles a host has pruned since, and this machine has no longer."""
     sources = {e.deployment: dict(e.data.get("source", {}).get("bundles", {})) for e in created}
     if not any(sources.values()):
         return set()

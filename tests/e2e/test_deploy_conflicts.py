@@ -1,4 +1,4 @@
-"""One key has one active deployment, whichever word asks for a second; only the newest is retried."""
+"""One key has one active deployment, whichever word asks for a second; only the newest is retried, and all go back."""
 
 from __future__ import annotations
 
@@ -47,3 +47,14 @@ def test_an_older_deployment_is_not_retried(open_site: OpenSite) -> None:
     late = call("retry", old.report["deployment"])
     assert (late.exit_code, "is not the newest" in late.stderr) == (7, True), late
     assert site.marks("server1") == ["put 1.0.0", "turn 1.0.0", "put 2.0.0", "turn 2.0.0"]
+
+
+def test_a_rollback_takes_all_hosts_back_past_a_revision_that_was_for_one(open_site: OpenSite) -> None:
+    site = open_site(2, poll="200ms", policy="max_parallel: 2")
+    for version, limit in (("1.0.0", "all"), ("2.0.0", "server1"), ("3.0.0", "all")):
+        assert site.deploy(version, "--limit", limit).exit_code == 0
+    back = call("deployment", "rollback", "app", "--output", "json")
+    assert (back.exit_code, back.report["version"], back.report["counts"]["total"]) == (0, "1.0.0", 2), back
+    named = call("deployment", "rollback", "app", "--to-revision", "2", "--output", "json")
+    assert (named.exit_code, named.report["counts"]["total"]) == (0, 1), named
+    assert "keep what they have: server2" in named.stderr

@@ -22,7 +22,10 @@ RETRIED = (t.FAILED, t.UNREACHABLE, t.UNKNOWN, t.NOT_ATTEMPTED)
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Keep one numbered deployment of a key as history has it; `stable`: it ended successful, and was not reverted."""
+    """Keep one numbered deployment of a key as history has it; `stable`: it ended successful, and was not reverted.
+
+    `hosts` are the names of those it was for.
+    """
 
     revision: int
     version: str
@@ -31,6 +34,7 @@ class Revision:
     status: str
     stable: bool
     pruned: bool = False
+    hosts: frozenset[str] = frozenset()
 
 
 def create(
@@ -115,7 +119,8 @@ def rollback_to(
 ) -> Revision:
     """Return the revision to roll back to: the one asked for, or the newest stable one before the current.
 
-    Where the current one is stable, one of the same content is passed over: going back to it would change nothing.
+    Passed over are one that has fewer of the current one's hosts than another, for those it lacks would stay as they
+    are, and, where the current one is stable, one of the same content: going back to it would change nothing.
 
     Raises ConflictError where the key is not at `expect_revision`, or the target is the current one or pruned;
     NotFoundError where there is no such revision. All of it is known before any host is touched.
@@ -125,12 +130,7 @@ def rollback_to(
             f"the current revision is {current}, not {expect_revision}", hint="Look again, then decide."
         )
     if to_revision is None:
-        now = next((r for r in history if r.revision == current and r.stable and r.digest), None)
-        stable = [r for r in history if r.stable and not r.pruned and r.revision < current]
-        stable = [r for r in stable if now is None or r.digest != now.digest]
-        if not stable:
-            raise NotFoundError("there is no stable revision to roll back to", hint="Name one with --to-revision.")
-        return max(stable, key=lambda r: r.revision)
+        return _newest_stable(history, current)
     if to_revision == current:
         raise ConflictError(f"revision {to_revision} is the current one", hint="There is nothing to roll back.")
     found = next((r for r in history if r.revision == to_revision), None)
@@ -140,6 +140,17 @@ def rollback_to(
     if found.pruned:
         raise ConflictError(f"the files of revision {to_revision} were pruned", hint="Deploy that version again.")
     return found
+
+
+def _newest_stable(history: Sequence[Revision], current: int) -> Revision:
+    now = next((r for r in history if r.revision == current), None)
+    before = [r for r in history if r.stable and not r.pruned and r.revision < current]
+    if now is not None and now.stable and now.digest:
+        before = [r for r in before if r.digest != now.digest]
+    if not before:
+        raise NotFoundError("there is no stable revision to roll back to", hint="Name one with --to-revision.")
+    hosts = now.hosts if now is not None else frozenset[str]()
+    return max(before, key=lambda r: (len(r.hosts & hosts), r.revision))
 
 
 def rollback_of(target: RolloutState, deployment: str, revision: int, at_ms: int, *, canary: bool = False) -> Event:

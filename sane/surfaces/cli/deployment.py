@@ -209,7 +209,7 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
 @click.option(
     "--to-revision",
     type=int,
-    help="Which one; when left out, the newest stable one before the current and of another content.",
+    help="Which one; else the newest stable one before the current that has most of its hosts and another content.",
 )
 @click.option("--expect-revision", type=int, help="Refuse unless this is the current revision.")
 @click.option("--canary/--no-canary", default=False, help="Go through the canaries again.")
@@ -232,9 +232,13 @@ def rollback(
     Example:
       sane deployment rollback my-app --to-revision 3 --reason 'restore the stable worker'
     """
+    from sane.core.fleet.hostset import fold
     from sane.operations.rollback import create_rollback
 
     async def create(store: Any) -> Any:
-        return await create_rollback(store, key, to_revision, expect_revision, canary=canary, reason=reason)
+        event = await create_rollback(store, key, to_revision, expect_revision, canary=canary, reason=reason)
+        if left_out := event.data["left_out"]:
+            click.echo(f"these hosts were not in that revision, and keep what they have: {fold(left_out)}", err=True)
+        return event
 
     run_and_report(create, output, query, wait, keep_windows)

@@ -96,3 +96,21 @@ def test_a_rollback_is_a_new_revision_without_canaries() -> None:
     assert (run.state.status, run.state.revision, run.state.version) == ("successful", 9, "2")
     assert run.state.canaries == 0
     assert drive(rollback_of(old, "app-9", 9, 0, canary=True), World({})).state.canaries == 1
+
+
+def test_a_revision_for_fewer_hosts_is_no_way_back_for_all_of_them() -> None:
+    fleet, one = frozenset({"web1", "web2"}), frozenset({"web1"})
+    history = [
+        Revision(1, "1", "d1", "app-1", "successful", True, hosts=fleet),
+        Revision(2, "2", "d2", "app-2", "successful", True, hosts=one),
+        Revision(3, "3", "d3", "app-3", "failed", False, hosts=fleet),
+    ]
+    assert rollback_to(history, 3).revision == 1
+    assert rollback_to(history, 3, 2).revision == 2  # whoever names it means it
+    assert rollback_to([*history, Revision(4, "4", "d4", "app-4", "failed", False, hosts=one)], 4).revision == 2
+    # a host that was added since is in none of them: the newest is the way back for the others
+    grown = Revision(4, "4", "d4", "app-4", "failed", False, hosts=fleet | {"web3"})
+    assert (
+        rollback_to([*history[:2], Revision(3, "3", "d3", "app-3", "successful", True, hosts=fleet), grown], 4).revision
+        == 3
+    )
