@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sane.errors import UsageError
+
 TIMEOUT_EXIT_CODE = 124  # as timeout(1) has it
 
 
@@ -28,6 +30,11 @@ class Command:
     output_limit_bytes: int = 64 * 1024 * 1024
     raw_ok: bool = False
     brief: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a NUL, which no shell can take."""
+        if "\0" in self.script or "\0" in (self.cwd or "") or any("\0" in f"{k}{v}" for k, v in self.env.items()):
+            raise UsageError("a command can't hold a NUL character")
 
 
 @dataclass(frozen=True, slots=True)

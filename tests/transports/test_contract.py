@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import stat
 import time
@@ -177,8 +178,10 @@ async def test_get_reads_no_more_than_asked(place: Place) -> None:
 async def test_put_where_it_is_not_possible(place: Place) -> None:
     if place.separate_stderr and hasattr(place.transport, "fault"):
         place.transport.fault = "full-disk"
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError) as raised:
         await place.transport.put(str(place.root / "no" / "such" / "directory"), b"x")
+    assert hasattr(place.transport, "fault") or re.search(r"[Nn]o such|nonexistent", str(raised.value))
+    assert "sane:" not in str(raised.value)  # of the shell that found it out
 
 
 async def test_only_regular_files_are_written_and_read(place: Place) -> None:

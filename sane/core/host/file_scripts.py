@@ -13,7 +13,9 @@ f=$1
 if [ -L "$f" ]; then f=$(readlink -f -- "$f" && echo x) || exit 1; f=${f%?x}; fi
 if [ -d "$f" ]; then echo "Is a directory" >&2; exit 1; fi
 if [ -e "$f" ] && ! [ -f "$f" ]; then echo "Not a regular file" >&2; exit 1; fi
-t=${f%/*}/.sane-$2
+d=${f%/*}
+[ -d "${d:-/}" ] || { echo "No such directory: $d" >&2; exit 1; }
+t=$d/.sane-$2
 mode=$4 owner=
 if [ -e "$f" ]; then
     was=$(stat -c "%a %u:%g" -- "$f" 2>/dev/null || stat -f "%Lp %u:%g" -- "$f") || exit 1
