@@ -98,8 +98,9 @@ class WarmCalls:
             load_verb(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)  # left by one that was killed: we hold the lock
+        before = os.umask(0o177)  # the socket is 0600 from its first moment
         server = await asyncio.start_unix_server(self._accept, self._path)
-        os.chmod(self._path, 0o600)
+        os.umask(before)
         self._inode = os.stat(self._path).st_ino
         tmux_fd = process_behind(tmux_socket(os.environ, os.getuid())) if self._hosts is None else None
         if tmux_fd is not None:
