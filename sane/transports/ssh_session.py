@@ -85,8 +85,11 @@ class RemoteCommand:
         except TimeoutError:
             timed_out = True
             await self._end(opening)
-        except BaseException:
-            await asyncio.shield(self._end(opening))
+        except BaseException as error:
+            try:
+                await asyncio.shield(self._end(opening))
+            except (TransportError, UnavailableError) as unknown:  # a cancellation stays one
+                error.add_note(unknown.message)
             raise
         session = self._session
         if session.failure is not None:

@@ -248,6 +248,22 @@ async def test_a_timeout_on_a_stopped_host_is_no_clean_timeout(
     os.kill(pid, signal.SIGKILL)
 
 
+async def test_a_cancellation_on_a_stopped_host_stays_one(
+    tmp_path: Path, own_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sane.transports.ssh_session.KILL_TIMEOUT_S", 0.5)
+    began = tmp_path / "began"
+    async with pool_for(tmp_path, own_sshd.config()) as pool:
+        task = asyncio.create_task(pool.transport("web1").run(Command(f"echo $$ >{began}; sleep 60")))
+        pid = await _pid_in(began)
+        own_sshd.signal_sessions(signal.SIGSTOP)
+        task.cancel()
+        with within(1), pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert any("did not confirm" in note for note in caught.value.__notes__)
+    os.kill(pid, signal.SIGKILL)
+
+
 async def _pid_in(file: Path) -> int:
     deadline = time.monotonic() + 5
     while not (file.exists() and file.read_text().strip()):
