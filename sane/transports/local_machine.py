@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from sane.errors import LostError, TransportError
 from sane.transports.base import Completed
+from sane.transports.lifeline import Lifeline
 from sane.transports.local_machine_blocking import CLOSE_GRACE_S, READ_BYTES, WRITE_TIMEOUT_S, resolve_program
 
 
@@ -34,14 +35,28 @@ class LocalMachine:
 
     async def spawn(self, argv: Sequence[str]) -> AsyncChannel:
         """Start a program and return the channel to it. Raises TransportError when it can't be started."""
-        return AsyncChannel(await self._start(argv, asyncio.subprocess.DEVNULL))
+        lifeline = Lifeline()
+        try:
+            process = await self._start(argv, asyncio.subprocess.DEVNULL, lifeline.child_end)
+        except BaseException:
+            lifeline.close()
+            raise
+        lifeline.bind(process.pid)
+        return AsyncChannel(process, lifeline)
 
-    async def _start(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
+    async def _start(self, argv: Sequence[str], stderr: int, *pass_fds: int) -> asyncio.subprocess.Process:
         program = resolve_program(argv[0], self.environ)
         pipe = asyncio.subprocess.PIPE
         try:
             return await asyncio.create_subprocess_exec(
-                program, *argv[1:], stdin=pipe, stdout=pipe, stderr=stderr, env=self.environ, start_new_session=True
+                program,
+                *argv[1:],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=stderr,
+                env=self.environ,
+                start_new_session=True,
+                pass_fds=pass_fds,
             )
         except OSError as error:
             raise TransportError(f"{program} can't be started: {error.strerror}", phase="command") from error
@@ -57,8 +72,9 @@ class LocalMachine:
 class AsyncChannel:
     """Talk to one process over its standard input and output."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, lifeline: Lifeline) -> None:
         self._process = process
+        self._lifeline = lifeline
 
     async def write(self, data: bytes) -> None:
         """Send bytes to its standard input. Raises LostError when it has gone or takes nothing for 30 s."""
@@ -83,12 +99,15 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close its input, which ends it; kill it when that does not."""
         process = self._process
-        if process.returncode is None and process.stdin is not None:
-            process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_GRACE_S):
-                    await process.wait()
-        await _end(process)
+        try:
+            if process.returncode is None and process.stdin is not None:
+                process.stdin.close()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_GRACE_S):
+                        await process.wait()
+            await _end(process)
+        finally:
+            self._lifeline.close()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from sane.errors import LostError, TransportError
 from sane.transports.base import Completed
+from sane.transports.lifeline import Lifeline
 from sane.transports.local import find_program
 from sane.transports.process import run_process
 
@@ -55,6 +56,7 @@ class BlockingChannel:
         child_in, self._in = os.pipe()
         self._out, child_out = os.pipe()
         null = os.open(os.devnull, os.O_WRONLY)
+        self._lifeline = Lifeline()
         actions = [
             (os.POSIX_SPAWN_DUP2, child_in, 0),
             (os.POSIX_SPAWN_DUP2, child_out, 1),
@@ -63,9 +65,11 @@ class BlockingChannel:
         try:
             # A session of its own: Ctrl-C at the terminal must not end it before it was told to.
             self._pid = os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsid=True)
+            self._lifeline.bind(self._pid)
         except OSError as error:
             os.close(self._in)
             os.close(self._out)
+            self._lifeline.close()
             raise TransportError(f"{argv[0]} can't be started: {error.strerror}", phase="command") from error
         finally:
             for fd in (child_in, child_out, null):
@@ -107,8 +111,9 @@ class BlockingChannel:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)  # noqa: ASYNC222
-                return
+                break
             time.sleep(0.0005)  # noqa: ASYNC251
+        self._lifeline.close()
 
 
 def resolve_program(name: str, environ: Mapping[str, str]) -> str:

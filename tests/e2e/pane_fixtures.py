@@ -47,7 +47,7 @@ class Tmux:
             "SANE_HELPER": "0",
         }
         self._count = 0
-        self._pid = 0
+        self.pid = 0
 
     def call(self, *words: str) -> str:
         argv = ["tmux", "-f", str(self.folder / "tmux.conf"), *words]
@@ -58,7 +58,7 @@ class Tmux:
         self._count += 1
         name = f"s{self._count}"
         self.call("new-session", "-d", "-s", name, "-x", str(width), "-y", str(height), command)
-        self._pid = self._pid or int(self.call("display-message", "-p", "-t", name, "#{pid}"))
+        self.pid = self.pid or int(self.call("display-message", "-p", "-t", name, "#{pid}"))
         return name
 
     def new_plain(self, name: str, width: int, height: int) -> None:
@@ -86,9 +86,9 @@ class Tmux:
     def kill(self) -> None:
         subprocess.run(["tmux", "kill-server"], env=self.environ, capture_output=True, check=False)
         # Its socket may be gone, or not be believed: then only its own id ends it.
-        if self._pid and Path(f"/proc/{self._pid}/comm").exists():
+        if self.pid and Path(f"/proc/{self.pid}/comm").exists():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
+                os.kill(self.pid, signal.SIGTERM)
 
 
 class Pane:

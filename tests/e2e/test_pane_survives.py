@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine
 from sane.transports.pane import open_pane
 from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, make_server, tmux
+from tests.transports.sshd import is_running
 
 __all__ = ["bash", "tmux"]
 pytestmark = pytest.mark.e2e
@@ -448,6 +450,28 @@ def test_a_caller_killed_in_a_run_leaves_nothing_that_lasts(tmux: Tmux, shell: s
     result = pane.run("exit 3")
     assert (result.exit_code, result.pane_gone) == (3, True)
     pane.close()
+
+
+def test_a_caller_killed_while_output_is_owed_to_it_keeps_no_server_alive() -> None:
+    for server in make_server():
+        name = server.new()
+        launcher = Path(__file__).parents[2] / "bin" / "sane-run-command"
+        caller = subprocess.Popen([launcher, name, "yes 0123456789"], env=server.environ)
+        wait_for_child(server, name, "yes")
+        time.sleep(0.3)  # more is printed than the caller can read
+        clients = server.call("list-clients", "-F", "#{client_pid}").split()
+        caller.kill()
+        caller.wait()
+        server.call("kill-server")
+        until = time.monotonic() + 5
+        try:
+            while is_running(server.pid):
+                assert time.monotonic() < until, "the server waits for a client of a dead caller"
+                time.sleep(0.01)
+        finally:
+            for client in map(int, clients):
+                if is_running(client):
+                    os.kill(client, signal.SIGTERM)
 
 
 def test_caller_that_waits_too_long_is_told_so(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import subprocess
 import sys
+import time
 import warnings
 
 import pytest
 
 from sane.transports.local_machine import LocalMachine
+from tests.transports.sshd import is_running
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,37 @@ def test_a_program_that_outlasts_its_time_leaves_nothing_open(monkeypatch: pytes
     asyncio.run(run())
     gc.collect()
     assert unraisable == []
+
+
+SPAWN = """import sys, time
+from sane.transports.blocking import run_blocking
+from sane.transports.local_machine_blocking import BlockingMachine
+channel = run_blocking(BlockingMachine().spawn(["sleep", "60"]))
+print(channel._pid, flush=True)
+time.sleep(60)"""
+SPAWN_ASYNC = """import asyncio
+from sane.transports.local_machine import LocalMachine
+async def main():
+    channel = await LocalMachine().spawn(["sleep", "60"])
+    print(channel._process.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone signals the end of a pipe")
+@pytest.mark.parametrize("program", [SPAWN, SPAWN_ASYNC], ids=["blocking", "asyncio"])
+def test_a_channels_program_ends_with_whoever_started_it(program: str) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    child = int(owner.stdout.readline())
+    assert is_running(child)
+    owner.kill()
+    owner.communicate()
+    until = time.monotonic() + 5
+    try:
+        while is_running(child):
+            assert time.monotonic() < until, "it outlived a killed owner by 5 s"
+            time.sleep(0.01)
+    finally:
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)

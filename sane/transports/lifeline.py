@@ -1,0 +1,38 @@
+"""End a child process when this one is gone, however it went, `kill -9` included (Linux).
+
+A tmux client does not end with its reader: where output is owed to that, the server waits for ever for the client to
+take it, and `tmux kill-server` for the server. SIGTERM to the client frees both. No code runs in the child for that:
+the kernel sends the signal when the last write end of a pipe closes, whose read end the child has inherited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+
+
+class Lifeline:
+    """Hold a pipe that the kernel closes with this process."""
+
+    def __init__(self) -> None:
+        self.child_end, self._ours = os.pipe()
+        os.set_inheritable(self.child_end, True)
+
+    def bind(self, pid: int) -> None:
+        """Have SIGTERM sent to a child that has inherited `child_end`, once this process or this object ends."""
+        with contextlib.suppress(OSError):
+            if hasattr(fcntl, "F_SETSIG"):
+                fcntl.fcntl(self.child_end, fcntl.F_SETOWN, pid)
+                fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGTERM)
+                fcntl.fcntl(self.child_end, fcntl.F_SETFL, os.O_ASYNC)
+        os.close(self.child_end)
+        self.child_end = -1
+
+    def close(self) -> None:
+        """Let go; safe to call twice. A child that still runs gets its SIGTERM."""
+        for fd in (self.child_end, self._ours):
+            if fd >= 0:
+                os.close(fd)
+        self.child_end = self._ours = -1
