@@ -163,9 +163,9 @@ async def _run_command(
             elif not result.timed_out and _unseen(result, place):
                 # The window went away, or the shell that waited for the step: the receipt on the host knows more.
                 lost = LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
-                result = await _contact_again(control, operation_id, place, timeout_s, lost)
+                result = await _contact_again(transport, control, command, operation_id, place, timeout_s, lost)
     except LostError as error:
-        result = await _contact_again(control, operation_id, place, timeout_s, error)
+        result = await _contact_again(transport, control, command, operation_id, place, timeout_s, error)
     if result is None:
         return StepResult("lost", error="the host does not know what became of the step")
     return await _settle(control, operation_id, place, result, timeout_s)
@@ -198,9 +198,19 @@ async def _take_over(
 
 
 async def _contact_again(
-    control: Transport, operation_id: str, place: Place, timeout_s: float, lost: LostError
+    transport: Transport,
+    control: Transport,
+    command: Command,
+    operation_id: str,
+    place: Place,
+    timeout_s: float,
+    lost: LostError,
 ) -> CommandResult | None:
-    """Attach again to a step whose connection broke. Raises the loss where the host can't be reached in time."""
+    """Take over a step whose connection broke, as soon as the host can be reached again; None where nobody can know.
+
+    What left no trace is started, outside panes: should the lost attempt still arrive there, only one of the two gets
+    the operation's id. Raises the loss where the host can't be reached in time.
+    """
     delay_s = 0.2
     deadline = asyncio.get_running_loop().time() + RECONTACT_S
     while asyncio.get_running_loop().time() < deadline:
@@ -208,8 +218,10 @@ async def _contact_again(
             async with asyncio.timeout(max(0.1, deadline - asyncio.get_running_loop().time())):
                 inspected = await control.run(_quietly(inspect(operation_id), place))
             state, _ = parse_inspection(inspected.output)
-            if state in ("absent", "ambiguous"):
+            if state == "ambiguous" or (state == "absent" and place.in_pane):
                 return None
+            if state == "absent" and (result := await transport.run(command)).exit_code != ALREADY_STARTED:
+                return result
             return await control.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
         except (TransportError, TimeoutError):
             await asyncio.sleep(delay_s)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sane.core.command import Command
+from sane.core.command import Command, CommandResult
 from sane.core.fleet.inventory import Host
 from sane.core.host.detached import Operation, launch
 from sane.core.target import Target
@@ -20,6 +20,7 @@ from sane.core.workflow.steps import Step
 from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.context import AsyncContext
 from sane.engine.steps import Place, StepResult, run_step
+from sane.errors import LostError
 from sane.transports.local import LocalTransport
 
 HERE = Target(None, None)
@@ -202,4 +203,36 @@ async def test_a_launch_that_is_cut_off_leaves_a_step_that_goes_on(context: Asyn
     (home / "go").touch()
     result = await run(context, step_of(script), resumed=True)
     assert (result.outcome, result.output) == ("ok", b"waited\n")
+    assert count(home) == 1
+
+
+class _LosingTransport(LocalTransport):
+    """Lose the connection at the first command: before it was sent, or behind it."""
+
+    def __init__(self, *, arrives: bool) -> None:
+        super().__init__()
+        self._arrives = arrives
+        self._lost = False
+
+    async def run(self, command: Command, on_output: Any = None) -> CommandResult:
+        if self._lost:
+            return await super().run(command, on_output)
+        self._lost = True
+        if self._arrives:
+            await super().run(command, on_output)
+        raise LostError("the connection went away", phase="command", host="web1")
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+async def test_a_step_whose_connection_broke_runs_once_whether_it_had_arrived_or_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
+) -> None:
+    context, transport = AsyncContext(), _LosingTransport(arrives=arrives)
+
+    async def open_it(target: Target) -> LocalTransport:
+        return transport
+
+    monkeypatch.setattr(context, "transport", open_it)
+    result = await run(context, step_of(f"{COUNT}; echo done"))
+    assert (result.outcome, result.output) == ("ok", b"done\n")
     assert count(home) == 1
