@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from sane.core.events import Event
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.rollout.controller import RolloutState, policy_as_json
 from sane.core.workflow.binding import Binding, bundle_source
+from sane.core.workflow.steps import Step
 from sane.core.workflow.workflow import Workflow
 
 
@@ -84,11 +85,24 @@ class DeploymentPlan:
 
 
 def digest_of(plan: DeploymentPlan, host: Host, version: str) -> str:
-    """Return the digest of what a version means on a host: SHA-256 over workflow, version, variables and bundles."""
-    parts: list[Any] = [plan.workflow_source.text, version, dict(host.vars), dict(plan.given), host.health_path]
+    """Return the digest of what a version means on a host: SHA-256 over steps, version, variables and bundles.
+
+    The workflow's policy, hooks, revert, timeouts, comments and layout are no part of it: who changes those need not
+    deploy again.
+    """
+    workflow = plan.workflow
+    does = [_what_it_does(workflow.stage), _what_it_does(workflow.switch), dict(workflow.vars), workflow.health.path]
+    parts: list[Any] = [does, version, dict(host.vars), dict(plan.given), host.health_path]
     if digests := [plan.bundles[path] for path in bundle_paths(plan, host, version) if path in plan.bundles]:
         parts.append(digests)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def _what_it_does(steps: Sequence[Step]) -> list[Any]:
+    return [
+        [s.verb, dict(s.arguments), s.register, *(gate.expression if gate else "" for gate in (s.when, s.expect))]
+        for s in steps
+    ]
 
 
 def bundle_paths(plan: DeploymentPlan, host: Host, version: str) -> list[str]:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from sane.core.document import Problems
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.workflow.binding import Binding, bundle_source, fill_arguments
 from sane.core.workflow.steps import Step
-from sane.core.workflow.workflow import Workflow
+from sane.core.workflow.workflow import Workflow, read_workflow
 from sane.engine.plan import DeploymentPlan, Source, digest_of
+from sane.operations.files import RegisteredVerbs, parse_yaml
 
 HOST = Host("web1", "127.0.0.1", vars={"flavour": "small"})
 
@@ -57,3 +59,17 @@ def test_digest_of_a_version_covers_the_bundle() -> None:
     one, two = (replace(plan, bundles={"/work/flows/dist": word * 64}) for word in "ab")
     assert digest_of(one, HOST, "2.0") != digest_of(two, HOST, "2.0")
     assert digest_of(one, HOST, "2.0") == digest_of(replace(one), HOST, "2.0")
+
+
+def test_a_digest_covers_what_a_workflow_does_and_nothing_else() -> None:
+    def digest(text: str) -> str:
+        problems = Problems()
+        workflow = read_workflow(parse_yaml(text.encode(), "w.yaml", problems), problems, RegisteredVerbs())
+        problems.check()
+        return digest_of(DeploymentPlan(workflow, Inventory((HOST,), {}), Source("", text), Source("", "")), HOST, "1")
+
+    text = "name: w\nvars: {a: 1}\npolicy: {max_parallel: 1}\nstage:\n  - run-command: echo {{ a }}\n"
+    same = text.replace("max_parallel: 1", "max_parallel: 5").replace("stage:", "# a remark\n\nstage:")
+    assert digest(same + "hooks: {pre_deploy: [{run-command: 'true'}]}\n") == digest(text)
+    for other in (text.replace("echo", "printf"), text.replace("a: 1", "a: 2"), text.replace("stage", "switch")):
+        assert digest(other) != digest(text)
