@@ -138,8 +138,8 @@ def read_workflow(node: Node, problems: Problems, verbs: VerbTable) -> Workflow:
 
 
 def _read_name(top: Fields, problems: Problems) -> str:
-    name = top.text("name")
-    if not name and top.node.kind == "map":
+    name, node = top.text("name"), top.get("name")
+    if not name and top.node.kind == "map" and (node is None or node.kind == "scalar"):
         problems.add(top.key("name"), "the workflow has no name", "Write name: with a word for it.")
     return name
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from sane.core.document import Node, Problems
+from sane.core.nearest import nearest
 from sane.errors import ConfigError, Problem, SaneError, UsageError
 from sane.surfaces.cli.query import check_query
 
-BASH_TIMEOUT_S = 10.0
+# The keys that tell the kind of a file, and those that either kind may have beside them.
+INVENTORY_KEYS = frozenset({"hosts", "groups"})
+WORKFLOW_KEYS = frozenset({"stage", "switch", "revert", "hooks"})
+LIKENESS = 0.7  # `service` is no mistyped `revert`
 
 
 class Verdict(NamedTuple):
@@ -66,20 +69,32 @@ def check_file(file: Path) -> Verdict:
     try:
         content = read_bytes(file)
         if content.startswith(b"#!") or file.suffix in (".sh", ".bash"):
-            return _check_bash(file, content)
+            from sane.surfaces.cli.validate_shell import check_script
+
+            return Verdict(str(file), "bash", "its syntax is right", check_script(file, content))
         problems = Problems()
         root = parse_yaml(content, str(file), problems)
-        keys = {key.text for key, _ in root.entries}
-        if root.kind != "map" or not keys & {"hosts", "groups", "stage", "switch", "revert", "hooks"}:
+        kind = _kind_of(root)
+        if kind is None:
             hint = "An inventory has hosts:, a workflow has stage: or switch:."
             problems.add(root, "this is neither an inventory nor a workflow", hint)
             return Verdict(str(file), "unknown", "", tuple(problems.found))
-        check = _check_inventory if keys & {"hosts", "groups"} else _check_workflow
-        return check(file, root, problems)
+        return (_check_inventory if kind == "inventory" else _check_workflow)(file, root, problems)
     except ConfigError as error:
         return Verdict(str(file), "unknown", "", error.problems)
     except UsageError as error:
         return Verdict(str(file), "unknown", "", (Problem(error.message, str(file), hint=error.hint),))
+
+
+def _kind_of(root: Node) -> str | None:
+    """Return the kind that the keys of a file tell, or that the nearest of a mistyped one tells; None for neither."""
+    keys = [key.text for key, _ in root.entries]
+    near = [nearest(key, INVENTORY_KEYS | WORKFLOW_KEYS, cutoff=LIKENESS) for key in keys]
+    for found in (keys, near):
+        for kind, telling in (("inventory", INVENTORY_KEYS), ("workflow", WORKFLOW_KEYS)):
+            if telling.intersection(found):
+                return kind
+    return None
 
 
 def _check_inventory(file: Path, root: Node, problems: Problems) -> Verdict:
@@ -96,7 +111,9 @@ def _check_inventory(file: Path, root: Node, problems: Problems) -> Verdict:
 def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
     from sane.core.workflow.workflow import warnings_of
     from sane.operations.files import workflow_of
+    from sane.surfaces.cli.validate_shell import check_steps
 
+    check_steps(root, problems)
     try:
         workflow = workflow_of(root, problems)
     except ConfigError as error:
@@ -105,26 +122,6 @@ def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
     summary = f"'{workflow.name}', steps: {', '.join(parts)}; {workflow.policy.strategy}"
     summary = f"{summary}, {workflow.policy.max_parallel} at once"
     return Verdict(str(file), "workflow", summary, (), warnings_of(workflow))
-
-
-def _check_bash(file: Path, content: bytes) -> Verdict:
-    try:
-        done = subprocess.run(["bash", "-n"], input=content, capture_output=True, timeout=BASH_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"bash can't check {file}: {error}", hint="Install bash.") from None
-    found = [_bash_problem(line, file) for line in done.stderr.decode("utf-8", "replace").splitlines()]
-    if done.returncode and not found:
-        found = [Problem(f"bash refuses it with status {done.returncode}", str(file))]
-    return Verdict(str(file), "bash", "its syntax is right", tuple(found if done.returncode else ()))
-
-
-def _bash_problem(text: str, file: Path) -> Problem:
-    """Return bash's own complaint, `bash: line 3: syntax error…`, with its line apart."""
-    head, _, rest = text.partition(": line ")
-    number, _, message = rest.partition(":")
-    if head and number.isdigit() and message:
-        return Problem(message.strip(), str(file), int(number))
-    return Problem(text, str(file))
 
 
 def _count(number: int, noun: str) -> str:

@@ -53,6 +53,8 @@ def test_a_mistake_is_shown_with_its_line_and_a_hint(tmp_path: Path) -> None:
         ("a.yaml", "- a", "this is neither an inventory nor a workflow"),
         ("a.sh", "if true\nthen (\n", "syntax error"),
         ("a.yaml", "name: x\nstage: [{run-command: ls, name: [x]}]", "name must be a string"),
+        ("a.yaml", "host: {web1: {}}", "unknown key 'host' in the inventory"),
+        ("a.yaml", "name: x\nstge: [{run-command: ls}]", "unknown key 'stge' in the workflow"),
     ],
 )
 def test_json_and_status_of_wrong_files(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -102,3 +104,63 @@ def test_a_workflow_that_nobody_could_prove_is_warned_of_and_is_right(
 def test_a_query_selects_from_the_answer(tmp_path: Path) -> None:
     result = run(READY, tmp_path / "none.yaml", "--query", "[].valid")
     assert (result.exit_code, json.loads(result.stdout)) == (2, [True, False])
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("host:\n  web1: {}\n", "Did you mean 'hosts'?"),
+        ("gruops:\n  web: [web1]\nvars: {root: /srv}\n", "Did you mean 'groups'?"),
+        ("name: app\nstge:\n  - run-command: ls\n", "Did you mean 'stage'?"),
+        ("name: app\nstages:\n  - run-command: ls\n", "Did you mean 'stage'?"),
+        ("name: app\nzzzzzz: 1\n", "An inventory has hosts:, a workflow has stage: or switch:."),
+        ("services: {web: {image: nginx}}\n", "An inventory has hosts:, a workflow has stage: or switch:."),
+    ],
+)
+def test_a_mistyped_key_that_tells_the_kind_names_the_nearest(tmp_path: Path, content: str, hint: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(content)
+    (document,) = json.loads(run(file, "--output", "json").stdout)
+    assert [problem["hint"] for problem in document["problems"]] == [hint]
+
+
+def problems_of(file: Path, content: str) -> list[tuple[int, str]]:
+    file.write_text(content)
+    (document,) = json.loads(run(file, "--output", "json").stdout)
+    return [(problem["line"], problem["message"]) for problem in document["problems"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        ("stage:\n  - run-command: if true; then\n", 4, "unexpected end of file"),
+        ("stage:\n  - run-command: {command: 'echo )', timeout: 5s}\n", 4, "near unexpected token `)'"),
+        ("stage:\n  - run-command: |\n      echo {{ version }}\n      then\n      echo\n", 6, "token `then'"),
+        ("stage:\n  - run-command: ls\nhooks:\n  pre_deploy:\n    - run-command: 'a ('\n", 7, "syntax error"),
+        ('stage:\n  - run-command: ls\nrevert:\n  - run-command: echo "x\n', 6, "unexpected"),
+    ],
+)
+def test_shell_text_that_no_shell_can_read_is_one_mistake(tmp_path: Path, content: str, line: int, said: str) -> None:
+    ((found_line, message),) = problems_of(tmp_path / "a.yaml", f"name: app\nhealth: none\n{content}")
+    assert found_line == line
+    assert message.startswith("the shell can't read the command: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["for f in {{ version }}; do echo '{{ host }}'; done", "a=(1 2); [[ x == x ]] && cat <(echo)", 'echo "a\x00b"'],
+)
+def test_shell_text_that_is_right_or_can_not_be_checked_is_let_through(tmp_path: Path, command: str) -> None:
+    steps = json.dumps({"name": "app", "health": "none", "stage": [{"run-command": command}]})
+    assert problems_of(tmp_path / "a.yaml", steps) == []
+
+
+def test_without_a_shell_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert problems_of(tmp_path / "a.yaml", "name: app\nhealth: none\nstage:\n  - run-command: if\n") == []
+
+
+def test_a_name_that_is_no_word_is_one_mistake(tmp_path: Path) -> None:
+    content = "name: [a]\nhealth: none\nstage:\n  - run-command: ls\n"
+    assert problems_of(tmp_path / "a.yaml", content) == [(1, "name must be a string, got a list")]
