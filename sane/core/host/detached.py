@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sane.core.command import Command
+from sane.core.host.detached_scripts import ATTACH, FOREGROUND, FUNCTIONS, LAUNCH, REPORT, STOP
 from sane.errors import UsageError
 
 ALREADY_STARTED = 97  # the operation's directory was there: inspect before anything else
@@ -31,167 +32,6 @@ FENCED = 96  # a newer holder of the lease was here: nothing ran
 
 MAX_NAME = 90  # of an operation; a digest and the number of an attempt come behind it
 _OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
-
-# Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc.
-START_TIME_FUNCTION = r"""
-sane_started() {
-    if [ -r "/proc/$1/stat" ]; then
-        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
-    else
-        ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' '_'
-    fi
-}
-"""
-
-_CLAIM = (
-    r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
-dir=$home/operations/$SANE_OPERATION
-[ -d "$dir" ] && exit 97
-(umask 077 && mkdir -p "$home/operations") || exit 98
-if [ -n "${SANE_LEASE-}" ] && read -r newest owner expires 2>/dev/null <"$home/leases/$SANE_LEASE/holder"; then
-    if [ "$newest" -gt "$SANE_TOKEN" ]; then
-        echo "the lease on $SANE_LEASE is held by $owner with token $newest; ours is $SANE_TOKEN" >&2
-        exit 96
-    fi
-fi
-if ! problem=$( (umask 077 && mkdir "$dir") 2>&1); then
-    [ -d "$dir" ] && exit 97
-    printf '%s\n' "$problem" >&2
-    exit 98
-fi
-if ! printf '%s' "$SANE_SCRIPT" >"$dir/script" || ! printf '%400s\n' '' >"$dir/receipt.new"; then
-    rm -rf "$dir"
-    exit 98
-fi
-"""
-    + START_TIME_FUNCTION
-    + r"""
-sane_shell=$(command -v bash || command -v sh)
-sane_receipt() {
-    printf '{"operation":"%s","pid":%s,"started_at":%s,"finished_at":%s,"exit_code":%s,"digest":"%s"}' \
-        "$SANE_OPERATION" "$1" "$began" "$(date +%s)" "$2" "$SANE_DIGEST" 1<>"$dir/receipt.new" &&
-        mv "$dir/receipt.new" "$dir/receipt"
-}
-sane_begin() {
-    began=$(date +%s)
-    echo "$1 $(sane_started "$1")" >"$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"
-}
-"""
-)
-
-_FINISH = r"""
-sane_code() { sed -n 's/.*"exit_code":\([0-9]*\).*/\1/p' "$dir/receipt"; }
-sane_answer() {
-    cat "$dir/output" 2>/dev/null
-    if [ -e "$dir/receipt" ]; then exit "$(sane_code)"; fi
-    if [ -e "$dir/stopped" ]; then exit 124; fi
-    echo "the step ended without a receipt" >&2
-    exit 255
-}
-"""
-
-_LAUNCH = (
-    _CLAIM
-    + _FINISH
-    + r"""
-mkfifo "$dir/done" || { rm -rf "$dir"; exit 98; }
-sane_wrapper='
-    sane_begin $$
-    trap "" HUP
-    env -u SANE_SCRIPT -u SANE_LEASE -u SANE_DIGEST "$sane_shell" "$dir/script" </dev/null >"$dir/output" 2>&1 8>&-
-    sane_receipt $$ $?
-'
-: >"$dir/output"
-exec 8<>"$dir/done"
-export home dir sane_shell
-sane_detach=$(command -v setsid || command -v nohup || echo)
-$sane_detach sh -c "$SANE_FUNCTIONS
-$sane_wrapper" </dev/null >/dev/null 2>&1 &
-exec 7<"$dir/done" 8>&-
-cat <&7 >/dev/null
-sane_answer
-"""
-)
-
-# In a pane the step runs in the foreground, so that a person sees it; Ctrl-C reaches the step, and the wrapper still
-# answers.
-_FOREGROUND = (
-    _CLAIM
-    + r"""
-sane_begin $$
-trap : INT QUIT
-trap '' HUP
-env -u SANE_SCRIPT -u SANE_LEASE -u SANE_DIGEST "$sane_shell" "$dir/script"
-code=$?
-sane_receipt $$ "$code"
-exit "$code"
-"""
-)
-
-_INSPECT = (
-    r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
-dir=$home/operations/$SANE_OPERATION
-"""
-    + START_TIME_FUNCTION
-    + r"""
-pid= started=
-if [ -e "$dir/receipt" ]; then state=finished
-elif [ ! -d "$dir" ]; then state=absent
-elif read -r pid started 2>/dev/null <"$dir/pid" && [ -n "$started" ] &&
-    [ "$(sane_started "$pid")" = "$started" ]; then state=running
-else state=ambiguous
-fi
-# The wrapper may have ended between the two looks: a receipt decides.
-[ "$state" = ambiguous ] && [ -e "$dir/receipt" ] && state=finished
-"""
-)
-
-_REPORT = (
-    _INSPECT
-    + r"""
-printf '%s\n' "$state"
-[ -e "$dir/receipt" ] && cat "$dir/receipt"
-exit 0
-"""
-)
-
-_ATTACH = (
-    _INSPECT
-    + _FINISH
-    + r"""
-if [ "$state" = running ] && [ -p "$dir/done" ]; then
-    exec 8<>"$dir/done"
-    exec 7<"$dir/done" 8>&-
-    cat <&7 >/dev/null
-elif [ "$state" = running ]; then
-    while [ ! -e "$dir/receipt" ] && [ "$(sane_started "$pid")" = "$started" ]; do sleep 0.2; done
-fi
-sane_answer
-"""
-)
-
-_STOP = (
-    _INSPECT
-    + r"""
-[ "$state" = running ] || exit 0
-: >"$dir/stopped"
-for signal in TERM KILL; do
-    kill -s "$signal" -- "-$pid" 2>/dev/null || kill -s "$signal" "$pid" 2>/dev/null || break
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        kill -s 0 -- "-$pid" 2>/dev/null || break 2
-        sleep 0.1
-    done
-done
-[ -e "$dir/receipt" ] && exit 0
-printf '{"operation":"%s","pid":%s,"started_at":0,"finished_at":%s,"exit_code":124,"digest":""}' \
-    "$SANE_OPERATION" "$pid" "$(date +%s)" 1<>"$dir/receipt.new" && mv "$dir/receipt.new" "$dir/receipt"
-exit 0
-"""
-)
-
-_FUNCTIONS = START_TIME_FUNCTION + _CLAIM[_CLAIM.index("sane_receipt() {") :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,29 +79,29 @@ def operation_id(name: str) -> str:
 
 def launch(operation: Operation, *, env: Mapping[str, str], cwd: str | None, timeout_s: float | None) -> Command:
     """Return the command that starts an operation detached, waits for it and answers its output and exit code."""
-    return _command(_LAUNCH, operation, env, cwd, timeout_s, {"SANE_FUNCTIONS": _FUNCTIONS})
+    return _command(LAUNCH, operation, env, cwd, timeout_s, {"SANE_FUNCTIONS": FUNCTIONS})
 
 
 def launch_in_pane(
     operation: Operation, *, env: Mapping[str, str], cwd: str | None, timeout_s: float | None
 ) -> Command:
     """Return the command that runs an operation in the foreground of a pane and leaves a receipt."""
-    return _command(_FOREGROUND, operation, env, cwd, timeout_s, {}, display=operation.script)
+    return _command(FOREGROUND, operation, env, cwd, timeout_s, {}, display=operation.script)
 
 
 def inspect(operation_id: str) -> Command:
     """Return the command that says what became of an operation; read its output with `parse_inspection`."""
-    return _command(_REPORT, Operation(operation_id, ""), {}, None, 15.0, {})
+    return _command(REPORT, Operation(operation_id, ""), {}, None, 15.0, {})
 
 
 def attach(operation_id: str, *, timeout_s: float | None) -> Command:
     """Return the command that waits for a running operation and answers its output and exit code."""
-    return _command(_ATTACH, Operation(operation_id, ""), {}, None, timeout_s, {})
+    return _command(ATTACH, Operation(operation_id, ""), {}, None, timeout_s, {})
 
 
 def stop(operation_id: str) -> Command:
     """Return the command that ends a running operation with everything it started: TERM, then KILL after a second."""
-    return _command(_STOP, Operation(operation_id, ""), {}, None, 15.0, {})
+    return _command(STOP, Operation(operation_id, ""), {}, None, 15.0, {})
 
 
 def parse_inspection(output: bytes) -> tuple[OperationState, Receipt | None]:

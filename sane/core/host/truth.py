@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sane.core.command import Command
-from sane.core.host.detached import START_TIME_FUNCTION
+from sane.core.host.detached_scripts import START_TIME_FUNCTION
 from sane.core.host.record import HostRecord, parse_record
 
 _TRUTH = (
