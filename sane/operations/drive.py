@@ -52,46 +52,68 @@ async def drive(
     if state.terminal and "source" not in first.data:
         return state  # adopted from hosts that kept no workflow: there are no hooks to end
     plan = plan_of(first, state)
-    context, now_ms, owner = AsyncContext(plan.inventory), steady_clock(), owner_name()
+    context, now_ms = AsyncContext(plan.inventory), steady_clock()
     hooks = _Hooks(store, context, plan, now_ms, say)
     await _prune_outputs(store)
-    begun = frozenset(host.spec.name for host in state.hosts if host.operation)
-    places = HostPlaces(context, state.key, plan.via, anew=begun)
-    performer = WorkflowPerformer(
-        plan, context, places, owner, lambda: runner.lease.token, now_ms, lambda event: runner.note(event)
-    )
-    runner = Runner(
-        store,
-        deployment,
-        state.key,
-        owner,
-        performer,
-        now_ms=now_ms,
-        lease_ttl_ms=lease_ttl_ms(),
-        wait_for_people=wait_for_people,
-        before=hooks.prepare,
-    )
     try:
         if not state.terminal:
-            await bury_dead_driver(store, state.key)
-            keyboard = _Keyboard(store, runner, deployment, say, with_keyboard)
-            state = await _run(runner, owner, keyboard)
+            begun = frozenset(host.spec.name for host in state.hosts if host.operation)
+            places = HostPlaces(context, state.key, plan.via, anew=begun)
+            drive = _Drive(store, state, plan, places, context, now_ms, hooks)
+            state = await drive.run(say, wait_for_people=wait_for_people, with_keyboard=with_keyboard)
             await hooks.conclude(state)
             await _leave_windows(places, state, say, keep_windows)
         else:
             await hooks.conclude(state)  # whoever drove it may have died on the way
         return state
     finally:
-        await performer.release()
         await context.close()
 
 
-async def _run(runner: Runner, owner: str, keyboard: _Keyboard) -> RolloutState:
-    with present(state_dir(os.environ), owner), keyboard:
+@dataclass(frozen=True, slots=True)
+class _Drive:
+    """Hold what one controller needs for one deployment."""
+
+    store: Store
+    state: RolloutState
+    plan: DeploymentPlan
+    places: HostPlaces
+    context: AsyncContext
+    now_ms: Callable[[], int]
+    hooks: _Hooks
+
+    async def run(self, say: Callable[[str], None], *, wait_for_people: bool, with_keyboard: bool) -> RolloutState:
+        """Return the state in which the loop left the deployment; the hosts' leases are given up."""
+        owner, key = owner_name(), self.state.key
+        performer = WorkflowPerformer(
+            self.plan,
+            self.context,
+            self.places,
+            owner,
+            lambda: runner.lease.token,
+            self.now_ms,
+            lambda event: runner.note(event),
+        )
+        runner = Runner(
+            self.store,
+            self.state.id,
+            key,
+            owner,
+            performer,
+            now_ms=self.now_ms,
+            lease_ttl_ms=lease_ttl_ms(),
+            wait_for_people=wait_for_people,
+            before=self.hooks.prepare,
+        )
+        keyboard = _Keyboard(self.store, runner, self.state.id, say, with_keyboard)
         try:
-            return await runner.run()
+            await bury_dead_driver(self.store, key)
+            with present(state_dir(os.environ), owner), keyboard:
+                return await runner.run()
         except InterruptedRunError as error:
             raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
+        finally:
+            await performer.release()
 
 
 @dataclass(frozen=True, slots=True)
