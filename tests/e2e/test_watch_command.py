@@ -198,7 +198,8 @@ def test_a_plan_waits_and_a_person_decides_from_the_command_line(hosts: Hosts) -
         assert json.loads(hosts.sane("plan", "show", name, "--query", "status").stdout) == "waiting"
         assert "run-command on server1" in hosts.sane("plan", "show", name).stdout
         assert not (hosts.lab.root("server1") / "fixed").exists()
-        assert hosts.sane("plan", "approve", name).returncode == 0
+        approved = hosts.sane("plan", "approve", name, "--query", "status")
+        assert (approved.returncode, json.loads(approved.stdout)) == (0, "approved")
         assert hosts.wait_for("plan_finished")["data"]["outcome"] == "done"
     assert (hosts.lab.root("server1") / "fixed").read_text() == "fixed\n"
     again = hosts.sane("plan", "approve", name)

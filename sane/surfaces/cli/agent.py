@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from sane.surfaces.cli.plan_approval import add_plan_commands
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import answer_options, answered, as_table, select
 
 if TYPE_CHECKING:
     from sane.core.watch.agent_file import AgentFile
@@ -33,10 +33,9 @@ def agent() -> None:
     """
 
 
-@agent.command("list")
+@agent.command("list", short_help="List the agents: those of files, and `fleet`.")
 @DIRECTORY
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@answer_options()
 def list_command(directory: Path | None, output: str, query: str | None) -> None:
     """List the agents: those of agents/*.yaml, and `fleet`, which needs no file and no model.
 
@@ -45,29 +44,21 @@ def list_command(directory: Path | None, output: str, query: str | None) -> None
       sane agents list --agents workflows/agents
     """
     from sane.operations.watch_files import load_agents
-    from sane.surfaces.cli.query import as_table, select
 
     rows = [found.as_json() for found in load_agents(os.environ, directory).values()]
-    if query is not None:
-        click.echo(json.dumps(select(query, rows), ensure_ascii=False, indent=2))
-    elif output == "json":
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-    elif output == "ndjson":
-        for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
-    else:
+    if not answered(rows, output, query):
         shown: list[object] = [{**row, "tools": ", ".join(map(str, cast("list[str]", row["tools"])))} for row in rows]
         click.echo(as_table(shown), nl=False)
 
 
-@agent.command()
+@agent.command(short_help="Ask an agent a question and stream its answer.")
 @click.argument("question")
 @click.option("--agent", "name", default="fleet", show_default=True, help="Which agent.")
 @DIRECTORY
 @click.option("--inventory", "-i", type=click.Path(path_type=Path), help="The hosts that its tools may read.")
 @click.option("--config", type=click.Path(path_type=Path), help="The models' configuration (watch.yaml).")
 @click.option("--timeout", default="300s", show_default=True, help="How long the answer may take.")
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@answer_options()
 def ask(
     question: str,
     name: str,
@@ -76,6 +67,7 @@ def ask(
     config: Path | None,
     timeout: str,
     output: str,
+    query: str | None,
 ) -> None:
     """Ask an agent QUESTION and stream its answer; --output ndjson writes start, content and done events.
 
@@ -89,15 +81,15 @@ def ask(
 
     found = find_agent(load_agents(os.environ, directory), name)
     timeout_s = parse_duration_ms(timeout, "timeout_s") / 1000
-    raise click.exceptions.Exit(asyncio.run(_ask(found, question, inventory, config, timeout_s, output)))
+    view = _open_view(output, query)
+    raise click.exceptions.Exit(asyncio.run(_ask(found, question, inventory, config, timeout_s, view)))
 
 
 async def _ask(
-    found: AgentFile, question: str, inventory: Path | None, config: Path | None, timeout_s: float, output: str
+    found: AgentFile, question: str, inventory: Path | None, config: Path | None, timeout_s: float, view: Any
 ) -> int:
     from sane.errors import SaneError, exit_status
 
-    view = _open_view(output)
     try:
         events = stream_answer(found, question, inventory, config, timeout_s)
         async with aclosing(events):
@@ -158,18 +150,25 @@ async def stream_answer(
     yield {"type": "done", "model": used.model, "usage": tokens, "duration_ms": duration_ms}
 
 
-def _open_view(output: str) -> Any:
+def _open_view(output: str, query: str | None) -> Any:
     if output == "ndjson":
-        return _JsonLines()
-    if output == "json":
-        return _Whole()
+        return _JsonLines(query)
+    if output == "json" or query:
+        return _Whole(output, query)
     live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return _Markdown() if live else _Plain()
 
 
 class _JsonLines:
+    """Write each event as it comes; with a query, what it selects from those where it selects something."""
+
+    def __init__(self, query: str | None) -> None:
+        self._query = query
+
     def show(self, event: Mapping[str, Any]) -> None:
-        click.echo(json.dumps(event, ensure_ascii=False, default=str))
+        shown = select(self._query, event) if self._query else event
+        if shown is not None:
+            click.echo(json.dumps(shown, ensure_ascii=False, default=str))
 
     def close(self) -> None:
         return
@@ -178,7 +177,8 @@ class _JsonLines:
 class _Whole:
     """Write one document at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: str, query: str | None) -> None:
+        self._output, self._query = output, query
         self._text = ""
         self._rest: dict[str, Any] = {}
 
@@ -189,7 +189,7 @@ class _Whole:
             self._rest |= {k: v for k, v in event.items() if k != "type"}
 
     def close(self) -> None:
-        click.echo(json.dumps({"answer": self._text, **self._rest}, ensure_ascii=False, indent=2))
+        answered({"answer": self._text, **self._rest}, self._output, self._query)
 
 
 class _Plain:

@@ -103,7 +103,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     Console(highlight=False, width=max(width, 40)).print(table)
 
 
-@deployment.command()
+@deployment.command(short_help="Show the report of NAME, as far as it is.")
 @click.argument("name")
 @click.option("--follow", is_flag=True, help="Show it as it goes, until it ends.")
 @OUTPUT
@@ -151,10 +151,10 @@ def _request_command(word: str, summary: str, example: str) -> click.Command:
 
 
 for _word, _summary, _example in (
-    ("promote", "Let the rest follow the canaries of NAME; they are probed again first.", "promote my-app"),
+    ("promote", "Let the rest follow the canaries of NAME, probed again first.", "promote my-app"),
     ("pause", "Start no further host of NAME; hosts in flight finish.", "pause my-app --reason 'looking into it'"),
     ("resume", "Go on with a paused NAME.", "resume my-app"),
-    ("fail", "Fail NAME: hosts in flight finish, then it reverts or stops, as its policy says.", "fail my-app"),
+    ("fail", "Fail NAME: hosts in flight finish, then its policy decides.", "fail my-app"),
     ("cancel", "Cancel NAME: hosts in flight finish, all keep what they have.", "cancel my-app"),
 ):
     deployment.add_command(_request_command(_word, _summary, _example))
@@ -204,7 +204,7 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
     return state.promoted
 
 
-@deployment.command()
+@deployment.command(short_help="Go back: a new revision of KEY from a stable one.")
 @click.argument("key")
 @click.option(
     "--to-revision",

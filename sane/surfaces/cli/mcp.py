@@ -33,7 +33,7 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
     \b
     Example:
       sane mcp --access write
-      sane mcp --http 127.0.0.1:8765      (elsewhere than loopback it needs SANE_MCP_TOKEN)
+      sane mcp --http 127.0.0.1:8765  # elsewhere than on loopback it needs SANE_MCP_TOKEN
     """
     import asyncio
 

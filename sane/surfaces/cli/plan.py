@@ -35,7 +35,7 @@ def plan() -> None:
     """
 
 
-@plan.command()
+@plan.command(short_help="Show batches, exposure, and what would run on each host.")
 @request_options
 @policy_options
 @click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the plan.")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING
 
 import click
 
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import answer_options, answered, as_table
 
 if TYPE_CHECKING:
     from sane.operations.plans import PlanRow
 
-OUTPUT = click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-QUERY = click.option(
-    "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."
-)
 REASON = click.option("--reason", default="", help="Why, for the history.")
 
 
@@ -30,8 +25,7 @@ def add_plan_commands(group: click.Group) -> None:
 @click.command("list")
 @click.option("--waiting", is_flag=True, help="Only those that wait for a person.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many, newest first.")
-@OUTPUT
-@QUERY
+@answer_options()
 def list_command(waiting: bool, limit: int, output: str, query: str | None) -> None:
     """List the plans of planners, newest first.
 
@@ -40,25 +34,12 @@ def list_command(waiting: bool, limit: int, output: str, query: str | None) -> N
       sane plan list --waiting
     """
     rows = asyncio.run(_list(waiting, limit))
-    if query is not None:
-        _show_selected(query, [row.as_json() for row in rows])
-    elif output == "json":
-        click.echo(json.dumps([row.as_json() for row in rows], ensure_ascii=False, indent=2))
-    elif output == "ndjson":
-        for row in rows:
-            click.echo(json.dumps(row.as_json(), ensure_ascii=False))
-    elif rows:
-        from sane.surfaces.cli.query import as_table
-
+    if answered([row.as_json() for row in rows], output, query):
+        return
+    if rows:
         click.echo(as_table([_cells(row) for row in rows]), nl=False)
     else:
         click.echo("no plans yet" if not waiting else "no plan waits", err=True)
-
-
-def _show_selected(query: str, answer: object) -> None:
-    from sane.surfaces.cli.query import select
-
-    click.echo(json.dumps(select(query, answer), ensure_ascii=False, indent=2))
 
 
 def _cells(row: PlanRow) -> dict[str, object]:
@@ -77,8 +58,7 @@ async def _list(waiting: bool, limit: int) -> list[PlanRow]:
 
 @click.command()
 @click.argument("plan_id", metavar="ID")
-@OUTPUT
-@QUERY
+@answer_options()
 def show(plan_id: str, output: str, query: str | None) -> None:
     """Show a plan: its steps, why, who made it, and what became of it.
 
@@ -87,11 +67,7 @@ def show(plan_id: str, output: str, query: str | None) -> None:
       sane plan show plan-1a2b3c4d
     """
     row = asyncio.run(_find(plan_id))
-    if query is not None:
-        _show_selected(query, row.as_json())
-        return
-    if output != "table":
-        click.echo(json.dumps(row.as_json(), ensure_ascii=False, indent=2 if output == "json" else None))
+    if answered(row.as_json(), output, query):
         return
     lines = [f"{row.id} is {row.status} ({row.watch}, episode {row.episode})"]
     lines += [f"reason: {row.reason}", f"by {row.by}, confidence {row.confidence:.2f}"]
@@ -113,37 +89,40 @@ async def _find(plan_id: str) -> PlanRow:
         return await find_plan(store, plan_id)
 
 
-@click.command()
+@click.command(short_help="Let a plan run that waits for a person.")
 @click.argument("plan_id", metavar="ID")
 @REASON
-def approve(plan_id: str, reason: str) -> None:
+@answer_options()
+def approve(plan_id: str, reason: str, output: str, query: str | None) -> None:
     """Let a plan run that waits for a person; the watch that asked for it runs it.
 
     \b
     Example:
       sane plan approve plan-1a2b3c4d
     """
-    _decide(plan_id, reason, approve=True)
+    _decide(plan_id, reason, output, query, approve=True)
 
 
 @click.command()
 @click.argument("plan_id", metavar="ID")
 @REASON
-def reject(plan_id: str, reason: str) -> None:
+@answer_options()
+def reject(plan_id: str, reason: str, output: str, query: str | None) -> None:
     """Refuse a plan that waits for a person.
 
     \b
     Example:
       sane plan reject plan-1a2b3c4d --reason "the database is being moved"
     """
-    _decide(plan_id, reason, approve=False)
+    _decide(plan_id, reason, output, query, approve=False)
 
 
-def _decide(plan_id: str, reason: str, *, approve: bool) -> None:
+def _decide(plan_id: str, reason: str, output: str, query: str | None, *, approve: bool) -> None:
     row, is_watched = asyncio.run(_write(plan_id, reason, approve))
     click.echo(f"{row.id} is {'approved' if approve else 'refused'}", err=True)
     if approve and not is_watched:
         click.echo(f"nobody runs {row.watch} now: the next `sane watch` of it carries the plan out", err=True)
+    answered(row.as_json(), output, query)
 
 
 async def _write(plan_id: str, reason: str, approve: bool) -> tuple[PlanRow, bool]:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sane.errors import UsageError
 
 if TYPE_CHECKING:
     import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+FORMS = ("table", "json", "ndjson")
+
+
+def answer_options(default: str = "table") -> Callable[[Function], Function]:
+    """Return what adds `--output` and `--query` to a command; `answered` prints what they ask for."""
+    import click
+
+    def add(command: Function) -> Function:
+        text = "Print only this part of the JSON answer."
+        command = click.option("--query", callback=check_query, metavar="JMESPATH", help=text)(command)
+        forms = click.Choice(FORMS)
+        text = "The form of the answer."
+        return click.option("--output", type=forms, default=default, show_default=True, help=text)(command)
+
+    return add
 
 
 def check_query(_: click.Context, __: click.Parameter, expression: str | None) -> str | None:
@@ -56,6 +73,14 @@ def show(answer: object, output: str, query: str | None = None) -> None:
             click.echo(json.dumps(item, ensure_ascii=False))
     else:
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def answered(answer: object, output: str, query: str | None) -> bool:
+    """Print an answer where JSON is asked for, by its form or by a query, and return whether it is; else a table is."""
+    if output == "table" and not query:
+        return False
+    show(answer, "json" if output == "table" else output, query)
+    return True
 
 
 def as_table(value: object) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sane.errors import UsageError
 from sane.surfaces.cli.extras import missing_extra
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import answer_options, answered
 
 if TYPE_CHECKING:
     from sane.surfaces.http.credentials import CredentialFile
@@ -96,11 +94,12 @@ def credential() -> None:
     """
 
 
-@credential.command()
+@credential.command(short_help="Add a credential and print its token, this once.")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("read",), show_default=True)
 @click.option("--signed", is_flag=True, help="A secret that signs requests, in place of a bearer token.")
-def add(name: str, scopes: tuple[str, ...], signed: bool) -> None:
+@answer_options()
+def add(name: str, scopes: tuple[str, ...], signed: bool, output: str, query: str | None) -> None:
     """Add a credential and print its token (or secret) on stdout; it is shown this once.
 
     \b
@@ -110,43 +109,30 @@ def add(name: str, scopes: tuple[str, ...], signed: bool) -> None:
     token = _file().add(name, scopes, signed=signed)
     what = f"the secret of key id '{name}'" if signed else f"the token of '{name}'"
     click.echo(f"This is {what}. It can't be shown again.", err=True)
-    click.echo(token)
+    kind = "signed" if signed else "token"
+    if not answered({"name": name, "kind": kind, "scopes": list(scopes), "token": token}, output, query):
+        click.echo(token)
 
 
 @credential.command("list")
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table")
-@click.option("--query", callback=check_query, default="", metavar="JMESPATH", help="Print only what this selects.")
-def list_credentials(output: str, query: str) -> None:
+@answer_options()
+def list_credentials(output: str, query: str | None) -> None:
     """Show names, kinds and scopes; never tokens.
 
     \b
     Example:
       sane server credential list --output json
     """
-    from sane.surfaces.cli.query import as_table, select
-
-    rows: Any = [{"name": c.name, "kind": c.kind, "scopes": list(c.scopes)} for c in _file().load()]
-    chosen = select(query, rows) if query else rows
-    if output == "json":
-        click.echo(json.dumps(chosen, indent=2))
-    elif output == "ndjson":
-        for row in as_list(chosen):
-            click.echo(json.dumps(row))
-    elif query:
-        click.echo(as_table(chosen), nl=False)
-    else:
+    rows: list[dict[str, Any]] = [{"name": c.name, "kind": c.kind, "scopes": list(c.scopes)} for c in _file().load()]
+    if not answered(rows, output, query):
         for row in rows:
             click.echo(f"{row['name']:24}  {row['kind']:7}  {' '.join(row['scopes'])}")
 
 
-def as_list(value: Any) -> Sequence[Any]:
-    """Return a list as it is, and anything else as the only one."""
-    return cast(list[Any], value) if isinstance(value, list) else [value]
-
-
 @credential.command()
 @click.argument("name")
-def remove(name: str) -> None:
+@answer_options()
+def remove(name: str, output: str, query: str | None) -> None:
     """Take a credential away; running servers refuse it at once.
 
     \b
@@ -155,6 +141,7 @@ def remove(name: str) -> None:
     """
     _file().remove(name)
     click.echo(f"removed '{name}'", err=True)
+    answered({"name": name, "removed": True}, output, query)
 
 
 def _file() -> CredentialFile:

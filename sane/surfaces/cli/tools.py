@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import click
 
+from sane.surfaces.cli.query import answer_options, answered, as_table, select
+
 
 @click.command()
 @click.option(
@@ -27,7 +29,8 @@ import click
 )
 @click.option("--call", "name", metavar="TOOL", help="Call this tool in place of printing the schemas.")
 @click.argument("arguments", default="-")
-def tools(tools_format: str, access: str, name: str | None, arguments: str) -> None:
+@answer_options("json")
+def tools(tools_format: str, access: str, name: str | None, arguments: str, output: str, query: str | None) -> None:
     """Print every verb as a tool schema for AI agents, or call one with ARGUMENTS, a JSON object (`-`: standard input).
 
     A call prints one JSON object, the answer or an error, and exits 0 once the tool answered.
@@ -42,13 +45,23 @@ def tools(tools_format: str, access: str, name: str | None, arguments: str) -> N
     if name is None:
         if arguments != "-":
             raise click.UsageError("ARGUMENTS are for --call TOOL")
-        click.echo(json.dumps(tool_schemas(tools_format, access), indent=2))
+        if not answered(tool_schemas(tools_format, access), output, query):
+            click.echo(as_table(_listing(access)), nl=False)
         return
     answer, status = _call(name, access, sys.stdin.read() if arguments == "-" else arguments)
-    from sane.surfaces.cli.primitive import to_json
+    if status == 0 and output == "table" and not query:
+        click.echo(as_table(answer), nl=False)
+    else:
+        from sane.surfaces.cli.primitive import to_json
 
-    click.echo(to_json(answer))
+        click.echo(to_json(select(query, answer) if query and status == 0 else answer))
     raise click.exceptions.Exit(status)
+
+
+def _listing(access: str) -> list[dict[str, str]]:
+    from sane.surfaces.tool_schemas import tool_name, tools_of_tier
+
+    return [{"tool": tool_name(v.name), "access": v.access, "summary": v.summary} for v in tools_of_tier(access)]
 
 
 def _call(name: str, access: str, text: str) -> tuple[dict[str, Any], int]:
