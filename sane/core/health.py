@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
-from sane.core.units import show_duration
+from sane.core.units import show_duration, tell_duration
 
 WORDS: dict[str, str] = {
     **dict.fromkeys(("healthy", "ok", "passing"), "pass"),
@@ -224,7 +224,7 @@ def _activation_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
     if facts.mtime_ms is None:
         return Rule("written_after_activation", False, "the host did not tell when it was written")
     late = facts.mtime_ms - facts.activated_at_ms // facts.mtime_resolution_ms * facts.mtime_resolution_ms
-    when = f"{show_duration(abs(late))} {'after' if late >= 0 else 'before'} the activation"
+    when = f"{tell_duration(abs(late))} {'after' if late >= 0 else 'before'} the activation"
     return Rule("written_after_activation", late >= 0, f"written {when}")
 
 
@@ -239,8 +239,8 @@ def _age_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
     limit += facts.mtime_resolution_ms - 1
     age = facts.host_now_ms - facts.mtime_ms
     if age < -limit:
-        return Rule("young", False, f"written {show_duration(-age)} in the future of the host's clock")
-    return Rule("young", age <= limit, f"{show_duration(max(age, 0))} old, at most {show_duration(limit)} counts")
+        return Rule("young", False, f"written {tell_duration(-age)} in the future of the host's clock")
+    return Rule("young", age <= limit, f"{tell_duration(max(age, 0))} old, at most {show_duration(limit)} counts")
 
 
 def parse_document(content: bytes) -> dict[str, Any]:

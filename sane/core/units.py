@@ -122,6 +122,23 @@ def _quantity(value: object, name: str, bare: str, units: dict[str, int], exampl
     return round(float(number) * units[unit]) if "." in number else int(number) * units[unit]
 
 
+# seconds in the larger unit and in the smaller, with their names
+_TOLD = ((60, 1, "m", "s"), (3_600, 60, "h", "m"), (86_400, 3_600, "d", "h"))
+
+
+def tell_duration(ms: int) -> str:
+    """Return a duration as people say it, rounded to what matters: `3.05s`, `12.3s`, `5m 36s`, `2h 3m`, `4d 4h`."""
+    if 0 < ms < 1_000:
+        return f"{ms}ms"
+    if ms < 59_950:
+        return f"{round(ms / 1_000, 3 if ms < 10_000 else 1):g}s"
+    seconds = round(ms / 1_000)
+    large, small, *units = next((step for step in _TOLD if seconds < step[0] * 60), _TOLD[-1])
+    count, fits = round(seconds / small), large // small
+    rest = f" {count % fits}{units[1]}" if count % fits else ""
+    return f"{count // fits}{units[0]}{rest}"
+
+
 def show_duration(ms: int) -> str:
     """Return a duration in its largest exact unit: 90000 is `90s`, 120000 is `2m`."""
     unit = next((u for u in ("h", "m", "s") if ms and ms % DURATION_UNITS_MS[u] == 0), "ms")

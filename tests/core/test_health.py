@@ -210,3 +210,10 @@ def test_a_file_that_names_this_activation_may_be_read_late() -> None:
     assert judge(b'{"status":"healthy"}', facts).rule == "young"
     assert judge(b'{"status":"healthy","nonce":"n1"}', replace(facts, written_once=False)).rule == "young"
     assert judge(b'{"status":"healthy","nonce":"n0"}', facts).rule == "nonce"
+
+
+def test_ages_are_told_as_people_do() -> None:
+    facts = Facts(version="1.0", mtime_ms=0, host_now_ms=336_374, activated_at_ms=121_001, poll_interval_ms=1_000)
+    content = b'{"status": "healthy", "version": "1.0"}'
+    assert judge(content, facts).reason == "written 2m 1s before the activation"
+    assert judge(content, replace(facts, activated_at_ms=None)).reason == "5m 36s old, at most 3s counts"

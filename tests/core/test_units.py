@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sane.core.units import Amount, parse_amount, parse_duration_ms, parse_size_bytes, show_duration
+from sane.core.units import Amount, parse_amount, parse_duration_ms, parse_size_bytes, show_duration, tell_duration
 from sane.errors import UsageError
 
 
@@ -101,3 +101,15 @@ def test_anything_gives_a_value_or_a_usage_error(value: object) -> None:
     for read in (parse_duration_ms, parse_size_bytes, parse_amount):
         with contextlib.suppress(UsageError):
             assert read(value) is not None
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (0, "0s"), (250, "250ms"), (1_000, "1s"), (3_050, "3.05s"), (12_000, "12s"), (15_061, "15.1s"), (59_000, "59s"),
+        (59_999, "1m"), (60_000, "1m"), (336_374, "5m 36s"), (3_600_000, "1h"), (3_599_500, "1h"), (7_380_000, "2h 3m"),
+        (86_400_000, "24h"), (50 * 3_600_000, "50h"), (100 * 3_600_000, "4d 4h"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_told_as_people_do(ms: int, said: str) -> None:
+    assert tell_duration(ms) == said

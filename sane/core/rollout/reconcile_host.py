@@ -12,7 +12,7 @@ from sane.core.rollout.actions import (
     Transition,
 )
 from sane.core.rollout.state import HostState, RolloutState
-from sane.core.units import show_duration
+from sane.core.units import show_duration, tell_duration
 
 
 def begin(state: RolloutState, number: int) -> Action:
@@ -188,7 +188,7 @@ def _verdict(host: HostState) -> str:
 
 def _seen(state: RolloutState, host: HostState) -> str:
     if host.streak_since_ms is not None:
-        lasted = show_duration(host.observed_ms - host.streak_since_ms)
+        lasted = tell_duration(host.observed_ms - host.streak_since_ms)
         return f"healthy without a break for {lasted} of {show_duration(state.policy.min_healthy_ms)}"
     health = host.health
     return (health.reason or health.verdict) if health else "never seen"
