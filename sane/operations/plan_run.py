@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sane.core.events import Event
 from sane.core.rollout.controller import RolloutState
-from sane.core.rollout.table import PARTIAL
+from sane.core.rollout.table import BAD, NO_PREVIOUS, PARTIAL, REVERT_FAILED
 from sane.core.watch.escalation_state import Episode
 from sane.core.watch.plan import OPERATION_VERBS, Plan, PlanStep
 from sane.engine.alerts import Delivery
@@ -136,7 +136,19 @@ class PlanRunner:
         state: RolloutState = await drive(
             self._store, created.deployment, say=self._say, wait_for_people=False, with_keyboard=False
         )
-        return ("done" if did_help(state, hosts) else "failed"), f"{created.deployment} is {state.status}"
+        return what_came_of(state, hosts)
+
+
+def what_came_of(state: RolloutState, hosts: Sequence[str]) -> tuple[str, str]:
+    """Return `done` or `failed`, and how a deployment stands: where it did not help, its first bad host and why."""
+    told = f"{state.id} is {state.status}"
+    if did_help(state, hosts):
+        return "done", told
+    bad = [host for host in state.hosts if host.status in (*BAD, REVERT_FAILED, NO_PREVIOUS) or host.cause]
+    if not bad:
+        return "failed", f"{told}: {state.reason}" if state.reason else told
+    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return "failed", f"{told}: {bad[0].spec.name}: {bad[0].cause or bad[0].error or bad[0].status}{more}"
 
 
 def did_help(state: RolloutState, hosts: Sequence[str]) -> bool:

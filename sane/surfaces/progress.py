@@ -176,7 +176,7 @@ class LiveView:
         name = host.spec.name
         if host.status not in _BUSY:
             mark, colour = MARKS[host.status]
-            detail = f"{host.step}: {host.error}" if host.step else host.error
+            detail = f"{host.failed_step}: {host.error}" if host.failed_step else host.error
             return self._fit(Text.assemble((f"{mark} ", colour), f"{name:<20} ", (_plain(detail), colour)))
         now, part = time.monotonic(), _PARTS[host.status]
         _, doing, since = self._steps.get(name, (part, "", now))

@@ -8,8 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from sane.core.rollout.policy import RolloutPolicy
+from sane.core.units import Amount
 from sane.core.watch.plan import Plan, PlanStep
-from sane.operations.plan_run import PlanRunner, did_help
+from sane.operations.plan_run import PlanRunner, did_help, what_came_of
+from tests.core.rollout.rollout_world import QUICK, World, begin
+from tests.core.rollout.rollout_world import drive as drive_world
 
 
 def state_of(status: str, **hosts: str) -> Any:
@@ -76,3 +80,15 @@ async def test_plans_of_several_episodes_take_turns() -> None:
     episode: Any = SimpleNamespace(id="e2", opened_ms=1_000)
     await asyncio.gather(*(runner.run(episode, ROLLBACK) for _ in range(4)))
     assert log.most == 1
+
+
+def test_a_deployment_that_did_not_help_names_its_first_bad_host_and_why() -> None:
+    hosts = ["web1", "web2", "web3"]
+    fates = {"web2": "sick", "web3": "stage_fails"}
+    state = drive_world(begin(hosts, RolloutPolicy(max_parallel=Amount(3), **QUICK)), World(fates)).state  # type: ignore[arg-type]
+    assert what_came_of(state, ["web1"]) == (
+        "failed",
+        "app-1 is failed: web2: not healthy within 60ms: fail, and 1 more",
+    )
+    well = drive_world(begin(["web1"], RolloutPolicy(**QUICK)), World({})).state  # type: ignore[arg-type]
+    assert what_came_of(well, ["web1"]) == ("done", "app-1 is successful")

@@ -27,6 +27,19 @@ _BY_CODE = {
     143: "It was ended from outside (SIGTERM).",
 }
 
+_BY_VERDICT = {
+    "pass": "It was healthy, yet not for min_healthy without a break: raise --healthy-deadline.",
+    "wait": "It is still starting: raise --healthy-deadline, or look at its log.",
+    "inconclusive": "What runs on the host doubts its own health: look at its log.",
+    "fail": "What runs on the host says so itself: look at its log.",
+    "unrecognised": "Write one of healthy, ok, passing as the status where it is well.",
+    "missing": "Nothing has written the health file: look at health: path: in the workflow, and at the program's log.",
+    "malformed": "Write the file whole: beside it first, then rename.",
+    "stale": "Nothing has written the file again in this activation: look whether the program runs.",
+    "version_mismatch": "The host still runs another version: look whether the switch started the new one.",
+    "unreachable": "Look whether the host is up, and whether ssh gets there.",
+}
+
 
 def hint_for(exit_code: int | None, output: str) -> str:
     """Return one sentence on what to do next; "" where nothing particular can be said."""
@@ -34,6 +47,12 @@ def hint_for(exit_code: int | None, output: str) -> str:
         if pattern.search(output):
             return hint
     return _BY_CODE.get(exit_code if exit_code is not None else -1, "")
+
+
+def hint_for_health(verdict: str, host: str, version: str) -> str:
+    """Return what to do about a host whose health was not proven in time, by the last verdict on it."""
+    explain = f"`sane health explain -i INVENTORY {host} --version {version}` shows its words and every rule of proof."
+    return f"{_BY_VERDICT.get(verdict, '')} {explain}".strip()
 
 
 def install_hint(extra: str) -> str:

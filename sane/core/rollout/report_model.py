@@ -8,6 +8,7 @@ from typing import Any
 
 from sane.core.rollout import table as t
 from sane.core.rollout.fingerprint import Failure, group_failures
+from sane.core.rollout.hints import hint_for_health
 from sane.core.rollout.host_rows import bits
 from sane.core.rollout.state import HostState, RolloutState
 
@@ -56,19 +57,22 @@ def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
         "verdict": seen.verdict if seen else None,
         "reason": (seen.reason or None) if seen else None,
     }
+    unproven = host.status in _FAILED and not host.failed_step and seen is not None
+    version = host.previous_version if host.status == t.REVERT_FAILED else host.spec.version
+    explained = hint_for_health(seen.verdict, host.spec.name, version) if unproven and seen else ""
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,
         "status": host.status,
-        "step": host.step or None,
-        "exit_code": host.exit_code,
+        "step": None if unproven else host.step or None,
+        "exit_code": None if unproven else host.exit_code,
         "health": health,
         "previous_version": host.previous_version or None,
         "duration_ms": ended - host.started_ms if ended else None,
         "output_tail": output.tail or None,
         "output_file": output.file or None,
         "error": host.error or host.cause or None,
-        "hint": host.hint or None,
+        "hint": explained or host.hint or None,
     }
 
 

@@ -70,6 +70,11 @@ class HostState:
     ended_ms: int = 0
 
     @property
+    def failed_step(self) -> str:
+        """Return the step to blame for what is wrong, "" where every step ended well and the health was not proven."""
+        return "" if self.part == "probe" else self.step
+
+    @property
     def has_previous(self) -> bool:
         """Return whether there is something to revert to."""
         return bool(self.previous_digest or self.previous_version)

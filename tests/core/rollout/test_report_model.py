@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from sane.core.rollout.controller import apply
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.rollout.report_model import HostOutput, report
 from sane.core.units import Amount
-from tests.core.rollout.rollout_world import QUICK, World, begin, drive
+from tests.core.rollout.rollout_world import FATES, QUICK, World, begin, drive
 
 POLICY = RolloutPolicy(max_failures=Amount(5), **QUICK)  # type: ignore[arg-type]
 HOST = {
@@ -66,3 +68,29 @@ def test_a_host_that_could_not_be_taken_back_says_what_failed_then() -> None:
     state = drive(begin(["web1"], policy), World({"web1": "stage_fails"}, {"web1": "fails"})).state
     (host,) = report(state)["hosts"]
     assert (host["status"], host["error"]) == ("revert_failed", "failed in revert")
+
+
+@pytest.mark.parametrize(
+    ("fate", "verdict", "said"),
+    [
+        ("sick", "fail", "What runs on the host says so itself: look at its log."),
+        ("absent", "missing", "Nothing has written the health file: "),
+        ("silent", "unreachable", ""),
+    ],
+)
+def test_a_host_that_is_not_healthy_in_time_says_what_to_do_and_blames_no_step(
+    fate: str, verdict: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FATES, "absent", {"probe": ["missing"]})
+    state = drive(begin(["web1"], RolloutPolicy(**QUICK)), World({"web1": fate})).state  # type: ignore[arg-type]
+    (host,) = report(state)["hosts"]
+    assert host["health"]["verdict"] == verdict
+    assert (host["step"], host["exit_code"]) == (None, None)
+    assert host["hint"].startswith(said)
+    assert "`sane health explain -i INVENTORY web1 --version 2`" in host["hint"]
+
+
+def test_a_step_that_failed_keeps_the_blame() -> None:
+    state = drive(begin(["web1"], POLICY), World({"web1": "stage_fails"})).state
+    (host,) = report(state)["hosts"]
+    assert (host["step"], host["hint"]) == ("stage", None)
