@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from sane.core.document import Fields, Node, Problems, node_of, with_units
+from sane.core.nearest import nearest_hint
 from sane.core.units import Amount, parse_amount, show_duration
 from sane.errors import UsageError
 
@@ -85,9 +86,9 @@ def broken_rules(policy: PolicyFields) -> tuple[BrokenRule, ...]:
 
 def _words(policy: PolicyFields) -> list[BrokenRule]:
     return [
-        BrokenRule(name, f"{name} must be one of {', '.join(words)}, got '{getattr(policy, name)}'")
+        BrokenRule(name, f"{name} must be one of {', '.join(words)}, got '{given}'", nearest_hint(given, words))
         for name, words in _WORDS.items()
-        if getattr(policy, name) not in words
+        if (given := str(getattr(policy, name))) not in words
     ]
 
 

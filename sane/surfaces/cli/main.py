@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sane import __version__
-from sane.core.nearest import nearest_hint
+from sane.core.nearest import nearest, nearest_hint
 from sane.errors import SaneError, exit_status
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("sane.surfaces.cli.doctor:doctor", "Check what this machine has and what is missing."),
     "completion": ("sane.surfaces.cli.completion:completion", "Print the completion script of a shell."),
 }
+_NO_CHOICE = re.compile(r"'(.*)' is not one of ", re.DOTALL)  # click's own words, which hold the only copy of the value
 
 
 class LazyGroup(click.Group):
@@ -78,6 +80,8 @@ class LazyGroup(click.Group):
         """Call a subcommand; where its reader went away, end as SIGPIPE would: click's status 1 is a defect here."""
         try:
             return super().invoke(ctx)
+        except click.BadParameter as error:
+            raise _with_nearest(error) from None
         except BrokenPipeError:
             raise click.exceptions.Exit(_leave_pipe()) from None
 
@@ -120,6 +124,16 @@ def main() -> None:
     except BrokenPipeError:
         code = _leave_pipe()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_nearest(error: click.BadParameter) -> click.BadParameter:
+    """Return the error, naming the nearest choice where it is about a word that is none of a parameter's choices."""
+    said = _NO_CHOICE.match(error.message)
+    if said is None or error.param is None or not isinstance(error.param.type, click.Choice):
+        return error
+    words = [str(word) for word in error.param.type.choices]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportUnknownArgumentType]
+    found = nearest(said[1], words)
+    return click.BadParameter(f"{error.message} Did you mean '{found}'?", error.ctx, error.param) if found else error
 
 
 def _leave_pipe() -> int:

@@ -139,3 +139,9 @@ def test_what_is_given_must_not_contradict_itself() -> None:
         override_policy(RolloutPolicy(), {"auto_revert": True, "on_failure": "stop"})
     with pytest.raises(UsageError, match="no canaries"):
         override_policy(RolloutPolicy(), {"strategy": "rolling", "canary": Amount(1)})
+
+
+def test_a_mistyped_word_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        override_policy(RolloutPolicy(), {"strategy": "roling"})
+    assert caught.value.hint == "Did you mean 'rolling'?"

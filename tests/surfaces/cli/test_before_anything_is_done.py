@@ -33,6 +33,10 @@ def hosts(tmp_path: Path) -> str:
         (("--query", "[[["), "query '[[[' is wrong"),
         (("--key", "a/b c"), "deployment key 'a/b c' can't be used"),
         (("--var", "rot=/srv"), "has a variable 'rot'\n  Did you mean 'root'?"),
+        (("--strategy", "roling"), "got 'roling'\n  Did you mean 'rolling'?"),
+        (("--on-failure", "revert"), "got 'revert'\n  Did you mean 'revert_all'?"),
+        (("--output", "jsn"), "'jsn' is not one of 'table', 'json', 'ndjson'. Did you mean 'json'?"),
+        (("--via", "tmx"), "Did you mean 'tmux'?"),
         (("--var", "zon=b"), "has a variable 'zon'\n  Did you mean 'zone'?"),
     ],
 )
