@@ -20,6 +20,7 @@ KILL_GRACE_S = 1.0  # between SIGTERM and SIGKILL
 LINGER_S = 0.1  # how long output may still come after the process ended while something else holds its pipe
 EXIT_CHECK_S = 0.02  # how often to look for the end where the system has no pidfd
 CHUNK_BYTES = 1 << 16
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 OnOutput = Callable[[bytes], None]
 
@@ -52,8 +53,9 @@ def run_process(
     `limit_bytes`.
     Raises TransportError when the program can't be started.
     """
-    run = _Run(argv, env, stdin, limit_bytes, on_output, pass_fd)
+    run = _Run(stdin, limit_bytes, on_output)
     try:
+        run.start(argv, env, pass_fd)
         run.pump(None if timeout_s is None else time.monotonic() + timeout_s, cancel_fd)
     except BaseException:
         run.kill()
@@ -64,15 +66,7 @@ def run_process(
 
 
 class _Run:
-    def __init__(
-        self,
-        argv: list[str | bytes],
-        env: Mapping[str, str],
-        stdin: bytes,
-        limit_bytes: int,
-        on_output: OnOutput | None,
-        pass_fd: int,
-    ) -> None:
+    def __init__(self, stdin: bytes, limit_bytes: int, on_output: OnOutput | None) -> None:
         self._stdin = memoryview(stdin)
         self._limit_bytes = limit_bytes
         self._on_output = on_output
@@ -82,27 +76,30 @@ class _Run:
         self._ended = False
         self._exit_code = 0
         self._open: set[int] = set()
+        self._in = self._pidfd = -1
         self.pid = 0
-        self._start(argv, env, pass_fd)
 
-    def _start(self, argv: list[str | bytes], env: Mapping[str, str], pass_fd: int) -> None:
+    def start(self, argv: list[str | bytes], env: Mapping[str, str], pass_fd: int) -> None:
+        """Start the program. A signal that ends us waits until its id is known, so that `kill` reaches it."""
         child_out, child_err, child_in = self._pipe_from(), self._pipe_from(), self._pipe_to()
         actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, child_in, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, child_out, 1), (os.POSIX_SPAWN_DUP2, child_err, 2)]
         if pass_fd >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, pass_fd, 3))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
+            defaults = [signal.SIGPIPE, signal.SIGXFSZ]
             self.pid = os.posix_spawn(
-                argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+                argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=before
             )
         except OSError as error:
-            self.release()
             raise TransportError(
                 f"{os.fsdecode(argv[0])} can't be started: {error.strerror}", phase="command"
             ) from error
         finally:
             for fd in (child_out, child_err, child_in):
                 os.close(fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
 
     def _pipe_from(self) -> int:
@@ -114,7 +111,6 @@ class _Run:
         return theirs
 
     def _pipe_to(self) -> int:
-        self._in = -1
         if not self._stdin:
             return _above_standard(os.open(os.devnull, os.O_RDONLY))
         theirs, self._in = os.pipe()
@@ -200,6 +196,8 @@ class _Run:
 
     def kill(self) -> None:
         """End the whole group: SIGTERM, then SIGKILL after the grace; keep what it wrote until then."""
+        if not self.pid:
+            return
         self._signal(signal.SIGTERM)
         until = time.monotonic() + KILL_GRACE_S
         while time.monotonic() < until:
@@ -225,7 +223,7 @@ class _Run:
         if self.pid:
             self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             self.pid = 0
-        for fd in (*self._open, self._in, getattr(self, "_pidfd", -1)):
+        for fd in (*self._open, self._in, self._pidfd):
             if fd >= 0:
                 os.close(fd)
         self._open.clear()
