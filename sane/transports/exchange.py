@@ -20,6 +20,7 @@ from sane.core.pane.framing import (
     START,
     Dialect,
     Place,
+    Reader,
     dialect_of,
     quote,
     rows_taken,
@@ -39,7 +40,7 @@ from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_interrupted, end_late, goes, recover
-from sane.transports.pane_state import IDLE_WAIT_S, Screen, bash_reads_line, line_editor_waits, look, wait_idle
+from sane.transports.pane_state import IDLE_WAIT_S, Screen, line_editor_waits, look, wait_idle, waiting_reader
 
 READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
 EARLY_LOOK_S = 0.3
@@ -154,14 +155,14 @@ class Exchange:
 
     async def _handshake(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
-        line, pieces = self._bash_form(screen)
+        line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
         if ready is None and "__sane_l" in line and not self.client.closed and await recover(self):
-            # It waited as bash does, and yet could not read (`enable -n read`), or keys came before our line.
+            # It waited and yet could not read (`enable -n read`), or keys came before our line.
             screen, _ = await wait_idle(
                 self.client, self.pane_id, self.pane.name, local=self.local, wait_s=READY_WAIT_S
             )
-            line, pieces = typed_line(self.token, screen.place), []
+            line, pieces, reader = typed_line(self.token, screen.place), [], ""
             ready = await self._type(line, screen)
         if ready is None:
             if self._command.raw_ok and await self._shows_device():
@@ -177,8 +178,10 @@ class Exchange:
         if self.reader.lines_outside > 1 and not self.nested:
             rows = await self._rows_until_now(screen, rows)
         if rows != rows_taken(line, screen.place) or not pieces:
-            pieces = self._pieces(place, rows, bash=bool(pieces))
+            pieces = self._pieces(place, rows, reader=reader)
         await self._send_payload(pieces)
+        if screen.echo_off:
+            await self.client.send(f"set-option -pu -t {self.pane_id} @sane-echo")
         return True
 
     async def _type(self, line: str, screen: Screen) -> Mark | None:
@@ -196,21 +199,24 @@ class Exchange:
         # A full history counts no further, and then what scrolled is known by its newlines alone.
         return now - screen.row if now - screen.row >= rows else rows + self.reader.lines_outside - 1
 
-    def _bash_form(self, screen: Screen) -> tuple[str, list[bytes]]:
-        """Return the line and the payload for a bash known to wait; no payload yet for another shell, or a long one."""
-        if self.local and not self.nested and bash_reads_line(screen):
-            line = typed_line(self.token, screen.place, bash=True)
-            pieces = self._pieces(screen.place, rows_taken(line, screen.place), bash=True)
+    def _form(self, screen: Screen) -> tuple[str, list[bytes], Reader]:
+        """Return the line and the payload for a shell known to read for itself, and which; no payload yet for another
+        shell, or where it is long."""
+        usable = self.local and not self.nested and not screen.echo_off
+        reader = waiting_reader(screen) if usable else ""
+        if reader:
+            line = typed_line(self.token, screen.place, reader=reader)
+            pieces = self._pieces(screen.place, rows_taken(line, screen.place), reader=reader)
             if len(pieces) == 1:
-                return line, pieces
-        return typed_line(self.token, screen.place, nested=self.nested), []
+                return line, pieces, reader
+        return typed_line(self.token, screen.place, nested=self.nested), [], ""
 
-    def _pieces(self, place: Place, rows: int, *, bash: bool = False) -> list[bytes]:
+    def _pieces(self, place: Place, rows: int, *, reader: Reader = "") -> list[bytes]:
         script = compose(self._command, self._dialect)
         if self._feed is not None:
             script = f"sh -c {quote(script.replace(TOKEN, self.token), self._dialect)}"
         shown = self._command.display or self._command.script
-        run = Run(self.token, script, shown, place, rows, self.nested, bash)
+        run = Run(self.token, script, shown, place, rows, self.nested, reader)
         return payload(run, self._dialect)
 
     async def _wait_ready(self) -> Mark | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from sane.core.pane.control_stream import OutputReader
 from sane.core.pane.framing import END, EXIT, READY, dialect_of, rows_taken, typed_line
 from sane.core.pane.payload import recovery_payload
 from sane.core.pane.script import code_of_shell, inner_place
-from sane.errors import NotFoundError, PaneError
+from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.pane_state import wait_idle
 
 if TYPE_CHECKING:
@@ -66,7 +67,17 @@ async def recover(exchange: Exchange) -> bool:
 
 
 async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
-    """Return whether a shell answers at a prompt again; undo what the interrupted run left there."""
+    """Return whether a shell answers at a prompt again; undo what the interrupted run left there.
+
+    Where it does not, echo may stay off for what the shell runs: the pane remembers that, and the next call turns it on.
+    """
+    back = await _prompt_answers(exchange, wait_s)
+    with contextlib.suppress(LostError):
+        await exchange.client.send(f"set-option -p -t {exchange.pane_id} @sane-echo {'on' if back else 'off'}")
+    return back
+
+
+async def _prompt_answers(exchange: Exchange, wait_s: float) -> bool:
     pane = exchange.pane
     try:
         screen, verdict = await wait_idle(exchange.client, exchange.pane_id, pane.name, local=pane.local, wait_s=wait_s)

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Literal, NamedTuple
 
-from sane.core.pane.framing import Place
+from sane.core.pane.framing import Place, Reader
 from sane.core.pane.prompt_line import (
     CARRIERS,
     SHELLS,
@@ -28,7 +28,7 @@ NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
     "#{pane_dead} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{alternate_on} #{pane_pid} #{pane_tty} "
-    "#{pane_input_off} #{history_size} #{@sane-device} #{pane_current_command}"
+    "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{pane_current_command}"
 )
 
 Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "continuation", "dead"]
@@ -52,6 +52,7 @@ class Screen(NamedTuple):
     lines: tuple[str, ...]
     remembered: str
     dead: bool
+    echo_off: bool = False  # a call that failed may have left it so, for what the shell runs
 
 
 async def look(client: ControlClient, pane_id: str) -> Screen:
@@ -63,8 +64,8 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
     )
     if not state.ok or not state.lines or not text.ok:
         raise NotFoundError(f"Pane '{pane_id}' does not exist")
-    fields = state.lines[0].split(" ", 11)
-    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, program = fields
+    fields = state.lines[0].split(" ", 12)
+    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, echo, program = fields
     row = int(y)
     line = text.lines[row] if row < len(text.lines) else ""
     before, behind = split_at(line, int(x))
@@ -83,6 +84,7 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
         lines=(device, *others) if device else others,
         remembered=option.lines[0] if option.ok and option.lines else "",
         dead=dead == "1",
+        echo_off=echo == "off",
     )
 
 
@@ -137,17 +139,19 @@ def line_editor_waits(screen: Screen) -> bool:
     return False
 
 
-def bash_reads_line(screen: Screen) -> bool:
-    """Return whether the pane's own bash itself reads a line there and shows its prompts there.
+def waiting_reader(screen: Screen) -> Reader:
+    """Return which shell of the pane's own reads a line there by itself and shows its prompts there; "" for none.
 
     Then it has no child that could read in its place, and its input and its stderr are the pane's terminal.
     """
-    if screen.program != "bash" or not line_editor_waits(screen):
-        return False
+    name: Reader = "bash" if screen.program == "bash" else "zsh" if screen.program == "zsh" else ""
+    if not name or not line_editor_waits(screen):
+        return ""
     process = f"/proc/{screen.pid}"
     with contextlib.suppress(OSError), open(f"{process}/task/{screen.pid}/children", "rb") as file:
-        return not file.read() and all(os.readlink(f"{process}/fd/{fd}") == screen.tty for fd in (0, 2))
-    return False
+        if not file.read() and all(os.readlink(f"{process}/fd/{fd}") == screen.tty for fd in (0, 2)):
+            return name
+    return ""
 
 
 def terminal_is_raw(tty: str) -> bool:

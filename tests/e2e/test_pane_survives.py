@@ -109,6 +109,31 @@ def test_settings_of_the_person(tmux: Tmux, setting: str) -> None:
     pane.close()
 
 
+ZSH_SETTINGS = [
+    "setopt rc_quotes",
+    "emulate ksh",
+    "setopt err_exit",
+    "setopt no_multibyte",
+    "disable read",
+    "setopt no_zle",
+]
+
+
+@pytest.mark.parametrize("setting", ZSH_SETTINGS)
+def test_settings_of_the_person_in_zsh(tmux: Tmux, setting: str) -> None:
+    pane = tmux.open(tmux.new("zsh -f"))
+    pane.run(setting)
+    for _ in range(2):
+        result = pane.run("printf '%s\\n' 'caf\udce9 ☃'; sh -c 'exit 4'")
+        assert (result.output, result.exit_code, result.pane_gone) == (b"caf\xe9 \xe2\x98\x83\n", 4, False)
+    pane.close()
+
+
+def test_a_debug_trap_that_prints_with_escapes_sends_no_mark_of_ours(bash: Pane) -> None:
+    result = bash.run("trap 'echo -ne \"\\e]0;$BASH_COMMAND\\a\"' DEBUG; (exit 3)")
+    assert result.exit_code == 3
+
+
 def test_a_debug_trap_comes_back(bash: Pane) -> None:
     bash.run("count=0; trap 'count=$((count + 1))' DEBUG")
     assert bash.run("trap -p DEBUG").output == b""  # it would tell of our lines too
@@ -135,10 +160,14 @@ def test_a_trace_tells_of_the_command_alone(tmux: Tmux, shell: str) -> None:
     pane.close()
 
 
+TITLE = 'preexec() { print -Pn "\\e]0;$1\\a" }'
 HOOKS = {
     "PS0": ("bash --norc", "PS0='[at \\t]\\n\\n'"),
     "a long PS0": ("bash --norc", "PS0='" + "=" * 200 + "\\n'"),
     "preexec": ("zsh -f", "preexec() { print one; print two }"),
+    "a title by preexec": ("zsh -f", TITLE),
+    "a title by preexec that expands": ("zsh -f", "setopt prompt_subst; " + TITLE),
+    "a title by DEBUG": ("bash --norc", "trap 'echo -ne \"\\e]0;$BASH_COMMAND\\a\"' DEBUG"),
 }
 
 
@@ -147,11 +176,13 @@ def test_what_a_hook_prints_behind_our_line_goes_with_it(tmux: Tmux, hook: str) 
     program, setting = HOOKS[hook]
     name = tmux.new(f"env PS1='> $ ' {program}")
     pane = tmux.open(name)
-    pane.run(setting)
+    assert pane.run(setting).exit_code == 0
     tmux.call("send-keys", "-t", name, "C-l")
     for _ in range(12):
-        pane.run("echo x")
-    tmux.wait_for(name, "x\n> $")
+        assert pane.run("echo x").output == b"x\n"
+    until = time.monotonic() + 5
+    while not tmux.screen(name).endswith("x\n> $") and time.monotonic() < until:
+        time.sleep(0.01)
     assert tmux.screen(name).replace("> $ echo x\nx\n", "").strip() in ("> $", "x\n> $")
     pane.close()
 
@@ -405,6 +436,18 @@ def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux, monkeypatch: 
     pane.close()
 
 
+def test_echo_is_on_again_after_a_recovery_that_failed(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sane.transports.pane_recovery.RECOVERY_WAIT_S", (0.1, 0.1, 0.1))
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("stty -echo")  # stands for a call that could not turn it on again
+    assert not pane.run("sh -c \"trap '' INT QUIT; sleep 1\"", timeout_s=0.2).pane_ready
+    assert pane.run("stty -a | grep -o ' echo '").output == b" echo \n"
+    assert pane.run("stty -echo").exit_code == 0
+    assert pane.run("stty -a | grep -o ' -echo '").output == b" -echo \n"  # the person's own wish
+    pane.close()
+
+
 def test_two_callers_in_two_processes_take_turns(tmux: Tmux) -> None:
     name = tmux.new()
     code = """
@@ -524,7 +567,8 @@ def test_bash_history_stays_clean(tmux: Tmux, control: str) -> None:
     assert run_blocking(pane.transport.probe(2.0))
     assert pane.run("sleep 5", timeout_s=0.2).pane_ready
     history = pane.run("history").text
-    assert "7791" not in history
+    assert "__sane" not in history
+    assert "head -n1" not in history
     assert "echo mine" in history
     pane.close()
 

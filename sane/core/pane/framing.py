@@ -11,7 +11,8 @@ line, prints the
 
 A mark is `ESC ] 7791 ; TOKEN ; KIND [; ARGUMENT]… BEL`: a private OSC, which terminals swallow, with a token of this
 call.
-It is printed by printf, so its ESC byte exists nowhere in what was typed and no echo can be taken for it.
+It is printed by printf, or by `read` as its prompt, so its ESC byte exists nowhere in what was typed and no echo can be
+taken for it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Dialect = Literal["posix", "fish"]
+Reader = Literal["", "bash", "zsh"]
 
 OSC_NUMBER = "7791"
+# In what a shell is told, a mark is in two pieces: hooks print what they are told of, some with its escapes obeyed.
+HEAD, TAIL = OSC_NUMBER[:2], OSC_NUMBER[2:]
 # A canonical-mode terminal keeps 4,096 bytes of a line on Linux and drops the rest.
 LINE_LIMIT_BYTES = 3000
 CHUNK_BYTES = 900  # macOS keeps 1,024
@@ -49,29 +53,32 @@ class Place(NamedTuple):
     width: int
 
 
-def typed_line(token: str, place: Place, *, nested: bool = False, bash: bool = False) -> str:
+def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader = "") -> str:
     r"""Return the line to type, without its terminator.
 
     A backslash before its names, which fish reads as the name too, keeps aliases out; not before `eval`: `\e` is ESC in
     fish. It begins with a space, which keeps it out of
     histories that ignore such lines; a second one where the line would end exactly at the pane's edge, where terminals
     differ on which row comes next. `nested` is the form for a tmux inside the pane, which swallows the mark unless it
-    is told to pass it through. `bash` is the form for a shell known to be bash, whose own `read` does it all and starts
-    no process (each takes 1 ms of a call).
+    is told to pass it through. `reader` is a shell known to wait there, whose own `read` does it all and starts no
+    process (each takes 1 ms of a call); nor does a hook that expands the line it is told of.
     """
+    # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
+    # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
+    mark = f"\\e]{HEAD}'$'{TAIL};{token};R\\a'"
     if nested:
         line = (
             " stty -echo&&tmux set -qp allow-passthrough on&&printf '\\33Ptmux;\\33\\33]"
-            f"{OSC_NUMBER};{token};R\\\\41;%s\\7\\33\\134' "
+            f"{HEAD}%s;{token};R\\\\41;%s\\7\\33\\134' {TAIL} "
             "$(tmux display -pt $TMUX_PANE '#{pane_width}.#{pane_left}')&&"
             'eval "$(head -n1)"'
         )
-    elif bash:
-        # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
-        # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
-        line = f" \\builtin read -rsp$'\\e]{OSC_NUMBER};{token};R\\a' __sane_l&&\\eval \"$__sane_l\""
+    elif reader == "bash":
+        line = f' \\builtin read -rsp$\'{mark} __sane_l&&\\eval "$__sane_l"'
+    elif reader == "zsh":
+        line = f' \\builtin read -rs __sane_l$\'?{mark}&&\\eval "$__sane_l"'
     else:
-        line = f" \\stty -echo&&\\printf '\\33]{OSC_NUMBER};{token};R\\\\41\\7'&&eval \"$(\\head -n1)\""
+        line = f" \\stty -echo&&\\printf '\\33]{HEAD}%s;{token};R\\\\41\\7' {TAIL}&&eval \"$(\\head -n1)\""
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line
@@ -91,14 +98,14 @@ def printf_mark(token: str, kind: str, *values: str) -> str:
     """Return a printf command that prints a mark; `values` are shell words, one for each argument."""
     holes = "".join(";%s" for _ in values)
     words = "".join(f" {value}" for value in values)
-    return f"printf '\\033]{OSC_NUMBER};{token};{kind}{holes}\\007'{words}"
+    return f"printf '\\033]{HEAD}%s;{token};{kind}{holes}\\007' {TAIL}{words}"
 
 
 def printf_nested_mark(token: str, kind: str, *values: str) -> str:
     """Return the printf command of a mark that a tmux inside the pane passes on to the pane."""
     holes = "".join(";%s" for _ in values)
     words = "".join(f" {value}" for value in values)
-    return f"printf '\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{kind}{holes}\\007\\033\\134'{words}"
+    return f"printf '\\033Ptmux;\\033\\033]{HEAD}%s;{token};{kind}{holes}\\007\\033\\134' {TAIL}{words}"
 
 
 def quote(text: str, dialect: Dialect) -> str:

@@ -13,10 +13,12 @@ from sane.core.pane.framing import (
     END,
     EXIT,
     EXIT_PAUSE,
+    HEAD,
     OSC_NUMBER,
     START,
     Dialect,
     Place,
+    Reader,
     erase_sequence,
     escape_for_b,
     in_pieces,
@@ -37,7 +39,7 @@ class Run(NamedTuple):
     place: Place
     rows: int
     nested: bool = False
-    bash: bool = False  # read by bash itself, into a variable
+    reader: Reader = ""  # the shell that has read it itself, into a variable
 
 
 def payload(run: Run, dialect: Dialect) -> list[bytes]:
@@ -62,14 +64,14 @@ def payload(run: Run, dialect: Dialect) -> list[bytes]:
 
 def _posix_body(run: Run, prologue: str) -> str:
     # A person may have aliases and functions of these names: `\\` keeps aliases out, `builtin` functions too.
-    own = "\\builtin " if run.bash else "\\"
+    own = "\\builtin " if run.reader else "\\"
     token = run.token
     keep_code = "{ __sane_s=$?;\\set +x;} 2>&-;"
     mark_exit = keep_code + own + printf_mark(token, EXIT, '"$__sane_s"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
     mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
     forget = "\\unset __sane_e __sane_x __sane_s"
     return (
-        f"{{ {own}{'unset __sane_l' if run.bash else 'stty echo'};"
+        f"{{ {own}{'unset __sane_l' if run.reader else 'stty echo'};"
         # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
         # and not redirected, which a restricted shell would refuse (zsh tells of `set +x` all the same).
         "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
@@ -79,7 +81,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         f"{own}printf %b '{prologue}';"
         f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
-        f"{mark_end};{BASH_CLEANUP if run.bash else POSIX_CLEANUP}"
+        f"{mark_end};{CLEANUPS[run.reader]}"
         f'case "${{__sane_e-}}$__sane_x:$__sane_s" in :0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
         f'*)\\eval "{forget};${{__sane_e:+\\set -e;}}${{__sane_x:+\\set -x;}}";;esac;}}'
     )
@@ -87,10 +89,12 @@ def _posix_body(run: Run, prologue: str) -> str:
 
 def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
     """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
-    if run.bash:
+    if run.reader == "bash":
         return _bash_traps(run.token, mark_exit)
     zsh_exit = keep_code + printf_mark(run.token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
     zsh_hook = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
+    if run.reader == "zsh":
+        return zsh_hook
     return (
         f'if [ -n "${{BASH_VERSION-}}" ];then {_bash_traps(run.token, mark_exit)};'
         f'elif [ -n "${{ZSH_VERSION-}}" ];then \\eval {quote(zsh_hook, "posix")};{_plain_exit_trap(run, mark_exit)}fi'
@@ -107,20 +111,20 @@ def _bash_traps(token: str, mark_exit: str) -> str:
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
     traps = f"\\builtin trap -p DEBUG;\\builtin printf %s {token},;\\builtin trap -p EXIT"
     split = (
-        f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(f'%%{token},*')}"
+        f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(token, f'%%{token},*')}"
         f"__sane_p=${{__sane_p#*{token},}}"
     )
     return (
         f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_p=$({traps});;*){split};;esac;'
-        f"case ${{__sane_p#*{token},}} in *']7791;'*);;*)__sane_d=${{__sane_p%%{token},*}};"
+        f"case ${{__sane_p#*{token},}} in *{OUR_MARK}*);;*)__sane_d=${{__sane_p%%{token},*}};"
         f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG;;esac;"
         f"\\builtin trap {quote(chain, 'posix')} EXIT"
     )
 
 
-def _forget_line(history: str) -> str:
+def _forget_line(token: str, history: str) -> str:
     """Return what takes our line out of bash's history; `history` cuts __sane_p to the history's last entry."""
-    return f"case ${{__sane_p{history}}} in *{OSC_NUMBER}*)\\builtin history -d ${{__sane_p%%[!0-9 ]*}};;esac;"
+    return f"case ${{__sane_p{history}}} in *{token}*)\\builtin history -d ${{__sane_p%%[!0-9 ]*}};;esac;"
 
 
 def _plain_exit_trap(run: Run, mark_exit: str) -> str:
@@ -131,7 +135,7 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
     if "exit" not in run.script and "set -" not in run.script:
         return ""
     # In a function, so that the shell's own $1 and $2 stay.
-    found = "case $2:$1 in *']7791;'*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
+    found = f"case $2:$1 in *{OUR_MARK}*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
     listed = f'__sane_x(){{ eval "set ${{__sane_t#trap}}";{found};}}'
     chain = mark_exit + ';(exit $__sane_s);\\eval "$__sane_t"'
     return (
@@ -141,20 +145,27 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
     )
 
 
+OUR_MARK = f"']{HEAD}%s;'"
 LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
 # A trap that the command itself set stays.
 BASH_TRAPS_BACK = (
-    "case $(\\builtin trap -p EXIT) in *']7791;'*)\\builtin trap - EXIT;"
+    f"case $(\\builtin trap -p EXIT) in *{OUR_MARK}*)\\builtin trap - EXIT;"
     '\\eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;\\eval "${__sane_d:+\\\\builtin $__sane_d}";'
 )
 FORGET_REST = "\\unset __sane_t __sane_p __sane_l __sane_d __sane_f;"
-BASH_CLEANUP = BASH_TRAPS_BACK + FORGET_REST
+ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
+FORGET_HOOK = "\\unset -f __sane_x 2>/dev/null;"
 POSIX_CLEANUP = (
-    "if [ -n \"${ZSH_VERSION-}\" ];then \\eval 'zshexit_functions=(${zshexit_functions:#__sane_x})';"
-    f'\\unset -f __sane_x 2>/dev/null;elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
-    f"elif [ -n \"${{__sane_f-}}\" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *']7791;'*)"
+    f"if [ -n \"${{ZSH_VERSION-}}\" ];then \\eval '{ZSH_HOOK_BACK}';"
+    f'{FORGET_HOOK}elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
+    f'elif [ -n "${{__sane_f-}}" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *{OUR_MARK}*)'
     'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;' + FORGET_REST
 )
+CLEANUPS: dict[Reader, str] = {
+    "": POSIX_CLEANUP,
+    "bash": BASH_TRAPS_BACK + FORGET_REST,
+    "zsh": f"{ZSH_HOOK_BACK};{FORGET_HOOK}{FORGET_REST}",
+}
 
 
 def _fish_body(run: Run, prologue: str) -> str:
@@ -227,8 +238,7 @@ def recovery_payload(
     else:
         again = '\\eval "${__sane_e:+\\set -e;}${__sane_x:+\\set -x;}";\\unset __sane_e __sane_x __sane_s;'
         # Its line leaves the history too, where bash keeps such lines.
-        again += (
-            f'if [ -n "${{BASH_VERSION-}}" ];then __sane_p=$(\\builtin history 1);{_forget_line("")}unset __sane_p;fi;'
-        )
+        forget = f"__sane_p=$(\\builtin history 1);{_forget_line(token, '')}unset __sane_p"
+        again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'
         body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}\\{end};}}"
     return in_pieces(body, token, dialect)

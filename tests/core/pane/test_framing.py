@@ -12,6 +12,7 @@ from sane.core.pane.framing import (
     CHUNK_BYTES,
     LINE_LIMIT_BYTES,
     Place,
+    Reader,
     dialect_of,
     escape_for_b,
     in_pieces,
@@ -94,10 +95,12 @@ def test_shown_text_obeys_nothing_and_stays_short() -> None:
     assert shown_text("\n".join("a" * 50)).count("\n") < 13
 
 
-def test_a_shell_known_to_be_bash_reads_the_payload_itself() -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_known_to_wait_reads_the_payload_itself(shell: Reader) -> None:
     place = Place(column=2, width=80)
-    line = typed_line("tok", place, bash=True)
-    assert "builtin read -rsp" in line
+    line = typed_line("tok", place, reader=shell)
+    assert "builtin read -rs" in line
+    assert "$(" not in line  # a hook that expands the line it is told of would run that
     assert "head" not in line
     assert "stty" not in line
     assert "head -n1" in typed_line("tok", place)
