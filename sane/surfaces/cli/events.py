@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE_EVENTS = 1000
 MAX_TEXT_CHARS = 200
+NARROW_HEADER = f"{'SEQ':>7}  {'UTC':8}  {'KIND':21}  {'HOST':12}  WHAT\n"
 HEADER = f"{'SEQ':>7}  {'TIME (UTC)':23}  {'KIND':21}  {'DEPLOYMENT':20}  {'HOST':15}  WHAT\n"
 
 
@@ -66,11 +69,28 @@ async def _show(after: int, key: str, deployment: str, follow: bool, output: str
 
     store = await open_store(os.environ.get("SANE_DATABASE_URL"), Path(state_dir(os.environ)))
     try:
+        if (key or deployment) and not await store.read(0, key=key, deployment=deployment, limit=1):
+            await _refuse_unknown(store, key, deployment, follow)
         found = store.follow(after, key=key, deployment=deployment) if follow else _pages(store, after, key, deployment)
         async with aclosing(found):
             await _write(found, output, query)
     finally:
         await store.close()
+
+
+async def _refuse_unknown(store: Any, key: str, deployment: str, follow: bool) -> None:
+    """Raise NotFoundError with the nearest name that the log knows; who follows may wait for the first event."""
+    from sane.core.nearest import nearest_hint
+    from sane.errors import NotFoundError
+
+    name = f"deployment '{deployment}'" if deployment else f"deployment key '{key}'"
+    both = f" with key '{key}'" if key and deployment else ""
+    if follow:
+        click.echo(f"there is no event of {name}{both} yet", err=True)
+        return
+    rows = await store.list_deployments(limit=PAGE_EVENTS)
+    known = {row.id for row in rows} if deployment else {row.key for row in rows}
+    raise NotFoundError(f"there is no event of {name}{both}", hint=nearest_hint(deployment or key, known))
 
 
 async def _pages(store: Any, after: int, key: str, deployment: str) -> AsyncGenerator[Event, None]:
@@ -99,9 +119,10 @@ async def _write(found: AsyncIterator[Event], output: str, query: str) -> None:
             start = ","
         _put("\n]\n" if start == "," else "[]\n")
     else:
-        _put(HEADER)
+        show_row = Rows(shutil.get_terminal_size().columns).of if sys.stdout.isatty() else row_of
+        _put(NARROW_HEADER if sys.stdout.isatty() else HEADER)
         async for event in found:
-            _put(row_of(event))
+            _put(show_row(event))
 
 
 def _put(text: str) -> None:
@@ -109,16 +130,41 @@ def _put(text: str) -> None:
 
 
 def row_of(event: Event) -> str:
-    """Return an event as one line for people; nothing in it can move the cursor or colour the terminal."""
+    """Return an event as one line of a file or a pipe; nothing in it can steer a terminal."""
+    place = event.deployment or event.key
+    row = f"{event.seq or '-':>7}  {_time_of(event):23}  {event.kind:21}  {place:20}  {event.host:15}  {what(event)}"
+    return f"{_printable(row)}\n"
+
+
+class Rows:
+    """Write events as rows that fit a terminal, under the deployment and the day that they are of."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = max(columns, 40)
+        self._of = ("", "", "")  # key, deployment, day
+
+    def of(self, event: Event) -> str:
+        """Return the row of an event, with a line above it where another deployment or another day begins."""
+        day, _, clock = _time_of(event).partition(" ")
+        same = (event.key, event.deployment or self._of[1], day) == self._of
+        if not same:
+            self._of = (event.key, event.deployment, day)
+        head = "" if same else f"{_printable(', '.join(filter(None, (event.deployment or event.key, day))))}\n"
+        row = _printable(f"{event.seq or '-':>7}  {clock[:8]:8}  {event.kind:21}  {event.host:12}  {what(event)}")
+        return f"{head}{row if len(row) < self._columns else row[: self._columns - 2] + '…'}\n"
+
+
+def _time_of(event: Event) -> str:
     from datetime import UTC, datetime
 
     try:
-        time = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
+        return datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
     except (OverflowError, ValueError):
-        time = str(event.at_ms)
-    place = event.deployment or event.key
-    row = f"{event.seq or '-':>7}  {time:23}  {event.kind:21}  {place:20}  {event.host:15}  {what(event)}"
-    return "".join(c if c.isprintable() else " " for c in row.rstrip()) + "\n"
+        return str(event.at_ms)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text.rstrip())
 
 
 def what(event: Event) -> str:
@@ -131,6 +177,8 @@ def what(event: Event) -> str:
         text = data["text"]
     else:
         plain = {name: value for name, value in data.items() if isinstance(value, str | int | float) and value != ""}
+        if event.deployment and isinstance(plain.get("operation"), str):  # the row names the deployment and the host
+            plain["operation"] = str(plain["operation"]).removeprefix(f"{event.deployment}/{event.host}/")
         text = " ".join(f"{name}={value}" for name, value in plain.items())
     text = text.strip()
     return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from sane.core.events import Event
 from sane.store import open_store
-from sane.surfaces.cli.events import row_of
+from sane.surfaces.cli.events import Rows, row_of, what
 
 ROOT = Path(__file__).parents[3]
 BOUND_S = 20
@@ -131,3 +132,56 @@ async def test_a_damaged_log_is_a_sentence_and_not_a_traceback(state_dir: Path) 
     assert failed.stderr.startswith("Error: the event log ")
     assert "is damaged" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--key", "wbe"), "there is no event of deployment key 'wbe'\n  Did you mean 'web'?"),
+        (("--deployment", "web-2"), "there is no event of deployment 'web-2'\n  Did you mean 'web-1'?"),
+        (("--key", "web", "--deployment", "db-1"), "there is no event of deployment 'db-1' with key 'web'"),
+    ],
+)
+@pytest.mark.parametrize("output", ["table", "ndjson"])
+async def test_a_name_that_the_log_does_not_know_is_an_error(
+    state_dir: Path, args: tuple[str, ...], said: str, output: str
+) -> None:
+    refused = sane(*args, "--output", output)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert said in refused.stderr
+    assert sane("--key", "web", "--after", "3", "--output", output).returncode == 0
+
+
+def test_on_a_terminal_each_event_is_one_row_and_the_deployment_stands_above() -> None:
+    operation = {"operation": "web-1/web1/stage/1", "action": "stage", "outcome": "ok"}
+    data = {**operation, "output_file": "/state/" + "x" * 300}
+    more = [
+        Event("lease_taken", 1_750_000_001_500, "web", data={"owner": "me", "token": 1, "until_ms": 2}),
+        Event("action_finished", 1_750_000_002_000, "web", "web-1", "web1", data),
+        Event("message", 1_750_090_000_000, "db", "db-1", data={"text": "hello\x1b[2J"}),
+    ]
+    rows = Rows(80)
+    lines = "".join(rows.of(event.numbered(n)) for n, event in enumerate([*log()[:2], *more], 1)).splitlines()
+    assert max(map(len, lines)) < 80
+    assert [line for line in lines if not line[:7].strip().isdigit()] == ["web-1, 2025-06-15", "db-1, 2025-06-16"]
+    assert lines[2].split(maxsplit=4) == ["2", "15:06:41", "host_transition", "web1", "pending → failed: x"]
+    assert lines[4].endswith("…")
+    assert lines[-1].endswith("hello [2J")
+
+
+def test_an_operation_does_not_repeat_its_deployment_and_host() -> None:
+    data = {"operation": "web-1/web1/stage/1", "action": "stage"}
+    assert what(Event("action_started", 1, "web", "web-1", "web1", data)) == "operation=stage/1 action=stage"
+
+
+async def test_a_terminal_gets_rows_that_fit(state_dir: Path) -> None:
+    terminal, other = pty.openpty()
+    environ = {**os.environ, "COLUMNS": "70", "TERM": "xterm"}
+    command = [sys.executable, "-m", "sane.surfaces.cli.main", "events"]
+    done = subprocess.run(command, stdout=other, stderr=other, cwd=ROOT, env=environ, timeout=BOUND_S, check=False)
+    os.close(other)
+    shown = os.read(terminal, 65_536).decode()
+    os.close(terminal)
+    assert done.returncode == 0
+    assert max(map(len, shown.splitlines())) < 70
+    assert "db-1, 2025-06-15" in shown
