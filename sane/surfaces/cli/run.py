@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.errors import UsageError
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import answer_options, answered
 
 if TYPE_CHECKING:
     from sane.engine.fan_out import HostAnswer
@@ -28,8 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--parallel", default=64, show_default=True, type=click.IntRange(1, 1000), help="Hosts at once.")
 @click.option("--timeout", default="30s", show_default=True, help="How long the command may take on a host.")
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
-@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@answer_options()
 def run(
     pattern: str,
     command: tuple[str, ...],
@@ -63,6 +59,7 @@ async def _run(
     from sane.core.units import parse_duration_ms
     from sane.engine.context import AsyncContext
     from sane.engine.fan_out import fan_out
+    from sane.surfaces.counter import HostCounter
 
     words = words[1:] if words[0] == "--" else words
     if not words or not words[0].strip():
@@ -85,7 +82,7 @@ async def _run(
         targets = [(h.name, parse_target(h.target) if h.target else Target(h.name, None)) for h in chosen]
     if not targets:
         raise UsageError(f"host pattern '{pattern}' means no host")
-    with _Counter(len(targets)) as counter:
+    with HostCounter(len(targets)) as counter:
         began = time.monotonic()
         try:
             answers = await fan_out(context, targets, asked, parallel=parallel, on_answer=counter.count)
@@ -94,29 +91,6 @@ async def _run(
     _print(answers, output, query, time.monotonic() - began)
     good = sum(answer.ok for answer in answers)
     return 0 if good == len(answers) else 3 if good else 4
-
-
-class _Counter:
-    """Show on a terminal how many hosts have answered."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-        self._live = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-    def __enter__(self) -> _Counter:
-        return self
-
-    def count(self, answer: HostAnswer) -> None:
-        """Count one more answer."""
-        self._done += 1
-        if self._live:
-            sys.stderr.write(f"\r{self._done}/{self._total} hosts \x1b[K")
-            sys.stderr.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
 
 
 def as_json(answer: HostAnswer) -> dict[str, Any]:
@@ -137,16 +111,7 @@ def as_json(answer: HostAnswer) -> dict[str, Any]:
 
 def _print(answers: list[HostAnswer], output: str, query: str | None, elapsed_s: float) -> None:
     documents = [as_json(answer) for answer in answers]
-    if query is not None:
-        from sane.surfaces.cli.query import select
-
-        click.echo(json.dumps(select(query, {"hosts": documents}), ensure_ascii=False, indent=2))
-    elif output == "json":
-        click.echo(json.dumps({"hosts": documents}, ensure_ascii=False, indent=2))
-    elif output == "ndjson":
-        for document in documents:
-            click.echo(json.dumps(document, ensure_ascii=False))
-    else:
+    if not answered(documents if output == "ndjson" and not query else {"hosts": documents}, output, query):
         _print_folded(answers, elapsed_s)
 
 

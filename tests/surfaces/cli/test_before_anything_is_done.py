@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +136,29 @@ def test_a_wrong_query_is_told_in_one_line_with_its_place(query: str, said: str)
     done = sane("doctor", "--query", query)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("term", "counted"), [("xterm", True), ("dumb", False)])
+def test_run_counts_the_hosts_before_the_first_answers(tmp_path: Path, term: str, counted: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        inventory = tmp_path / "hosts.yaml"
+        inventory.write_text(f"hosts: {{web1: {{address: 127.0.0.1, port: {port}, connect_timeout: 2s}}}}\n")
+        terminal, other = pty.openpty()
+        environ = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": term}
+        words = [sys.executable, "-m", "sane.surfaces.cli.main", "run", "-i", str(inventory), "all", "--", "true"]
+        with subprocess.Popen(words, stdout=other, stderr=other, cwd=ROOT, env=environ) as process:
+            os.close(other)
+            shown = _read_all(terminal)
+        assert process.returncode == 4
+    assert (b"\r0/1 hosts, " in shown) is counted
+    assert (b"\x1b[K" in shown) is counted
+
+
+def _read_all(terminal: int) -> bytes:
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while piece := os.read(terminal, 65_536):
+            shown += piece
+    os.close(terminal)
+    return shown
