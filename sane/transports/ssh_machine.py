@@ -18,6 +18,13 @@ from sane.transports.ssh_session import RemoteCommand, when_there_is_room
 OUTPUT_LIMIT_BYTES = 64 << 20
 READ_PAUSE_BYTES = 4 << 20  # unread output above this stops the host from sending more
 WRITE_TIMEOUT_S = 30.0
+# A tmux client outlives its connection where output is owed to it, and its server then can't be ended (tmux 3.3a). So
+# the host looks every 2 s whether the process of sshd that started it is still there.
+_LASTING = """\
+if kill -0 $PPID; then
+    (while kill -0 $PPID && kill -0 $$; do sleep 2; done; kill $$) </dev/null >/dev/null 2>&1 &
+fi
+exec "$@\""""
 
 
 class SshMachine:
@@ -54,7 +61,7 @@ class SshMachine:
         connection = await holding.enter_async_context(self._pool.session(self._settings))
         session = _ChannelSession()
         try:
-            script = f"exec {quote_argv(argv)} 2>/dev/null"
+            script = f"exec {quote_argv(['sh', '-c', _LASTING, 'sh', *argv])} 2>/dev/null"
             await when_there_is_room(
                 connection, lambda: cast("Any", connection).create_session(lambda: session, script, encoding=None)
             )

@@ -272,6 +272,19 @@ async def _pid_in(file: Path) -> int:
     return int(file.read_text())
 
 
+async def test_a_program_on_a_channel_ends_with_its_connection(tmp_path: Path, sshd: Sshd) -> None:
+    """Takes 2 s: that often the host looks."""
+    async with pool_for(tmp_path, sshd.config()) as pool:
+        script = "echo $$; trap '' HUP PIPE; while :; do sleep 1; done"
+        channel = await pool.machine("web1").spawn(["sh", "-c", script])
+        pid = int(await channel.read(5))
+        (await pool.connection(pool.config.resolve("web1"))).abort()
+        deadline = time.monotonic() + 15
+        while is_running(pid):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
 async def test_a_closed_pool_ends_what_runs_on_it(tmp_path: Path, sshd: Sshd) -> None:
     began = tmp_path / "began"
     async with pool_for(tmp_path, sshd.config()) as pool:
