@@ -70,7 +70,7 @@ class Transport(Protocol):
     """Run commands and move files on one target.
 
     A non-zero exit and a timeout (124) are results; only a failure of the transport itself raises TransportError.
-    Cancelling `run` stops the command.
+    Cancelling `run` stops the command; so does an exception of `on_output`, which `run` raises then.
     """
 
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:

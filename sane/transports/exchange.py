@@ -99,6 +99,7 @@ class Exchange:
         self._dialect: Dialect = "posix"
         self._next_check = 0.0
         self.nested = False
+        self._refusal: Exception | None = None  # what the caller's `on_output` raised
         self._prompt = ""  # the cursor line's text when the command was typed
         self._at_prompt = False
 
@@ -120,10 +121,11 @@ class Exchange:
             if self._feed is not None:
                 await self._send_feed(deadline)
             mark = await self._wait_end(deadline)
-        except Exception:
-            raise
-        except BaseException:  # cancelled, or Ctrl-C at the terminal: the command must not go on without its caller
-            await end_late(self)
+        except BaseException as error:
+            # Cancelled, Ctrl-C at the terminal, or the caller's `on_output` failed: the command must not go on without
+            # its caller.
+            if not isinstance(error, Exception) or (error is self._refusal and self.reader.find(END, EXIT) is None):
+                await end_late(self)
             raise
         if isinstance(mark, CommandResult):
             return mark
@@ -295,8 +297,7 @@ class Exchange:
         interrupted_at = -1
         while True:
             fresh = self.reader.feed(self.client.take_output())
-            if fresh and self._on_output is not None:
-                self._on_output(fresh)
+            self._pass_on(fresh)
             mark = self.reader.find(*kinds)
             now = time.monotonic()
             if mark is not None or now >= deadline or self.client.closed:
@@ -373,6 +374,12 @@ class Exchange:
 
     def flush(self) -> None:
         """Take what was held back because a mark could have begun there."""
-        tail = self.reader.flush()
-        if tail and self._on_output is not None:
-            self._on_output(tail)
+        self._pass_on(self.reader.flush())
+
+    def _pass_on(self, fresh: bytes) -> None:
+        if fresh and self._on_output is not None:
+            try:
+                self._on_output(fresh)
+            except Exception as error:
+                self._on_output, self._refusal = None, error
+                raise

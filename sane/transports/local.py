@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
 from sane.errors import NotFoundError, RemoteError
-from sane.transports.offload import call_blocking, in_loop
+from sane.transports.offload import call_blocking, call_streaming
 from sane.transports.process import Finished, OnOutput, run_process
 
 ARGUMENT_LIMIT_BYTES = 120_000  # Linux takes 131,072 bytes in one argument
@@ -34,12 +34,12 @@ class LocalTransport:
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
         """Run a command with bash, or sh where there is none, in a process group of its own.
 
-        `output` is its stdout and `stderr` the other stream. Cancelling ends the whole group.
+        `output` is its stdout and `stderr` the other stream. Cancelling ends the whole group; so does an exception of
+        `on_output`, which is raised then.
         Raises TransportError when the shell can't be started.
         """
         started = time.monotonic()
-        on_output = in_loop(on_output)
-        finished = await call_blocking(lambda cancel_fd: self._run_shell(command, on_output, cancel_fd))
+        finished = await call_streaming(lambda fd, say: self._run_shell(command, say, fd), on_output)
         return CommandResult(
             target=NAME,
             command=command.display or command.script,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from sane.transports.base import OnOutput
+
 T = TypeVar("T")
 
 
@@ -23,17 +25,16 @@ def in_event_loop() -> bool:
 
 async def call_blocking(work: Callable[[int], T]) -> T:
     """Return what `work` returns; it gets a descriptor that becomes readable when it is cancelled (-1: never)."""
+    return await call_streaming(lambda cancel_fd, _: work(cancel_fd), None)
+
+
+async def call_streaming(work: Callable[[int, OnOutput | None], T], on_output: OnOutput | None) -> T:
+    """Return what `work` returns; it gets an `on_output`, too, that it may call wherever it runs.
+
+    An exception of the caller's `on_output` cancels the work, and is raised once it has returned.
+    """
     if not in_event_loop():
-        return work(-1)
+        return work(-1, on_output)
     from sane.transports.threaded import call_in_thread
 
-    return await call_in_thread(work)
-
-
-def in_loop(function: Callable[[bytes], None] | None) -> Callable[[bytes], None] | None:
-    """Return `function` such that blocking work may call it wherever it runs."""
-    if function is None or not in_event_loop():
-        return function
-    from sane.transports.threaded import call_in_loop
-
-    return call_in_loop(function)
+    return await call_in_thread(work, on_output)

@@ -69,7 +69,7 @@ async def recover(exchange: Exchange) -> bool:
 async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     """Return whether a shell answers at a prompt again; undo what the interrupted run left there.
 
-    Where it does not, echo may stay off for what the shell runs: the pane remembers that, and the next call turns it on.
+    Where it does not, echo may stay off for what the shell runs; the pane remembers that, for the next call.
     """
     back = await _prompt_answers(exchange, wait_s)
     with contextlib.suppress(LostError):

@@ -80,6 +80,7 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
                 self._on_output(kept)
             except Exception as error:  # must not tear down a connection that others share
                 self.failure = error
+                self.exited.set()  # nobody waits for the rest
 
     def eof_received(self) -> bool:
         return True  # it may still read

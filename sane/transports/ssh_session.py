@@ -120,6 +120,8 @@ class RemoteCommand:
         session = self._session
         await self._feed()
         await session.exited.wait()
+        if session.failure is not None and not session.closed.is_set():
+            raise session.failure  # of the caller's `on_output`: ends the command as a cancellation does
         # The end of the streams comes with the exit, unless something left behind holds them.
         for _ in range(LINGER_ROUNDS):
             seen = session.activity

@@ -34,6 +34,7 @@ NO_STDIN = "cat; printf done"
 HANG = "echo $$ >\"$PIDS\"; (trap '' TERM; sh -c 'echo $$ >>\"$PIDS\"; exec sleep 60') & sleep 60; wait"
 # What Ctrl-C ends in a pane: the program in the foreground and its child; background jobs are the shell's own affair.
 HANG_IN_PANE = """sh -c 'echo $$ >"$PIDS"; sh -c "echo \\$\\$ >>\\"\\$PIDS\\"; exec sleep 60"; exit'"""
+SAY = "printf said; "
 LINES = "i=0; while [ $i -lt 2000 ]; do echo line$i; i=$((i+1)); done"
 
 
@@ -90,6 +91,7 @@ async def fake_place(root: Path, sshd: Sshd) -> AsyncIterator[Place]:
             ECHO_STDIN: lambda command, _: Reply(command.stdin or b""),
             NO_STDIN: lambda command, _: Reply((command.stdin or b"") + b"done"),
             HANG: hang,
+            SAY + HANG: Reply(b"said"),
             LINES: Reply(b"".join(b"line%d\n" % i for i in range(2000))),
         }
     )

@@ -21,6 +21,7 @@ from tests.transports.contract import (
     KILLED,
     LINES,
     NO_STDIN,
+    SAY,
     SHOW_CWD,
     SHOW_ENV,
     Place,
@@ -97,6 +98,23 @@ async def test_output_comes_in_pieces_and_whole(place: Place) -> None:
     result = await place.transport.run(Command(LINES), pieces.append)
     assert b"".join(pieces) == result.output
     assert result.output.splitlines()[-1] == b"line1999"
+
+
+async def test_a_caller_whose_on_output_fails_stops_the_command(place: Place) -> None:
+    pids = place.root / "pids"
+
+    def fail(chunk: bytes) -> None:
+        deadline = time.monotonic() + 5
+        while not hasattr(place.transport, "files") and not place.started(pids) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        raise BrokenPipeError("nobody reads")  # an OSError, as of a connection that is lost
+
+    started = time.monotonic()
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        await place.transport.run(Command(SAY + place.hang, env={"PIDS": str(pids)}, timeout_s=30), fail)
+    assert time.monotonic() - started < 5 + ENDS_WITHIN_S
+    await until(lambda: place.still_running(pids) == [])
+    assert (await place.transport.run(Command(LINES))).exit_code == 0
 
 
 async def test_output_limit(place: Place) -> None:
