@@ -6,13 +6,16 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sane.surfaces.cli.deploy import OUTPUTS, policy_options, request_of, request_options, run_and_report, show_options
 from sane.surfaces.cli.plan_approval import add_plan_commands
 from sane.surfaces.cli.query import check_query
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class PlanGroup(click.Group):
@@ -23,6 +26,16 @@ class PlanGroup(click.Group):
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = ["rollout", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the subcommands that begin so; where none does, what the default one takes: a file, or its options."""
+        found = super().shell_complete(ctx, incomplete)
+        default = self.commands["rollout"]
+        inner = click.Context(default, info_name="rollout", parent=ctx, resilient_parsing=True)
+        if incomplete.startswith("-"):
+            return default.shell_complete(inner, incomplete)
+        files = next(each for each in default.params if isinstance(each, click.Argument))
+        return found or files.shell_complete(inner, incomplete)
 
 
 @click.group(cls=PlanGroup)

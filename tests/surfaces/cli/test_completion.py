@@ -115,3 +115,24 @@ def test_a_primitive_completes_its_target_first_and_files_after_it(place: Path) 
 def test_zsh_needs_no_more_than_the_line_in_an_empty_zshrc(place: Path) -> None:
     script = ". <(sane completion zsh); print -l $_comps[sane] $_comps[sane-run-command]"
     assert shell("zsh", "-f", "-c", script, cwd=place).split() == ["_sane_completion", "_sane_targets"]
+
+
+def test_plan_offers_its_subcommands_and_what_a_rollout_takes(place: Path) -> None:
+    (place / "workflows").mkdir()
+    assert set(fish("sane plan wor", place)) == {"workflows/"}
+    assert set(fish("sane plan hos", place)) == {"hosts.yaml"}
+    assert set(fish("sane plan app", place)) == {"approve"}
+    assert bash("sane plan ap", place) == ["approve"]
+    assert "--inventory" in bash("sane plan --inv", place)
+    assert set(bash("sane plan app.yaml -i hosts.yaml --limit w", place)) == {"web1", "web2"}
+    assert asked_of_bash("sane plan wor", place) == "file,wor"
+
+
+def asked_of_bash(line: str, place: Path) -> str:
+    """Return what the script of bash is told to offer."""
+    words = {"_SANE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    done = subprocess.run(
+        [ROOT / "bin" / "sane"],
+        capture_output=True, text=True, timeout=BOUND_S, check=False, cwd=ROOT, env={**os.environ, **words},
+    )  # fmt: skip
+    return done.stdout.strip()
