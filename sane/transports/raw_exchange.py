@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
 from sane.core.pane.control_stream import decode_octal
@@ -17,6 +17,8 @@ from sane.core.pane.raw_prompt import (
     BLANK_LINE_ENDS,
     DEVICES,
     NEXT_PAGE,
+    NOTES,
+    Ending,
     RawPrompt,
     asks_for_more,
     asks_question,
@@ -42,23 +44,6 @@ INTERRUPT_WAIT_S = 2.0
 UNKNOWN_WAIT_S = 1.5  # how long a line that is no prompt we know must stay for us to give up
 MORE_QUIET_S = 0.03
 MORE_ANSWER_S = 0.5  # for the next page to come: a second key would skip one
-
-Way = Literal["prompt", "left", "question", "pager", "late", "gone"]
-
-NOTES = {
-    "question": "it asks something ('{line}'): answer it with sane-send-keys",
-    "pager": "its output went to a full-screen program, ended with q: turn the pager off",
-    "unfinished": "it waits for the rest of the statement ('{line}'): that was cancelled with Ctrl-C",
-    "left": "{kind} was left: what waits there now is another program",
-}
-
-
-class Ending(NamedTuple):
-    """Say how a typed line ended, the line on the screen then, and the prompt that is back."""
-
-    way: Way
-    line: str
-    prompt: RawPrompt | None = None
 
 
 class RawExchange:

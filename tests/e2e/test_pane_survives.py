@@ -398,7 +398,7 @@ def test_waits_while_somebody_types_and_runs_when_the_line_is_empty(tmux: Tmux) 
 
 
 def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sane.transports.exchange.READY_WAIT_S", 1.0)
+    monkeypatch.setattr("sane.transports.handshake.READY_WAIT_S", 1.0)
     name = tmux.new()
     pane = tmux.open(name)
     stop = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sane.core.pane.prompt_line import device_name, repl_name
 
@@ -35,6 +35,15 @@ QUESTION = re.compile(
 )
 NEXT_PAGE = " "
 
+Way = Literal["prompt", "left", "question", "pager", "late", "gone"]
+
+NOTES = {
+    "question": "it asks something ('{line}'): answer it with sane-send-keys",
+    "pager": "its output went to a full-screen program, ended with q: turn the pager off",
+    "unfinished": "it waits for the rest of the statement ('{line}'): that was cancelled with Ctrl-C",
+    "left": "{kind} was left: what waits there now is another program",
+}
+
 
 class RawPrompt(NamedTuple):
     """Describe a prompt that waits: whose it is, its text, and whether it waits for the rest of a statement."""
@@ -42,6 +51,14 @@ class RawPrompt(NamedTuple):
     kind: str
     text: str
     unfinished: bool
+
+
+class Ending(NamedTuple):
+    """Say how a typed line ended, the line on the screen then, and the prompt that is back."""
+
+    way: Way
+    line: str
+    prompt: RawPrompt | None = None
 
 
 def raw_prompt(before: str, program: str, lines: Iterable[str]) -> RawPrompt | None:

@@ -1,0 +1,183 @@
+"""The handshake of a command in a pane: the typed line, READY, the payload, START."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sane.core.pane.control_stream import Mark
+from sane.core.pane.files import TOKEN
+from sane.core.pane.framing import (
+    CORRUPT,
+    EXIT,
+    GO,
+    READY,
+    START,
+    Dialect,
+    Place,
+    Reader,
+    dialect_of,
+    quote,
+    rows_taken,
+    typed_line,
+)
+from sane.core.pane.payload import Run, payload
+from sane.core.pane.prompt_line import classify_line, device_name
+from sane.core.pane.script import compose, inner_place
+from sane.errors import LostError, NotFoundError, PaneError
+from sane.transports.control_mode import tmux_word
+from sane.transports.pane_recovery import recover
+from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
+
+if TYPE_CHECKING:
+    from sane.transports.exchange import Exchange
+
+READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
+EARLY_LOOK_S = 0.3
+SLOWEST_BYTES_PER_S = 20_000  # a pane behind a slow SSH connection
+
+
+class Handshake:
+    """Bring one command to its start."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._client = exchange.client
+        self._pane = exchange.pane
+        self._pane_id = exchange.pane_id
+        self._local = exchange.local
+        self._token = exchange.token
+        self._dialect: Dialect = "posix"
+
+    async def run(self, screen: Screen) -> bool:
+        """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
+        line, pieces, reader = self._form(screen)
+        ready = await self._type(line, screen)
+        if ready is None and "__sane_l" in line and not self._client.closed and await recover(self._exchange):
+            # It waited and yet could not read (`enable -n read`), or keys came before our line.
+            screen, _ = await wait_idle(
+                self._client,
+                self._pane_id,
+                self._pane.name,
+                local=self._local,
+                wait_s=READY_WAIT_S,
+            )
+            line, pieces, reader = typed_line(self._token, screen.place), [], ""
+            ready = await self._type(line, screen)
+        if ready is None:
+            if self._exchange.command.raw_ok and await self._shows_device():
+                return False
+            await self._give_up(screen)
+        assert ready is not None
+        self._dialect = dialect_of(ready.kind)
+        if classify_line(screen.before, screen.behind) != "prompt":  # and yet a shell answered: remember this prompt
+            text = tmux_word(screen.before.rstrip())
+            await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
+        place = inner_place(screen.place, ready.arguments) if self._exchange.nested else screen.place
+        rows = rows_taken(line, place)
+        if self._exchange.reader.lines_outside > 1 and not self._exchange.nested:
+            rows = await self._rows_until_now(screen, rows)
+        if rows != rows_taken(line, screen.place) or not pieces:
+            pieces = self._pieces(place, rows, reader=reader)
+        await self._send_payload(pieces)
+        if screen.echo_off:
+            await self._client.send(f"set-option -pu -t {self._pane_id} @sane-echo")
+        return True
+
+    async def _type(self, line: str, screen: Screen) -> Mark | None:
+        self._exchange.prompt = screen.before.rstrip()
+        self._exchange.reader.lines_outside = 0
+        await self._exchange.paste(line + "\r")
+        return await self._wait_ready()
+
+    async def _rows_until_now(self, screen: Screen, rows: int) -> int:
+        """Return how many rows the typed line took with what hooks of the shell printed behind it (PS0, preexec)."""
+        (reply,) = await self._client.ask(f"display-message -p -t {self._pane_id} '#{{cursor_y}} #{{history_size}}'")
+        if not reply.ok or not reply.lines:
+            return rows
+        now = sum(int(number) for number in reply.lines[0].split())
+        # A full history counts no further, and then what scrolled is known by its newlines alone.
+        return now - screen.row if now - screen.row >= rows else rows + self._exchange.reader.lines_outside - 1
+
+    def _form(self, screen: Screen) -> tuple[str, list[bytes], Reader]:
+        """Return the line and the payload for a shell known to read for itself, and which; no payload yet for another
+        shell, or where it is long."""
+        usable = self._local and not self._exchange.nested and not screen.echo_off
+        reader = waiting_reader(screen) if usable else ""
+        if reader:
+            line = typed_line(self._token, screen.place, reader=reader)
+            pieces = self._pieces(screen.place, rows_taken(line, screen.place), reader=reader)
+            if len(pieces) == 1:
+                return line, pieces, reader
+        return typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
+
+    def _pieces(self, place: Place, rows: int, *, reader: Reader = "") -> list[bytes]:
+        script = compose(self._exchange.command, self._dialect)
+        if self._exchange.feed is not None:
+            script = f"sh -c {quote(script.replace(TOKEN, self._token), self._dialect)}"
+        shown = self._exchange.command.display or self._exchange.command.script
+        run = Run(self._token, script, shown, place, rows, self._exchange.nested, reader)
+        return payload(run, self._dialect)
+
+    async def _wait_ready(self) -> Mark | None:
+        """Wait for READY; give up early where a prompt is shown again, and it is not for our line."""
+        deadline = time.monotonic() + READY_WAIT_S
+        typed_at, suspect = self._client.output_count, -1
+        while True:
+            mark = await self._exchange.wait_for(min(deadline, time.monotonic() + EARLY_LOOK_S), READY)
+            if mark is not None or self._client.closed or time.monotonic() >= deadline:
+                return mark
+            # A shell on a busy machine may not even have read the line: only what it has answered counts, twice.
+            if self._client.output_count != typed_at and not self._exchange.nested and await self._shows_other_prompt():
+                if suspect == self._client.output_count:
+                    return self._exchange.reader.find(READY)
+                suspect = self._client.output_count
+
+    async def _shows_other_prompt(self) -> bool:
+        try:
+            screen = await look(self._client, self._pane_id)
+        except (NotFoundError, LostError):
+            return False
+        self._exchange.reader.feed(self._client.take_output())
+        if (
+            not screen.before.strip()
+            or self._token in screen.before
+            or "head -n1" in screen.before
+            or "__sane_l" in screen.before
+        ):
+            return False
+        return line_editor_waits(screen) if self._local else bool(device_name(screen.before, screen.lines))
+
+    async def _shows_device(self) -> bool:
+        try:
+            screen = await look(self._client, self._pane_id)
+        except (NotFoundError, LostError):
+            return False
+        return bool(device_name(screen.before, screen.lines))
+
+    async def _send_payload(self, pieces: list[bytes]) -> None:
+        """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was
+        run."""
+        await self._exchange.paste(pieces[0].decode("utf-8", "surrogateescape"))
+        wait_s = READY_WAIT_S
+        if len(pieces) > 1 and await self._exchange.wait_for(time.monotonic() + wait_s, GO) is not None:
+            await self._exchange.paste(pieces[1].decode())
+            wait_s += len(pieces[1]) / SLOWEST_BYTES_PER_S
+        mark = await self._exchange.wait_for(time.monotonic() + wait_s, START, CORRUPT, EXIT)
+        if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._exchange.alive():
+            return
+        if mark is None:
+            await recover(self._exchange)
+        raise PaneError(
+            f"keys pressed in pane {self._pane.name} mixed with the command; it was not run",
+            hint="Try again when nobody types there.",
+        )
+
+    async def _give_up(self, screen: Screen) -> None:
+        if self._client.closed or not await self._exchange.alive():
+            raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
+        await recover(self._exchange)
+        raise PaneError(
+            f"pane {self._pane.name} did not answer as a shell does; nothing was run",
+            hint=f"{screen.program or 'Its program'} is in the foreground there. Is it a shell at an empty prompt?",
+        )
