@@ -6,11 +6,12 @@ It renders the JSON report of a deployment and computes nothing of its own.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from sane.core.fleet.hostset import expand
-from sane.surfaces.table import Cell, Style, draw_table, plain, style_for
 
 MARKS = {
     "healthy": ("✓", "green"),
@@ -43,65 +44,83 @@ def write_report(report: Mapping[str, Any], output: str, stream: TextIO) -> None
 
 
 def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
-    style = style_for(stream)
+    from rich.console import Console
+
+    width = shutil.get_terminal_size((100, 40)).columns if stream.isatty() else 100
+    styled = None if os.environ.get("TERM", "dumb") != "dumb" else False
+    console = Console(file=stream, highlight=False, width=max(60, width), soft_wrap=True, force_terminal=styled)
     groups = [(f, set(expand(f["hosts"]))) for f in report.get("fingerprints", ()) if f["count"] > 1]
     folded = {name for _, members in groups for name in members}
-    lines = [line for host in report["hosts"] if host["name"] not in folded for line in _host(host, style)]
+    for host in report["hosts"]:
+        if host["name"] not in folded:
+            _print_host(console, host)
     for fingerprint, members in groups:
         example = next(h for h in report["hosts"] if h["name"] in members)
-        lines.append(f"{style('✗', fg='red')} {plain(fingerprint['hosts'])}: {plain(fingerprint['message'])}")
-        lines += _detail(example, style)
-    lines += ["", _table(report, style), _summary(report, style), ""]
-    stream.write("\n".join(lines))
+        console.print(f"[red]✗[/] {escape(fingerprint['hosts'])}: {escape(fingerprint['message'])}")
+        _print_detail(console, example)
+    console.print()
+    console.print(_table(report))
+    console.print()
+    console.print(_summary(report))
 
 
-def _host(host: Mapping[str, Any], style: Style) -> list[str]:
+def _print_host(console: Any, host: Mapping[str, Any]) -> None:
     mark, colour = MARKS.get(host["status"], ("…", "cyan"))
     word = WORDS.get(host["status"], host["status"])
-    place = f" in step '{plain(host['step'])}'" if host.get("step") and mark in "✗?" else ""
+    place = f" in step '{escape(host['step'])}'" if host.get("step") and mark in "✗?" else ""
     code = f", exit code {host['exit_code']}" if host.get("exit_code") not in (None, 0) and mark in "✗?" else ""
-    error = f": {plain(host['error'])}" if host.get("error") else ""
-    return [f"{style(mark, fg=colour)} [{plain(host['name'])}] {word}{place}{code}{error}", *_detail(host, style)]
+    error = f": {escape(host['error'])}" if host.get("error") else ""
+    console.print(f"[{colour}]{mark}[/] \\[{escape(host['name'])}] {word}{place}{code}{error}")
+    _print_detail(console, host)
 
 
-def _detail(host: Mapping[str, Any], style: Style) -> list[str]:
+def _print_detail(console: Any, host: Mapping[str, Any]) -> None:
     if MARKS.get(host["status"], ("…",))[0] not in "✗?":
-        return []
+        return
     tail = str(host.get("output_tail") or "").rstrip("\n").splitlines()
     if [line.strip() for line in tail] == [str(host.get("error")).strip()]:
         tail = []  # the line above says it
-    bar = style("│", dim=True)
-    lines = [f"    {bar} {plain(line)}" for line in tail[-_TAIL_LINES:]]
+    for line in tail[-_TAIL_LINES:]:
+        console.print(f"    [dim]│[/] {escape(line)}")
     if host.get("output_file"):
-        lines.append("    " + style(f"│ all of it: {plain(host['output_file'])}", dim=True))
+        console.print(f"    [dim]│ all of it: {escape(host['output_file'])}[/]")
     if host.get("hint"):
-        lines.append(f"    {style('→', fg='yellow')} {plain(host['hint'])}")
-    return lines
+        console.print(f"    [yellow]→[/] {escape(host['hint'])}")
 
 
-def _table(report: Mapping[str, Any], style: Style) -> str:
-    rows: list[tuple[Cell | str, ...]] = []
+def _table(report: Mapping[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("host", "status", "version", "before", "health", "time"):
+        table.add_column(title, no_wrap=title != "health", justify="right" if title == "time" else "left")
     for host in report["hosts"]:
         health: dict[str, Any] = host.get("health") or {}
         mark, colour = MARKS.get(host["status"], ("…", "cyan"))
         duration_ms = host.get("duration_ms")
-        status = Cell(f"{mark} {WORDS.get(host['status'], host['status'])}", colour)
-        versions = (plain(health.get("version") or ""), plain(host.get("previous_version") or "–"))
-        time = f"{duration_ms / 1000:.1f} s" if duration_ms else ""
-        rows.append((plain(host["name"]), status, *versions, plain(health.get("verdict") or ""), time))
-    return draw_table(("host", "status", "version", "before", "health", "time"), rows, style, right=("time",))
+        table.add_row(
+            escape(host["name"]),
+            f"[{colour}]{mark} {WORDS.get(host['status'], host['status'])}[/]",
+            escape(health.get("version") or ""),
+            escape(host.get("previous_version") or "–"),
+            escape(health.get("verdict") or ""),
+            f"{duration_ms / 1000:.1f} s" if duration_ms else "",
+        )
+    return table
 
 
-def _summary(report: Mapping[str, Any], style: Style) -> str:
+def _summary(report: Mapping[str, Any]) -> str:
     colour = {"successful": "green", "partial": "yellow", "reverted": "yellow"}.get(report["status"], "red")
     counts = ", ".join(f"{n} {WORDS.get(word, word)}" for word, n in report["counts"].items() if n and word != "total")
     name = f"{report['key']} {report['version']}, revision {report['revision']} ({report['deployment']})"
-    why = f"\n{plain(report['description'])}" if report.get("description") else ""
-    return f"{style(report['status'], fg=colour, bold=True)}: {plain(name)}: {counts}{why}"
+    why = f"\n{escape(report['description'])}" if report.get("description") else ""
+    return f"[bold {colour}]{report['status']}[/]: {escape(name)}: {counts}{why}"
 
 
 def escape(text: object) -> str:
-    """Return text of a host such that it can neither style nor steer a terminal that rich draws on."""
+    """Return text of a host such that it can neither style nor steer the terminal it is shown on."""
     from rich.markup import escape as escape_markup
 
-    return escape_markup(plain(text))
+    # Control characters of a host's output would move the cursor of whoever reads the report.
+    return escape_markup("".join(c if c.isprintable() or c == "\t" else "�" for c in str(text)))

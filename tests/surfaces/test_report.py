@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -74,32 +72,3 @@ def test_a_terminal_that_is_not_named_gets_no_colours(term: str, styled: bool, m
     stream = Terminal()
     write_report({**report, "counts": {}, "hosts": [failed("web1", "no")], "fingerprints": []}, "table", stream)
     assert ("\x1b[" in stream.getvalue()) is styled
-
-
-def test_no_line_of_the_table_ends_in_blanks() -> None:
-    hosts = [{"name": "web1", "status": "healthy", "duration_ms": 1500}, {"name": "longer-name", "status": "failed"}]
-    lines = report_of(*hosts)
-    assert lines == [line.rstrip() for line in lines]
-    (row,) = [line for line in lines if line.startswith("web1 ")]
-    assert row.split() == ["web1", "✓", "healthy", "–", "1.5", "s"]
-    (head,) = [line for line in lines if line.startswith("host ")]
-    assert row.endswith(" 1.5 s")
-    assert len(head) == len(row)
-
-
-def test_words_of_a_host_steer_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = report_of({**failed("web1", "no [red]space\x1b[2J\x9b"), "output_tail": "a\x1b]0;x\x07b\n"})
-    assert "✗ [web1] failed in step 'copy', exit code 1: no [red]space�[2J�" in lines
-    assert "    │ a�]0;x�b" in lines
-
-
-def test_a_report_needs_no_library_for_drawing() -> None:
-    code = (
-        "import sys; from sane.surfaces.report import write_report;"
-        "report = {'key': 'a', 'version': '1', 'revision': 1, 'deployment': 'a-1', 'status': 'failed', 'counts': {}};"
-        "write_report({**report, 'hosts': [{'name': 'a', 'status': 'failed', 'hint': 'x'}]}, 'table', sys.stdout);"
-        "sys.exit('rich' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "✗ [a] failed" in done.stdout

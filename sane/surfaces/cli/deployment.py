@@ -80,19 +80,27 @@ async def _list(key: str, limit: int) -> list[dict[str, Any]]:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print deployments as a table."""
-    from sane.surfaces.table import Cell, draw_table, plain, style_for
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
 
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    from sane.surfaces.report import escape
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
     # On a narrow terminal the id, which names the key and the revision, stays whole: it is what people copy.
-    titles = COLUMNS if columns is None or columns >= WIDE else COLUMNS[:3]
+    titles = COLUMNS if width >= WIDE else COLUMNS[:3]
     colours = {"successful": "green", "partial": "yellow", "reverted": "yellow", "running": "cyan"}
-    cells: list[tuple[Cell | str, ...]] = []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in titles:
+        table.add_column(title, no_wrap=title != "why")
     for row in rows:
+        colour = colours.get(row["status"], "red")
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created_at_ms"] / 1000))
-        status = Cell(row["status"] + (" ★" if row["stable"] else ""), colours.get(row["status"], "red"))
-        ids = (plain(row["deployment"]), plain(row["version"]), status, plain(row["key"]), str(row["revision"]))
-        cells.append((*ids, created, plain(row["description"]))[: len(titles)])
-    click.echo(draw_table(titles, cells, style_for(sys.stdout), columns=columns), nl=False)
+        stable = " ★" if row["stable"] else ""
+        status = f"[{colour}]{row['status']}[/]{stable}"
+        cells = (escape(row["deployment"]), escape(row["version"]), status, escape(row["key"]), str(row["revision"]))
+        table.add_row(*(*cells, created, escape(row["description"]))[: len(titles)])
+    Console(highlight=False, width=max(width, 40)).print(table)
 
 
 @deployment.command(short_help="Show the report of NAME, as far as it is.")

@@ -104,7 +104,10 @@ def apply(name: str, output: str, query: str | None, wait: bool, keep_windows: b
 
 
 def _print_plan(made: Mapping[str, Any]) -> None:
-    _print_hosts(made)
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    _print_hosts(console, made)
     _print_batches(made)
     _print_steps(made)
     for warning in made["warnings"]:
@@ -112,16 +115,22 @@ def _print_plan(made: Mapping[str, Any]) -> None:
     click.echo(f"plan {made['plan']}\n  sane apply --plan {made['plan'][:12]}")
 
 
-def _print_hosts(made: Mapping[str, Any]) -> None:
-    from sane.surfaces.table import Cell, draw_table, plain, style_for
+def _print_hosts(console: Any, made: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
 
+    from sane.surfaces.report import escape
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("host", "group", "has", "gets", "change"):
+        table.add_column(title)
     colours = {"unchanged": "green", "unreachable": "red"}
-    rows: list[tuple[Cell | str, ...]] = []
     for host in made["hosts"]:
+        colour = colours.get(host["change"], "yellow")
         words = (host["name"], host["group"], host["has"] or "-", host["gets"])
-        rows.append((*map(plain, words), Cell(host["change"], colours.get(host["change"], "yellow"))))
-    table = draw_table(("host", "group", "has", "gets", "change"), rows, style_for(sys.stdout))
-    click.echo(f"{made['key']} revision {made['revision']}, version {made['version']}\n\n{table}")
+        table.add_row(*map(escape, words), f"[{colour}]{host['change']}[/]")
+    click.echo(f"{made['key']} revision {made['revision']}, version {made['version']}")
+    console.print(table)
     for name, error in made["unreachable"].items():
         click.echo(f"{name} can't be reached: {error}")
 

@@ -27,9 +27,9 @@ SSH = {"asyncssh", "cryptography", "typing_extensions", "ruamel"}
 
 
 def packages(*words: str) -> tuple[str, set[str]]:
-    """Return the status that a call of sane on a pipe ends with, and the packages that it imported."""
+    """Return the status that a call of sane for a program ends with, and the packages that it imported."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *words], capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False
+        [sys.executable, "-c", RUN, *words, "--output", "json"], capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False
     )
     status, imported = done.stdout.splitlines()[-2:]
     return status, {name for name in imported.split() if not name.startswith("_")}
@@ -42,14 +42,14 @@ def hosts(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_pipe_gets_its_answers_without_a_library_for_drawing(hosts: str) -> None:
+def test_a_program_gets_its_answers_without_a_library_for_drawing(hosts: str) -> None:
     status, imported = packages("deploy", str(WORKFLOW), "-i", hosts, "--version", "1")
     assert (status, imported - SSH) == ("status 3", OURS)
     status, imported = packages("deployment", "status", "multi-server-deploy")
     assert (status, imported) == ("status 3", OURS)
     status, imported = packages("deployment", "list")
     assert (status, imported) == ("status 0", OURS)
-    status, imported = packages("run", "-i", hosts, "all", "--", "true")
+    status, imported = packages("run", "-i", hosts, "all", "true")
     assert (status, imported - SSH) == ("status 4", OURS)
     status, imported = packages("plan", str(WORKFLOW), "-i", hosts, "--version", "1")
     assert (status, imported - SSH) == ("status 0", OURS)
