@@ -131,6 +131,9 @@ async def run_script(
     return must_answer(await transport.run(command), display, failure)
 
 
+HINTS = {"Is a directory": "Name a file in it."}
+
+
 def must_answer(result: CommandResult, display: str, failure: str) -> Answered:
     """Return what a script answered; raise what `run_script` says."""
     if result.timed_out:
@@ -138,7 +141,8 @@ def must_answer(result: CommandResult, display: str, failure: str) -> Answered:
     answered = parse_answer(result.output)
     if "error" in answered.fields:
         kind = NotFoundError if "absent" in answered.fields else RemoteError
-        raise kind(f"{failure}: {answered.fields['error']}" if failure else answered.fields["error"])
+        reason = answered.fields["error"]
+        raise kind(f"{failure}: {reason}" if failure else reason, hint=HINTS.get(reason, ""))
     if "done" not in answered.fields:
         said = (result.stderr or result.output).decode("utf-8", "replace").strip()[-300:]
         raise RemoteError(f"{display} ended with {result.exit_code}: {said or 'no answer'}")

@@ -71,7 +71,10 @@ def edited(text: str, operation: Operation, what: list[str], *, once: bool = Fal
     """Return the text after an operation. Raises UsageError when it does not fit."""
     wanted = 2 if operation in ("replace", "insert") else 1
     if len(what) != wanted:
-        raise UsageError(f"{operation} needs {WORDS[operation]}, got {len(what)} argument{'s' * (len(what) != 1)}")
+        raise UsageError(
+            f"{operation} needs {WORDS[operation]}, got {len(what)} argument{'s' * (len(what) != 1)}",
+            hint="Give each as one argument: in a shell, quote what holds blanks.",
+        )
     if operation == "replace":
         return _replaced(text, what[0], what[1], once)
     if operation == "append":

@@ -146,7 +146,7 @@ def _put(path: str, content: bytes, mode: int | None) -> None:
 
 def _must_be_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise RemoteError(f"{path}: Is a directory")
+        raise RemoteError(f"{path}: Is a directory", hint="Name a file in it.")
     if not stat.S_ISREG(status.st_mode):
         raise RemoteError(f"{path}: Not a regular file")
 

@@ -188,7 +188,7 @@ def convert(parameter: Parameter, value: object) -> object:
         return text == "true"
     if parameter.kind == "list":
         if not isinstance(value, list | tuple):
-            raise UsageError(f"{name} must be a list, got '{value}'")
+            raise UsageError(f"{name} must be a list, got '{value}'", hint=f'Write it as {name}: ["{value}"].')
         return [str(v) for v in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if text is None:
         raise UsageError(f"{name} must be a string, got {value!r}")

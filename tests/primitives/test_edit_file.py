@@ -53,6 +53,12 @@ def test_refuses_what_does_not_fit(operation: Any, what: list[str], complaint: s
         edited(TEXT, operation, what)
 
 
+def test_says_how_to_give_what_an_operation_needs() -> None:
+    with pytest.raises(UsageError) as raised:
+        edited(TEXT, "replace", ["x"])
+    assert "one argument" in raised.value.hint
+
+
 def test_appends_behind_a_last_line_without_an_end() -> None:
     assert edited("one", "append", ["two"]) == "one\ntwo\n"
     assert edited("", "append", ["one"]) == "one\n"

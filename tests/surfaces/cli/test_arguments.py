@@ -8,7 +8,7 @@ import pytest
 
 from sane.errors import UsageError
 from sane.surfaces.cli.arguments import Arguments, MissingArgumentError, help_text, parse_arguments, usage_line
-from sane.verbs.registry import Verb, answer_is_ok, parameters_of
+from sane.verbs.registry import Verb, answer_is_ok, bind, load_verb, parameters_of
 
 
 async def sample(
@@ -140,3 +140,9 @@ def test_usage_and_help_come_from_the_parameters() -> None:
         "Example:\n  sane-sample x",
     ):
         assert part in text
+
+
+def test_a_list_that_is_none_is_shown_as_one() -> None:
+    with pytest.raises(UsageError, match="keys must be a list, got 'ls'") as raised:
+        bind(load_verb("send-keys"), {"target": "w", "keys": "ls"})
+    assert raised.value.hint == 'Write it as keys: ["ls"].'

@@ -86,7 +86,7 @@ def test_create_file_answers_json_on_every_failure(capfd: pytest.CaptureFixture[
         "error": f"{tmp_path} can't be written: Is a directory",
         "code": "remote",
     }
-    assert err.startswith(f"Error: {tmp_path} can't be written: Is a directory\n")
+    assert err == f"Error: {tmp_path} can't be written: Is a directory\nName a file in it.\n"
     status, out, err = run(capfd, "create-file", "local:", str(tmp_path / "t-f"), "x", "maybe")
     assert json.loads(out)["error"] == "backup must be 'true' or 'false', got 'maybe'"
     assert err.startswith("Error: backup must be 'true' or 'false', got 'maybe'\n")
