@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,15 @@ Call = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def call() -> Iterator[Call]:
-    """Yield a function that calls a verb by name and returns its answer as JSON has it."""
-    context = BlockingContext()
+    """Yield a function that calls a verb by name and returns its answer as JSON has it; remove its backups."""
+    context, backups = BlockingContext(), list[str]()
 
     def call_verb(name: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return as_json(run_blocking(load_verb(name).function(context, *args, **kwargs)))
+        answer = as_json(run_blocking(load_verb(name).function(context, *args, **kwargs)))
+        backups.extend([str(answer["backup_path"])] if answer.get("backup_path") else [])
+        return answer
 
     yield call_verb
     run_blocking(context.close())
-
-
-@pytest.fixture(autouse=True)
-def _no_backups_left() -> Iterator[None]:
-    """Remove the backups a test made; their names hold the second they were made in."""
-    started = int(time.time()) - 1
-    yield
-    for path in Path("/var/tmp").glob("backup-*-*"):
-        epoch = path.name.split("-")[1]
-        if epoch.isdigit() and int(epoch) >= started and path.name.split("-", 2)[2].startswith("t-"):
-            path.unlink()
+    for backup in backups:
+        Path(backup).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """sane-create-file, sane-read-file and sane-checksum-file on `local:`.
 
-Test files begin with `t-`: their backups are removed.
+The backups that calls make are removed by the fixture `call`.
 """
 
 from __future__ import annotations

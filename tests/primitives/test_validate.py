@@ -85,7 +85,8 @@ def test_says_where_json_stops(call: Call, text: str, line: int, column: int) ->
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(max_size=100), c),  # YAML's own limit of a key is 1,024
     )
 )
 def test_every_json_value_is_yaml(value: object) -> None:

@@ -29,7 +29,12 @@ SSH = {"asyncssh", "cryptography", "typing_extensions", "ruamel"}
 def packages(*words: str) -> tuple[str, set[str]]:
     """Return the status that a call of sane for a program ends with, and the packages that it imported."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *words, "--output", "json"], capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False
+        [sys.executable, "-c", RUN, *words, "--output", "json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=BOUND_S,
+        check=False,
     )
     status, imported = done.stdout.splitlines()[-2:]
     return status, {name for name in imported.split() if not name.startswith("_")}
