@@ -104,6 +104,9 @@ class AsyncChannel:
                 process.stdin.close()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CLOSE_GRACE_S):
+                        with contextlib.suppress(RuntimeError):  # another task waits for output, and reads it
+                            while await self.read(CLOSE_GRACE_S):
+                                pass  # a tmux client to which output is owed does not end (tmux 3.3a)
                         await process.wait()
             await _end(process)
         finally:

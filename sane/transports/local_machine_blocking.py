@@ -99,13 +99,19 @@ class BlockingChannel:
         return os.read(self._out, READ_BYTES)
 
     async def close(self) -> None:
-        """Close its input, which ends it; kill it when that does not."""
+        """Close its input, which ends it; kill it when that does not.
+
+        Its output is read to the end: a tmux client to which output is owed does not end (tmux 3.3a).
+        """
         if not self._pid:
             return
         pid, self._pid = self._pid, 0
         os.close(self._in)
-        os.close(self._out)
         until = time.monotonic() + CLOSE_GRACE_S
+        with contextlib.suppress(TimeoutError):
+            while await self.read(until - time.monotonic()):
+                pass
+        os.close(self._out)
         while os.waitpid(pid, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  (blocking is what this machine does)
             if time.monotonic() >= until:
                 with contextlib.suppress(ProcessLookupError):

@@ -44,6 +44,30 @@ def test_a_closed_channel_leaves_nothing_open(script: str, monkeypatch: pytest.M
     assert unraisable == []
 
 
+def close_async(argv: list[str]) -> None:
+    async def run() -> None:
+        await (await LocalMachine().spawn(argv)).close()
+
+    asyncio.run(run())
+
+
+def close_blocking(argv: list[str]) -> None:
+    async def run() -> None:
+        await (await BlockingMachine().spawn(argv)).close()
+
+    run_blocking(run())
+
+
+@pytest.mark.parametrize("close", [close_async, close_blocking])
+def test_what_a_program_still_writes_is_taken_when_its_channel_closes(
+    tmp_path: Path, close: Callable[[list[str]], None]
+) -> None:
+    """A tmux client that is owed output when its reader goes ends only by a signal: 2 of 100 calls took 0.5 s more."""
+    script = f"cat >/dev/null; head -c 300000 /dev/zero && : >{tmp_path}/done"
+    close(["sh", "-c", script])
+    assert (tmp_path / "done").exists()
+
+
 def test_a_program_that_outlasts_its_time_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch):
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
