@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from sane.transports.blocking import run_blocking
 from sane.transports.local_machine import LocalMachine
+from sane.transports.local_machine_blocking import BlockingMachine
 from tests.transports.sshd import is_running
 
 
