@@ -134,19 +134,23 @@ TABLE: list[tuple[list[str], bytes]] = [
 CHANGING = re.compile(rb'"(total_)?duration_ms":[0-9.]+|"(timestamp|modified_time)":"[^"]*"|duration_ms +[0-9.]+')
 
 
+def assert_same_without_it(
+    call: Callable[..., subprocess.CompletedProcess[bytes]], argv: list[str], stdin: bytes
+) -> None:
+    """Make a call without a helper and with it, and compare all that they say."""
+    cold = call(*argv, stdin=stdin, SANE_HELPER="0")
+    if argv[0] == "create-file":
+        Path(argv[2]).unlink(missing_ok=True)
+    hot = call(*argv, stdin=stdin)
+    said = [(done.returncode, CHANGING.sub(b"", done.stdout), CHANGING.sub(b"", done.stderr)) for done in (hot, cold)]
+    assert said[0] == said[1], argv
+
+
 def test_every_call_says_the_same_with_and_without_a_helper(calls: Calls) -> None:
     pid = calls.warm_up()
     for words, stdin in TABLE:
         argv = [word.replace("{pane}", calls.pane).replace("{folder}", str(calls.folder)) for word in words]
-        cold = calls.call(*argv, stdin=stdin, SANE_HELPER="0")
-        if words[0] == "create-file":
-            Path(argv[2]).unlink(missing_ok=True)
-        hot = calls.call(*argv, stdin=stdin)
-        assert (hot.returncode, CHANGING.sub(b"", hot.stdout), CHANGING.sub(b"", hot.stderr)) == (
-            cold.returncode,
-            CHANGING.sub(b"", cold.stdout),
-            CHANGING.sub(b"", cold.stderr),
-        ), words
+        assert_same_without_it(calls.call, argv, stdin)
     assert calls.pid() == pid, "the helper did not live through all of them"
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from sane.surfaces.cli.warm_hosts import WarmHosts
 from tests.e2e.lab import TestLab, lab  # noqa: F401
-from tests.surfaces.cli.test_warm import BIN, CHANGING, helper_at, is_alive, wait_until
+from tests.surfaces.cli.test_warm import BIN, assert_same_without_it, helper_at, is_alive, wait_until
 
 Lab = Callable[..., TestLab]
 
@@ -88,15 +88,7 @@ def test_every_call_says_the_same_with_and_without_a_helper(calls: Calls, hosts:
     pid = calls.warm_up()
     for words, stdin in TABLE:
         argv = [word.replace("{root}", str(hosts.root("server1"))) for word in words]
-        cold = calls.call(*argv, stdin=stdin, SANE_HELPER="0")
-        if words[0] == "create-file":
-            Path(argv[2]).unlink()
-        hot = calls.call(*argv, stdin=stdin)
-        assert (hot.returncode, CHANGING.sub(b"", hot.stdout), CHANGING.sub(b"", hot.stderr)) == (
-            cold.returncode,
-            CHANGING.sub(b"", cold.stdout),
-            CHANGING.sub(b"", cold.stderr),
-        ), words
+        assert_same_without_it(calls.call, argv, stdin)
     assert calls.pid() == pid, "the helper did not live through all of them"
 
 
