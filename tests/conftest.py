@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,11 @@ def short_dir() -> Iterator[Path]:
     """Yield an empty directory whose path is short enough for Unix sockets (about 100 bytes)."""
     path = Path(tempfile.mkdtemp(prefix="sane", dir="/tmp"))
     yield path
-    shutil.rmtree(path, ignore_errors=True)
+    # A shell whose terminal has just gone may still write its history there.
+    until = time.monotonic() + 5
+    while path.exists() and time.monotonic() < until:
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0 if not path.exists() else 0.02)
 
 
 @pytest.fixture(autouse=True)

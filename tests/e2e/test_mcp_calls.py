@@ -48,7 +48,7 @@ async def test_answers_are_what_the_schemas_say(tmux_here: Tmux, tmp_path: Path)
         ("run_command", {"target": pane, "command": "echo 'open"}),
         ("check_pane_health", {"target": pane, "all": True}),
         ("create_file", {**place, "content": "x"}),
-        ("edit_file", {**place, "operation": "replace", "what": ["x", "y"]}),
+        ("edit_file", {**place, "operation": "replace", "what": ["x", "y"], "backup": False}),
         ("read_file", place),
         ("checksum_file", place),
         ("detect_mode", {"target": pane}),
