@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import pty
 import re
+import threading
 
 import pytest
 
@@ -72,7 +74,15 @@ def test_ndjson_is_the_events() -> None:
 def test_a_terminal_shows_a_table_with_what_is_wrong_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     leader, follower = pty.openpty()
-    os.set_blocking(leader, False)
+    read = bytearray()
+
+    def read_to_the_end() -> None:
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while piece := os.read(leader, 1 << 16):
+                read.extend(piece)
+
+    reader = threading.Thread(target=read_to_the_end)
+    reader.start()
     with os.fdopen(follower, "w", encoding="utf-8") as stream:
         view = open_watch_view("table", stream, 0)
         assert isinstance(view, LiveView)
@@ -81,8 +91,9 @@ def test_a_terminal_shows_a_table_with_what_is_wrong_first(monkeypatch: pytest.M
         view.sampled(Sample("zebra", 1, status=EVIL, verdict="fail"), HostWatch("zebra", acute="crash"))
         view.say(f"a line {EVIL}")
         view.close()
-        shown = os.read(leader, 1 << 20).decode()
+    reader.join(10)
     os.close(leader)
+    shown = read.decode()
     assert "\x1b[2J" not in shown
     rows = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
     first = next(i for i, row in enumerate(rows) if "zebra" in row)
