@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminals import read_terminal
+
 ROOT = Path(__file__).parents[3]
 BOUND_S = 20
 WORKFLOW = ROOT / "workflows" / "multi-server-deploy.yaml"
@@ -102,7 +104,7 @@ def test_no_color_means_neither_colour_nor_motion(hosts: str) -> None:
     environ = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
     done = subprocess.run(words, stdout=other, stderr=other, cwd=ROOT, env=environ, timeout=BOUND_S, check=False)
     os.close(other)
-    shown = os.read(terminal, 65_536)
+    shown = read_terminal(terminal)
     os.close(terminal)
     assert done.returncode == 4
     assert b"web1" in shown
@@ -158,7 +160,7 @@ def test_run_counts_the_hosts_before_the_first_answers(tmp_path: Path, term: str
 def _read_all(terminal: int) -> bytes:
     shown = b""
     with contextlib.suppress(OSError):  # EIO: the other end is closed
-        while piece := os.read(terminal, 65_536):
+        while piece := read_terminal(terminal):
             shown += piece
     os.close(terminal)
     return shown

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminals import read_terminal
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -55,6 +57,6 @@ def test_marks_are_coloured_where_the_terminal_takes_it(term: str, styled: bool)
     command = [sys.executable, "-m", "sane.surfaces.cli.main", "doctor"]
     subprocess.run(command, stdout=theirs, timeout=20, check=False, env=environment)
     os.close(theirs)
-    shown = os.read(ours, 65536)
+    shown = read_terminal(ours)
     os.close(ours)
     assert (b"\x1b[" in shown) is styled

@@ -16,6 +16,7 @@ import pytest
 from sane.core.events import Event
 from sane.store import open_store
 from sane.surfaces.cli.events import Rows, row_of, what
+from tests.terminals import read_terminal
 
 ROOT = Path(__file__).parents[3]
 BOUND_S = 20
@@ -180,7 +181,7 @@ async def test_a_terminal_gets_rows_that_fit(state_dir: Path) -> None:
     command = [sys.executable, "-m", "sane.surfaces.cli.main", "events"]
     done = subprocess.run(command, stdout=other, stderr=other, cwd=ROOT, env=environ, timeout=BOUND_S, check=False)
     os.close(other)
-    shown = os.read(terminal, 65_536).decode()
+    shown = read_terminal(terminal).decode()
     os.close(terminal)
     assert done.returncode == 0
     assert max(map(len, shown.splitlines())) < 70
