@@ -18,6 +18,7 @@ import pytest
 from sane.core.signing import sign_request
 from sane.core.watch.config import AlertSettings
 from sane.engine.alerts import Alerts, text_of
+from tests.listeners import listening
 
 HOSTILE = "#(touch pwned) $(touch pwned) `touch pwned` ; touch pwned %H #{pane_id}"
 ALERT = {
@@ -185,10 +186,8 @@ async def test_a_webhook_that_speaks_no_http_fails_and_takes_no_other_way_along(
         writer.write(b"220 mail.example ESMTP\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server:
-        hook = {"webhook_url": url, "webhook_secret_env": "HOOK"}
+    async with listening(answer) as port:
+        hook = {"webhook_url": f"http://127.0.0.1:{port}/", "webhook_secret_env": "HOOK"}
         delivery = await alerts([], {"HOOK": "s"}, command=("true",), **hook).send(ALERT)
     assert delivery.outcome == "sent"
     assert delivery.failed[0].startswith("webhook: ")

@@ -40,6 +40,7 @@ def test_a_closed_channel_leaves_nothing_open(script: str, monkeypatch: pytest.M
         async with asyncio.timeout(10):
             await channel.close()
 
+    gc.collect()  # what earlier tests left is not this one's
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         asyncio.run(open_and_close())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncssh
@@ -16,6 +18,7 @@ from sane.errors import LostError, RemoteError, TransportError, UnavailableError
 from sane.transports.ssh import SCRIPT_LIMIT_BYTES
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import HANDSHAKE_PLACE_S, SESSIONS_AT_ONCE, SshPool
+from tests.listeners import listening
 from tests.transports.sshd import Sshd, is_running
 
 
@@ -296,8 +299,9 @@ async def test_what_start_up_files_say_is_kept_around_the_mark(tmp_path: Path) -
         server.stop()
 
 
-async def relay(delay_s: float, to_port: int) -> asyncio.Server:
-    """Return a server on loopback that hands everything on to a port, a while later."""
+@contextlib.asynccontextmanager
+async def relay(delay_s: float, to_port: int) -> AsyncIterator[int]:
+    """Yield a port on loopback from which everything is handed on to another, a while later."""
     loop = asyncio.get_running_loop()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -307,21 +311,25 @@ async def relay(delay_s: float, to_port: int) -> asyncio.Server:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", to_port)
+        far.append(far_writer)
         await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
 
-    return await asyncio.start_server(serve, "127.0.0.1", 0)
+    far: list[asyncio.StreamWriter] = []
+    async with listening(serve) as port:
+        yield port
+    for writer in far:
+        writer.close()
 
 
 async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pipe(tmp_path: Path, sshd: Sshd) -> None:
     """The window of 2 MiB is full when the command ends, so the rest comes a round trip after its exit code."""
     size = (2 << 20) + 40_000
-    server = await relay(0.1, sshd.port)
     config = tmp_path / "config"
-    port = server.sockets[0].getsockname()[1]
-    config.write_text(sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}"))
     known = tmp_path / "known"
     known.write_text("known " + sshd.known_hosts.read_text().split(" ", 1)[1])
-    config.write_text(config.read_text().replace(str(sshd.known_hosts), str(known)))
-    async with server, SshPool(SshConfig(config=str(config))) as pool:
-        result = await pool.transport("web1").run(Command(f"sleep 5 & head -c {size} /dev/zero"))
+    async with relay(0.1, sshd.port) as port:
+        text = sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}")
+        config.write_text(text.replace(str(sshd.known_hosts), str(known)))
+        async with SshPool(SshConfig(config=str(config))) as pool:
+            result = await pool.transport("web1").run(Command(f"sleep 5 & head -c {size} /dev/zero"))
     assert (len(result.output), result.exit_code) == (size, 0)

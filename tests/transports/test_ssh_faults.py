@@ -19,6 +19,7 @@ from sane.core.command import Command
 from sane.errors import AuthError, LostError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import SshPool
+from tests.listeners import listening
 from tests.transports.sshd import Sshd, free_port, is_running, make_key
 
 SLACK_S = 1.0
@@ -78,8 +79,7 @@ async def test_a_port_that_speaks_something_else(tmp_path: Path) -> None:
         writer.write(b"SSH-1.5-old\r\n")
         await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server, pool_for(tmp_path, host(server.sockets[0].getsockname()[1])) as pool:
+    async with listening(answer) as port, pool_for(tmp_path, host(port)) as pool:
         with within(1), pytest.raises(UnreachableError, match="does not speak SSH") as caught:
             await pool.transport("web1").run(Command("true"))
     assert caught.value.phase == "banner"
@@ -89,8 +89,7 @@ async def test_a_host_that_closes_at_once(tmp_path: Path) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server, pool_for(tmp_path, host(server.sockets[0].getsockname()[1])) as pool:
+    async with listening(answer) as port, pool_for(tmp_path, host(port)) as pool:
         with within(1), pytest.raises(UnreachableError, match="closed the connection before it said") as caught:
             await pool.transport("web1").run(Command("true"))
     assert caught.value.phase == "banner"
@@ -101,8 +100,7 @@ async def test_a_host_that_stops_in_the_login(tmp_path: Path) -> None:
         writer.write(b"SSH-2.0-stuck\r\n")
         await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server, pool_for(tmp_path, host(server.sockets[0].getsockname()[1])) as pool:
+    async with listening(answer) as port, pool_for(tmp_path, host(port)) as pool:
         with within(1), pytest.raises(UnreachableError, match="during the login") as caught:
             await pool.transport("web1").run(Command("true"))
     assert caught.value.phase == "login"
