@@ -32,9 +32,14 @@ class Command:
     brief: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a NUL, which no shell can take."""
-        if "\0" in self.script or "\0" in (self.cwd or "") or any("\0" in f"{k}{v}" for k, v in self.env.items()):
+        """Raise UsageError for what no shell can take: a NUL, half of a surrogate pair."""
+        texts = (self.script, self.cwd or "", *self.env, *self.env.values())
+        if any("\0" in text for text in texts):
             raise UsageError("a command can't hold a NUL character")
+        try:
+            "".join(texts).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # JSON can hold such a thing; no byte stands for it
+            raise UsageError("a command can't hold half of a surrogate pair") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,3 +16,10 @@ from sane.errors import UsageError
 def test_no_part_of_a_command_holds_a_nul(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="NUL"):
         Command(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"script": "echo \ud800"}, {"script": "a", "env": {"A": "\udfff"}}])
+def test_no_part_of_a_command_holds_half_of_a_surrogate_pair(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="surrogate"):
+        Command(**fields)
+    Command("echo \udcff")  # a byte that is no UTF-8

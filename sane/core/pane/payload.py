@@ -27,7 +27,6 @@ from sane.core.pane.framing import (
     quote,
     shown_text,
 )
-from sane.errors import UsageError
 
 
 class Run(NamedTuple):
@@ -43,16 +42,7 @@ class Run(NamedTuple):
 
 
 def payload(run: Run, dialect: Dialect) -> list[bytes]:
-    """Return what to send behind the READY mark: one piece, or a second one to send behind the GO mark.
-
-    Raises UsageError when the script holds what no shell can take: a NUL, half of a surrogate pair.
-    """
-    if "\0" in run.script:
-        raise UsageError("a command can't hold a NUL character")
-    try:
-        run.script.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # JSON can hold such a thing; no byte stands for it
-        raise UsageError("a command can't hold half of a surrogate pair") from None
+    """Return what to send behind the READY mark: one piece, or a second one to send behind the GO mark."""
     text = erase_sequence(run.place, run.rows) + shown_text(run.shown) + "\n"
     prologue = text.encode("utf-8", "replace") + f"\x1b]{OSC_NUMBER};{run.token};{START}\x07".encode()
     if run.nested:

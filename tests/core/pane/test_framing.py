@@ -22,7 +22,6 @@ from sane.core.pane.framing import (
     typed_line,
 )
 from sane.core.pane.payload import Run, payload
-from sane.errors import UsageError
 
 PLACE = Place(10, 80)
 
@@ -68,13 +67,6 @@ def test_short_plain_commands_are_one_line() -> None:
     assert len(pieces) == 1
     assert len(pieces[0]) < LINE_LIMIT_BYTES
     assert len(payload(Run("abcdef12", "a\nb", "a", PLACE, 1), "posix")) == 2
-
-
-def test_nul_is_refused() -> None:
-    with pytest.raises(UsageError, match="NUL"):
-        payload(Run("abcdef12", "a\0b", "a", PLACE, 1), "posix")
-    with pytest.raises(UsageError, match="surrogate"):
-        payload(Run("abcdef12", "a\ud83db", "a", PLACE, 1), "posix")
 
 
 @given(st.binary(max_size=50).map(lambda data: data.replace(b"\0", b"")))
