@@ -86,10 +86,7 @@ class RemoteCommand:
             timed_out = True
             await self._end(opening)
         except BaseException as error:
-            try:
-                await asyncio.shield(self._end(opening))
-            except (TransportError, UnavailableError) as unknown:  # a cancellation stays one
-                error.add_note(unknown.message)
+            await self._end_for(error, opening)
             raise
         session = self._session
         if session.failure is not None:
@@ -157,6 +154,13 @@ class RemoteCommand:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    async def _end_for(self, error: BaseException, opening: asyncio.Task[None]) -> None:
+        """End the command because of `error`, which stays what it is where the host does not confirm the end."""
+        try:
+            await asyncio.shield(self._end(opening))
+        except (TransportError, UnavailableError) as unknown:
+            error.add_note(unknown.message)
 
     async def _end(self, opening: asyncio.Task[None]) -> None:
         """End the command and what it started. Raises LostError where the host does not confirm it."""

@@ -10,10 +10,12 @@ import asyncio
 import secrets
 
 from sane.core.shell_text import quote_word
+from sane.errors import LostError
 from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_output import CommandSession
 from sane.transports.ssh_session import Finished, RemoteCommand
 
+ANSWER_LIMIT_BYTES = 8 << 20
 # All comes on the one stream, stderr behind the rest, so that the last word proves that nothing is on its way any more.
 # `printf` is the shell's own, so no limit on arguments holds for what the question reads.
 _FRAME = """\
@@ -52,12 +54,15 @@ class HostShell(RemoteCommand):
                 self._answers.expect(word)
                 self._answers.channel.write(_framed(question, stdin, word))
                 await self._answers.answered.wait()
+            if self._answers.too_long:
+                limit = f"{ANSWER_LIMIT_BYTES >> 20} MB"
+                raise LostError(f"{self._host} answers a short question with more than {limit}", phase="command")
         except TimeoutError:
             self._cut = timed_out = True
             await self._end(self._opening)
-        except BaseException:
+        except BaseException as error:
             self._cut = True
-            await asyncio.shield(self._end(self._opening))
+            await self._end_for(error, self._opening)
             raise
         finally:
             self.busy = False
@@ -91,6 +96,7 @@ class _Answers(CommandSession):
         self.answer = bytearray()
         self.answered = asyncio.Event()
         self.last = b""
+        self.too_long = False
 
     def expect(self, word: str) -> None:
         """Begin to gather the next answer."""
@@ -99,9 +105,10 @@ class _Answers(CommandSession):
         self.answered.clear()
 
     def _keep(self, stream: int, data: bytes) -> None:
-        if stream == 0:
+        if stream == 0 and not self.too_long:
             self.answer += data
-            if self.answer.endswith(self.last):
+            self.too_long = len(self.answer) > ANSWER_LIMIT_BYTES
+            if self.too_long or self.answer.endswith(self.last):
                 self.answered.set()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -83,6 +83,31 @@ async def test_one_that_is_cut_short_is_ended_and_the_next_is_answered(transport
     assert await shell_of(transport) != shell
 
 
+async def test_an_answer_without_end_is_refused_and_its_shell_ended(transport: SshTransport) -> None:
+    shell = await shell_of(transport)
+    with pytest.raises(LostError, match="more than 8 MB"):
+        await ask(transport, "yes", timeout_s=30.0)
+    assert not is_running(shell)
+    assert await shell_of(transport) != shell
+
+
+async def test_a_cancellation_of_a_question_stays_one(
+    tmp_path: Path, own_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sane.transports.ssh_session.KILL_TIMEOUT_S", 0.5)
+    config = tmp_path / "config"
+    config.write_text(own_sshd.config())
+    async with SshPool(SshConfig(config=str(config))) as pool:
+        asking = asyncio.create_task(ask(pool.transport("web1"), f"echo >{tmp_path}/began; sleep 60"))
+        while not (tmp_path / "began").exists():
+            await asyncio.sleep(0.01)
+        own_sshd.signal_sessions(signal.SIGSTOP)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        own_sshd.signal_sessions(signal.SIGCONT)
+
+
 async def test_nobody_waits_for_a_shell_that_is_busy(transport: SshTransport, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
