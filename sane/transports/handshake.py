@@ -53,7 +53,7 @@ class Handshake:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
-        if ready is None and "__sane_l" in line and not self._client.closed and await recover(self._exchange):
+        if ready is None and reader and not self._client.closed and await recover(self._exchange):
             # It waited and yet could not read (`enable -n read`), or keys came before our line.
             screen, _ = await wait_idle(
                 self._client,
