@@ -58,7 +58,7 @@ def run_process(
         run.start(argv, env, pass_fd)
         run.pump(None if timeout_s is None else time.monotonic() + timeout_s, cancel_fd)
     except BaseException:
-        run.kill()
+        run.abandon()
         raise
     finally:
         run.release()
@@ -200,13 +200,20 @@ class _Run:
             return
         self._signal(signal.SIGTERM)
         until = time.monotonic() + KILL_GRACE_S
-        while time.monotonic() < until:
-            self._drain()
-            if (self._ended or self._has_ended()) and not self._open:
-                break  # nothing of the group holds a pipe of ours
-            time.sleep(0.005)
-        self._signal(signal.SIGKILL)
+        try:
+            while time.monotonic() < until:
+                self._drain()
+                if (self._ended or self._has_ended()) and not self._open:
+                    break  # nothing of the group holds a pipe of ours
+                time.sleep(0.005)
+        finally:  # `on_output` may raise here, and so may a second Ctrl-C
+            self._signal(signal.SIGKILL)
         self._drain()
+
+    def abandon(self) -> None:
+        """End the whole group and tell nobody what it still writes: `on_output` may be what failed."""
+        self._on_output = None
+        self.kill()
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

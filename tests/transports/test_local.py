@@ -127,6 +127,23 @@ def test_a_command_that_ignores_the_first_signal_is_killed(local: Caller, tmp_pa
     assert process_is_gone(int(pids.read_text()))
 
 
+@pytest.mark.parametrize("raises_at", ["first", "after the timeout"])
+def test_one_that_ignores_the_first_signal_is_killed_where_its_listener_fails(tmp_path: Path, raises_at: str) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+
+    def listen(chunk: bytes) -> None:
+        if raises_at == "first" or b"told to end" in chunk:
+            raise ValueError("no more room")
+
+    # It ends by itself after 10 s, so that a call which never kills it fails and does not hang.
+    script = f"trap 'echo told to end' TERM; echo $$ > {pids}; for i in {{1..200}}; do echo; sleep 0.05; done"
+    with pytest.raises(ValueError, match="no more room"):
+        run_blocking(LocalTransport().run(Command(script, timeout_s=0.3), listen))
+    assert time.monotonic() - started < 0.3 + KILL_GRACE_S + 1
+    assert process_is_gone(int(pids.read_text()))
+
+
 def test_a_background_job_that_holds_the_output_does_not_hold_up_the_call(local: Caller, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     started = time.monotonic()
