@@ -100,7 +100,7 @@ class _Run:
             for fd in (child_out, child_err, child_in):
                 os.close(fd)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
+        self._pidfd = _pidfd_of(self.pid)
 
     def _pipe_from(self) -> int:
         ours, theirs = os.pipe()
@@ -241,6 +241,14 @@ class _Run:
         code = self._exit_code
         out, err = (b"".join(chunks) for chunks in self._kept.values())
         return Finished(128 - code if code < 0 else code, out, err, self._timed_out, self._cancelled, self._truncated)
+
+
+def _pidfd_of(pid: int) -> int:
+    """Return a descriptor that becomes readable at a process's end; -1 where there is none to be had."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # Python knows it and the kernel, valgrind or a container's filter does not
+        return -1
 
 
 def _above_standard(fd: int) -> int:

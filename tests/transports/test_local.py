@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -160,6 +162,30 @@ def test_bounds_each_stream_and_says_so(local: Caller) -> None:
     result = local.run("head -c 3000000 /dev/zero; echo err >&2", output_limit_bytes=1000)
     assert (len(result.output), result.stderr, result.truncated, result.exit_code) == (1000, b"err\n", True, 0)
     assert not local.run("printf 1234", output_limit_bytes=4).truncated
+
+
+WITHOUT_PIDFDS = """
+import ctypes, struct, sys
+# The system call's number, compared with that of pidfd_open (434 everywhere): ENOSYS, or else allowed.
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 434), (0x06, 0, 0, 0x50000 | 38), (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(program)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(filter), 0, 0):
+    sys.exit(77)
+from sane.core.command import Command
+from sane.transports.blocking import run_blocking
+from sane.transports.local import LocalTransport
+result = run_blocking(LocalTransport().run(Command("echo out; exit 3")))
+sys.stdout.write(f"{result.text.strip()} {result.exit_code}")
+"""
+
+
+def test_runs_where_the_kernel_refuses_pidfds() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PIDFDS], capture_output=True, text=True, timeout=20)
+    if done.returncode == 77:
+        pytest.skip("no seccomp filter can be set here")
+    assert (done.stdout, done.stderr) == ("out 3", "")
 
 
 def test_gives_every_chunk_as_it_comes(local: Caller) -> None:
