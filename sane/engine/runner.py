@@ -190,7 +190,8 @@ class Runner:
         if not self._tasks and wake_at_ms is None:
             timeout_s = 60.0  # nothing is due: a person's request wakes us; look again anyhow
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
+                await self._wake.wait()
         self._wake.clear()
 
     async def _record(self) -> None:
