@@ -26,37 +26,45 @@ def session_name(key: str) -> str:
 
 def ssh_argv(settings: HostSettings) -> list[str]:
     """Return the ssh command that opens a login shell with exactly these settings, whatever ~/.ssh/config says."""
+    jump = settings.jump
     options = {
-        "HostName": settings.address,
+        "HostName": _literal(settings.address),
         "Port": str(settings.port),
         "User": settings.user,
-        "UserKnownHostsFile": " ".join(_quoted(path) for path in settings.known_hosts) or "none",
+        "UserKnownHostsFile": " ".join(_literal(_quoted(path)) for path in settings.known_hosts) or "none",
         "GlobalKnownHostsFile": " ".join(_quoted(path) for path in settings.global_known_hosts) or "none",
         "StrictHostKeyChecking": settings.strict,
         "ConnectTimeout": str(max(1, round(settings.connect_timeout_s))),
         "ServerAliveInterval": str(max(1, round(settings.keepalive_s))),
         "ServerAliveCountMax": str(settings.keepalive_count),
-        "IdentityAgent": settings.agent or "none",
+        "IdentityAgent": _literal(_quoted(settings.agent or "none")),
         "IdentitiesOnly": "yes" if settings.identities_only else "no",
         "BatchMode": "yes",  # a question nobody answers would hold the host up until its deadline
         "HostKeyAlias": settings.host_key_alias,
-        "ProxyCommand": _proxy_command(settings),
+        "ProxyCommand": _literal(settings.proxy_command or "" if jump is None else _way_through(jump, settings))
+        or None,
     }
     words = ["ssh", "-F", "none", "-tt"]
     for name, value in options.items():
         if value is not None:
             words += ["-o", f"{name}={value}"]
     for key in settings.keys if settings.keys_given else ():
-        words += ["-i", key]
+        words += ["-o", f"IdentityFile={_literal(_quoted(key))}"]  # -i looks for the file before it expands the name
     return [*words, "--", settings.name if "@" not in settings.name else settings.address]
 
 
-def _proxy_command(settings: HostSettings) -> str | None:
-    if settings.jump is not None:
-        # Our own -F none argv again, so that an inventory name can be a jump host: -W in place of a shell.
-        inner = [word for word in ssh_argv(settings.jump) if word != "-tt"]
-        return shlex.join([*inner[:1], "-W", "[%h]:%p", *inner[1:]])
-    return settings.proxy_command
+def _way_through(jump: HostSettings, settings: HostSettings) -> str:
+    """Return the command that carries the bytes: our own -F none argv again, so that an inventory name can be a jump.
+
+    Address and port are written in: each ssh expands the %h of all that it is given, also of the ssh inside that one.
+    """
+    inner = [word for word in ssh_argv(jump) if word != "-tt"]
+    return shlex.join([*inner[:1], "-W", f"[{settings.address}]:{settings.port}", *inner[1:]])
+
+
+def _literal(text: str) -> str:
+    """Return the text as ssh has to read it in the options whose %h and the like it expands; ours are expanded."""
+    return text.replace("%", "%%")
 
 
 def _quoted(path: str) -> str:
