@@ -79,7 +79,7 @@ def edited(text: str, operation: Operation, what: list[str], *, once: bool = Fal
         return _replaced(text, what[0], what[1], once)
     if operation == "append":
         return _with_end(text) + _with_end(what[0])
-    lines = text.splitlines(keepends=True)
+    lines = _lines_of(text)
     if operation == "insert":
         return _inserted(lines, what[0], what[1])
     return _deleted(lines, what[0])
@@ -94,6 +94,12 @@ def _replaced(text: str, old: str, new: str, once: bool) -> str:
     if once and count > 1:
         raise UsageError(f"the text to replace occurs {count} times", hint="Give more of what is around it.")
     return text.replace(old, new)
+
+
+def _lines_of(text: str) -> list[str]:
+    """Return the lines as editors, grep and sed count them: `splitlines` also parts at form feeds, U+2028 and more."""
+    *lines, rest = text.split("\n")
+    return [f"{line}\n" for line in lines] + ([rest] if rest else [])
 
 
 def _with_end(text: str) -> str:
@@ -126,8 +132,8 @@ def _unified_diff(before: str, after: str, path: str) -> str:
     import difflib
 
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True),
-        after.splitlines(keepends=True),
+        _lines_of(before),
+        _lines_of(after),
         f"a/{path.lstrip('/')}",
         f"b/{path.lstrip('/')}",
     )

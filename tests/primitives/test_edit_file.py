@@ -65,6 +65,12 @@ def test_appends_behind_a_last_line_without_an_end() -> None:
     assert edited("one", "insert", ["2", "two"]) == "one\ntwo\n"
 
 
+def test_lines_are_those_of_grep_and_editors() -> None:
+    text = "one\n\ftwo\u2028two\x85two\r\nthree\n"
+    assert edited(text, "delete", ["3"]) == "one\n\ftwo\u2028two\x85two\r\n"
+    assert edited(text, "insert", ["3", "x"]) == "one\n\ftwo\u2028two\x85two\r\nx\nthree\n"
+
+
 def test_once_refuses_more_than_one() -> None:
     with pytest.raises(UsageError, match="occurs 2 times"):
         edited(TEXT, "replace", ["t", "T"], once=True)
