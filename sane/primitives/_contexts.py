@@ -7,7 +7,7 @@ moved is still the same one, and a pane of a restarted server is another.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,23 @@ from typing import Any
 from sane.core.target import Target, parse_target
 from sane.primitives._state_file import change_json, read_json
 from sane.transports.context import Context
-from sane.transports.tmux import TmuxServer
+from sane.transports.tmux import PaneInfo, TmuxServer, choose_pane
 
 STALE_AFTER_S = 300.0
-LIST_FORMAT = "#{pane_id} #{pid} #{pane_dead} #{pane_current_path}"  # a path may hold blanks, so it comes last
-
-
-@dataclass(frozen=True, slots=True)
-class LivePane:
-    """Hold what tmux says of a pane that lives."""
-
-    pane_id: str
-    server_pid: int
-    current_dir: str
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Name what an entry is about; `live` None is a host without a pane."""
+    """Name what an entry is about; `pane` None is a host without a pane. `panes` are all those of the pane's server."""
 
     target: Target
-    live: LivePane | None
+    pane: PaneInfo | None
+    panes: Sequence[PaneInfo] = ()
 
     @property
     def key(self) -> str:
         """Return the key of its entry."""
-        if self.live is None:
-            return str(self.target)
-        return f"{self.target.host or 'local'}/{self.live.server_pid}/{self.live.pane_id}"
+        return str(self.target) if self.pane is None else _key_of(self.pane, self.target.host)
 
 
 def contexts_path(state_dir: Path, environ: Mapping[str, str]) -> Path:
@@ -56,20 +45,8 @@ async def find_subject(context: Context, text: str) -> Subject:
     target = parse_target(text)
     if target.pane is None:
         return Subject(target, None)
-    server = TmuxServer(await context.machine(target.host))
-    pane_id = (await server.find_pane(target.pane)).pane_id
-    return Subject(target, next(pane for pane in await live_panes(server) if pane.pane_id == pane_id))
-
-
-async def live_panes(server: TmuxServer) -> list[LivePane]:
-    """Return every living pane of a tmux server; none where no server runs."""
-    done = await server.run("list-panes", "-a", "-F", LIST_FORMAT)
-    panes: list[LivePane] = []
-    for line in done.stdout.decode("utf-8", "surrogateescape").splitlines() if done.exit_code == 0 else ():
-        pane_id, pid, dead, current_dir = (*line.split(" ", 3), "")[:4]
-        if dead == "0":
-            panes.append(LivePane(pane_id, int(pid), current_dir))
-    return panes
+    panes = await TmuxServer(await context.machine(target.host)).list_panes()
+    return Subject(target, choose_pane(panes, target.pane), panes)
 
 
 def write_entry(
@@ -98,10 +75,10 @@ def read_entry(path: Path, subject: Subject) -> dict[str, Any] | None:
     return read_json(path).get("contexts", {}).get(subject.key)
 
 
-def sweep(path: Path, live: Iterable[LivePane], now_s: float, host: str | None = None) -> dict[str, dict[str, Any]]:
+def sweep(path: Path, panes: Sequence[PaneInfo], now_s: float, host: str | None = None) -> dict[str, dict[str, Any]]:
     """Drop the entries of a host's dead panes, refresh its stale ones, and return all entries by key."""
-    alive = {f"{host or 'local'}/{pane.server_pid}/{pane.pane_id}": pane for pane in live}
-    servers = {pane.server_pid for pane in alive.values()}
+    alive = {_key_of(pane, host): pane for pane in panes if not pane.dead}
+    servers = {int(pane.server_pid) for pane in panes}
 
     def change(database: dict[str, Any]) -> dict[str, dict[str, Any]]:
         entries: dict[str, dict[str, Any]] = database.setdefault("contexts", {})
@@ -117,22 +94,26 @@ def sweep(path: Path, live: Iterable[LivePane], now_s: float, host: str | None =
     return change_json(path, change) if path.exists() else {}
 
 
+def _key_of(pane: PaneInfo, host: str | None) -> str:
+    return f"{host or 'local'}/{pane.server_pid}/{pane.pane_id}"
+
+
 def _identity(subject: Subject) -> dict[str, object]:
-    if subject.live is None:
-        return {"host": subject.target.host}
-    live = subject.live
+    pane, host = subject.pane, subject.target.host
+    if pane is None:
+        return {"host": host}
     return {
-        "host": subject.target.host,
-        "pane_id": live.pane_id,
-        "server_pid": live.server_pid,
-        "current_dir": live.current_dir,
+        "host": host,
+        "pane_id": pane.pane_id,
+        "server_pid": int(pane.server_pid),
+        "current_dir": pane.path,
     }
 
 
-def _refresh(entry: dict[str, Any], live: LivePane, now_s: float) -> None:
+def _refresh(entry: dict[str, Any], pane: PaneInfo, now_s: float) -> None:
     """Take the directory from tmux where the entry is stale; tmux can't know it in a pane that went to another host."""
     if now_s - entry.get("updated_at_s", 0) >= STALE_AFTER_S and not entry.get("ssh_detected"):
-        entry["current_dir"], entry["updated_at_s"] = live.current_dir, now_s
+        entry["current_dir"], entry["updated_at_s"] = pane.path, now_s
 
 
 def _runs(pid: int, host: str | None) -> bool:

@@ -7,12 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sane.errors import UsageError
+from sane.errors import NotFoundError, UsageError
 from sane.primitives._contexts import (
     contexts_path,
     delete_entry,
     find_subject,
-    live_panes,
     read_entry,
     sweep,
     write_entry,
@@ -52,16 +51,17 @@ async def context_database(
     """
     path, now_s = contexts_path(context.state_dir, os.environ), time.time()
     if operation == "list":
-        live = await live_panes(TmuxServer(await context.machine(None)))
-        return ContextAnswer("listed", contexts=list(sweep(path, live, now_s).values()))
+        panes = await TmuxServer(await context.machine(None)).list_panes()
+        return ContextAnswer("listed", contexts=list(sweep(path, panes, now_s).values()))
     if not target:
         raise UsageError(f"{operation} needs a target")
     subject = await find_subject(context, target)
     given = {"platform": platform, "mode": mode, "current_dir": current_dir, "label": label}
     fields: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if subject.live is not None:
-        server = TmuxServer(await context.machine(subject.target.host))
-        sweep(path, await live_panes(server), now_s, subject.target.host)
+    if subject.pane is not None:
+        sweep(path, subject.panes, now_s, subject.target.host)
+        if subject.pane.dead:
+            raise NotFoundError(f"Pane '{target}' does not exist: its program has ended, and tmux shows what it left")
     if operation == "create":
         return ContextAnswer("created", target, write_entry(path, subject, fields, now_s, fresh=True))
     entry = read_entry(path, subject)

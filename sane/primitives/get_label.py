@@ -9,7 +9,6 @@ from typing import Annotated
 from sane.errors import UsageError
 from sane.primitives._contexts import contexts_path, find_subject, read_entry
 from sane.transports.context import Context
-from sane.transports.tmux import TmuxServer
 from sane.verbs.registry import verb
 
 
@@ -29,9 +28,8 @@ async def get_label(ctx: Context, target: Annotated[str, "the pane"]) -> PaneLab
     Raises NotFoundError, UsageError.
     """
     subject = await find_subject(ctx, target)
-    if subject.target.pane is None:
+    if subject.pane is None:
         raise UsageError(f"'{target}' is no pane")
-    pane = await TmuxServer(await ctx.machine(subject.target.host)).find_pane(subject.target.pane)
     entry = read_entry(contexts_path(ctx.state_dir, os.environ), subject)
-    label = pane.label or (entry or {}).get("label")
+    label = subject.pane.label or (entry or {}).get("label")
     return PaneLabel("found" if label else "no_label", target, str(label) if label else None)

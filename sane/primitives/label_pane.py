@@ -34,11 +34,10 @@ async def label_pane(
     if not label.strip() or not label.isprintable():
         raise UsageError(f"{label!r} can't be a label", hint="A label is printable text on one line.")
     subject = await find_subject(ctx, target)
-    if subject.live is None:
+    if subject.pane is None:
         raise UsageError(f"'{target}' is no pane")
     server = TmuxServer(await ctx.machine(subject.target.host))
-    pane = await server.find_pane(subject.target.pane or "")
-    await server.ask("set-option", "-p", "-t", pane.pane_id, "@sane-label", label)
+    await server.ask("set-option", "-p", "-t", subject.pane.pane_id, "@sane-label", label)
     path = contexts_path(ctx.state_dir, os.environ)
     fresh = read_entry(path, subject) is None
     write_entry(path, subject, {"label": label}, time.time(), fresh=fresh)

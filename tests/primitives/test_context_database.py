@@ -49,6 +49,22 @@ def test_creates_reads_updates_and_deletes(call: Call, session: str) -> None:
     assert call("context-database", "list")["contexts"] == []
 
 
+def test_a_pane_whose_program_has_ended_has_a_label_and_no_context(call: Call, session: str) -> None:
+    call("context-database", "create", session, label="db")
+    tmux("set-option", "-p", "-t", session, "remain-on-exit", "on")
+    tmux("respawn-pane", "-k", "-t", session, "exit 3")
+    until = time.monotonic() + 5
+    while tmux("display-message", "-p", "-t", session, "#{pane_dead}") != "1":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert call("get-label", session)["label"] == "db"
+    assert call("label-pane", session, "gone")["status"] == "labeled"
+    assert call("get-label", session)["label"] == "gone"
+    with pytest.raises(NotFoundError, match="its program has ended"):
+        call("context-database", "create", session)
+    assert call("context-database", "list")["contexts"] == []
+
+
 def test_create_begins_anew(call: Call, session: str) -> None:
     call("context-database", "create", session, label="old")
     assert "label" not in call("context-database", "create", session, mode="bash")["context"]
