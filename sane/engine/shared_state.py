@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import sqlite3
 import time
@@ -23,6 +24,8 @@ from typing import TypeVar
 from sane.core.breaker import Breaker, Permit
 from sane.engine.breakers import IsLate, never_late, outcome_of
 from sane.errors import StoreError, UnavailableError
+
+log = logging.getLogger("sane.breakers")
 
 T = TypeVar("T")
 Change = Callable[[Breaker, int], tuple[Breaker, T]]
@@ -221,7 +224,14 @@ class SharedBreakers:
             outcome = outcome_of(error, is_late)
             raise
         finally:
-            await asyncio.shield(settle_permit(self._shared, name, permit, outcome))
+            await asyncio.shield(self._settle(name, permit, outcome))
+
+    async def _settle(self, name: str, permit: Permit, outcome: str) -> None:
+        """Tell the breaker; where it can't be reached, the call's own outcome stands, and a probe ends by its limit."""
+        try:
+            await settle_permit(self._shared, name, permit, outcome)
+        except UnavailableError as error:
+            log.warning("the outcome of a call behind '%s' was not recorded: %s", name, error.message)
 
 
 async def take_permit(shared: Shared, name: str) -> Permit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,26 @@ async def test_breakers_of_models_count_failures_and_not_cancellations(pair: tup
         async with SharedBreakers(pair[1]).guard("m"):
             pass
     assert (await pair[1].read_breaker("model:m")).failures == 3
+
+
+async def test_the_outcome_of_a_call_stands_where_redis_goes_away_meanwhile(tmp_path: Path) -> None:
+    with ExitStack() as servers:
+        shared = await open_shared(Settings(redis_url=servers.enter_context(redis_server())), BREAKER, tmp_path)
+        breakers = SharedBreakers(shared)
+
+        async def refuse() -> None:
+            async with breakers.guard("other"):
+                servers.close()
+                raise ValueError("the model's own words")
+
+        async def answer() -> str:
+            async with breakers.guard("m"):
+                with pytest.raises(ValueError, match="the model's own words"):
+                    await refuse()
+                return "answer"
+
+        assert await answer() == "answer"
+    await shared.close()
 
 
 async def test_redis_that_went_away_is_an_error_within_five_seconds(tmp_path: Path) -> None:
