@@ -155,27 +155,33 @@ async def find_deployment(store: Store, name: str) -> DeploymentRow:
 
 async def load_deployment(store: Store, deployment: str) -> tuple[RolloutState, Event]:
     """Return a deployment's state, and the event that created it. Raises NotFoundError."""
+    state, first, _ = await _fold(store, deployment)
+    return state, first
+
+
+async def _fold(store: Store, deployment: str) -> tuple[RolloutState, Event, int]:
+    """Return a deployment's state, the event that created it, and the number of the last event of that state."""
     state: RolloutState | None = None
     first: Event | None = None
+    seq = 0
     async for event in read_events(store, deployment=deployment):
         first = first or event
-        state = apply(state, event)
+        state, seq = apply(state, event), event.seq
     if state is None or first is None:
         raise NotFoundError(f"there is no deployment '{deployment}'")
-    return state, first
+    return state, first, seq
 
 
 async def request(store: Store, deployment: str, word: str, reason: str, *, keyboard: bool = False) -> Event:
     """Append an operator's request. Raises ConflictError where the state does not allow it, naming the state."""
     now_ms = steady_clock()
     while True:
-        state, _ = await load_deployment(store, deployment)
+        state, _, seq = await _fold(store, deployment)
         check_request(state, word)
-        rows = await store.list_deployments(deployment=deployment, limit=1)
         data = {"request": word, "reason": reason, **({"keyboard": True} if keyboard else {})}
         event = Event("operator_request", now_ms(), key=state.key, deployment=state.id, data=data)
         try:
-            (stored,) = await store.append([event], expect=rows[0].seq)
+            (stored,) = await store.append([event], expect=seq)
             return stored
         except ConflictError:
             continue  # the log moved on: look again whether the request still makes sense

@@ -12,7 +12,7 @@ it possible to adopt, attach or answer `lost`.
 
 Time: `now_ms`, `Event.at_ms` and `observed_ms` are epoch milliseconds of a clock that never steps back inside one
 controller (epoch at its start plus monotonic time since). Operators' requests are events (`operator_request`),
-refused by `check_request`.
+refused by `check_request` before they are appended; one that is in the log and has no place there changes nothing.
 
 One host, rolling, in its events:
     deployment_created     revision 7, version 2.0.0, hosts, policy        pending

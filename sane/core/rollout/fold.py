@@ -236,9 +236,15 @@ def fold_step(state: RolloutState, event: Event) -> RolloutState:
 
 
 def fold_request(state: RolloutState, event: Event) -> RolloutState:
-    """Keep what an operator asks for until it is carried out. Raises ConflictError where it can't be asked for now."""
+    """Keep what an operator asks for until it is carried out; what can't be asked for now changes nothing.
+
+    Who asks is told so before (`check_request`). In the log it must harm nobody: a row that raises is there for ever.
+    """
     name, reason = str(event.data["request"]), str(event.data.get("reason", ""))
-    check_request(state, name)
+    try:
+        check_request(state, name)
+    except ConflictError:
+        return state
     if name in ("fail", "cancel", "supersede"):
         stopping = Stopping(name, reason or f"{name} was requested")
         return replace(state, stopping=stopping, request=None, keyboard=bool(event.data.get("keyboard")))
@@ -274,10 +280,10 @@ DECISIONS: dict[str, Fold] = {
     "deployment_stopping": fold_stopping,
     "host_transition": fold_host_transition,
     "action_started": fold_started,
-    "operator_request": fold_request,
 }
 # Kinds that tell what happened, and change nothing once it has ended.
 FACTS: dict[str, Fold] = {
+    "operator_request": fold_request,
     "action_finished": fold_finished,
     "health_observed": fold_health,
     "step_started": fold_step,

@@ -408,7 +408,8 @@ def test_what_has_ended_refuses_everything() -> None:
     run = drive(begin(SIX[:1], policy()), World({}))
     for request in t.REQUESTS:
         with pytest.raises(ConflictError):
-            apply(run.state, ask(run.state, request, run.now_ms))
+            check_request(run.state, request)
+        assert apply(run.state, ask(run.state, request, run.now_ms)) == run.state
     for target in t.TERMINAL + t.ACTIVE:
         data = {"from": run.state.status, "to": target, "reason": ""}
         with pytest.raises(ConflictError):
