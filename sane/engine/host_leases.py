@@ -18,7 +18,7 @@ from sane.core.command import Command, CommandResult
 from sane.core.host.lease import HostLease, parse_host_lease, release_host_lease, take_and_look
 from sane.core.host.record import HostFacts, parse_look
 from sane.core.rollout.hints import hint_for
-from sane.errors import ConflictError, RemoteError, TransportError
+from sane.errors import ConflictError, RemoteError, SaneError
 
 HOST_LEASE_S = 120  # renewed every third of it while a part runs
 RELEASE_TIMEOUT_S = 5.0
@@ -126,7 +126,7 @@ class HostLeases:
         while True:
             await asyncio.sleep(HOST_LEASE_S / 3)
             # Whatever goes wrong, the next turn tries again; the token fences us off in any case.
-            with contextlib.suppress(TransportError, RemoteError, ConflictError):
+            with contextlib.suppress(SaneError):
                 await self.take(host)
 
     async def release(self) -> None:

@@ -71,9 +71,16 @@ class Poller:
         for number, host in enumerate(self.hosts):
             offset_s = self._interval_ms / 1000 * number / len(self.hosts)
             self._tasks.append(asyncio.create_task(self._ask_on(host, offset_s)))
+            self._tasks[-1].add_done_callback(lambda _: wake.set())
 
     def take(self) -> list[Sample]:
-        """Return the samples that came since the last call, in the order in which they came."""
+        """Return the samples that came since the last call, in the order in which they came.
+
+        Raises what ended the polling of a host: a defect, for what a host does is a sample.
+        """
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
         taken: list[Sample] = []
         while not self._queue.empty():
             taken.append(self._queue.get_nowait())

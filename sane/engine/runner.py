@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Never, Protocol
 
 from sane.core.events import Event
 from sane.core.rollout.controller import (
@@ -30,11 +30,12 @@ from sane.core.rollout.controller import (
     reconcile,
     unfinished,
 )
-from sane.errors import ConflictError, InterruptedRunError, NotFoundError
+from sane.errors import ConflictError, InterruptedRunError, NotFoundError, SaneError
 from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
 READ_PAGE = 1000
+FOLLOW_AGAIN_S = 0.5  # a database that is started anew is away for a moment
 
 
 class Performer(Protocol):
@@ -121,9 +122,9 @@ class Runner:
         following = asyncio.create_task(self._follow())
         driving = asyncio.create_task(self._drive())
         try:
-            await asyncio.wait({renewing, driving}, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait({renewing, following, driving}, return_when=asyncio.FIRST_COMPLETED)
             if not driving.done():
-                renewing.result()  # raises: the lease is lost
+                ended.pop().result()  # raises: the lease is lost, or nobody listens to requests any more
             return driving.result()
         except asyncio.CancelledError:
             names = ", ".join(self.in_flight())
@@ -242,12 +243,26 @@ class Runner:
             self._state = apply(self._state, event)
             self._seq = event.seq
 
-    async def _follow(self) -> None:
-        async for event in self._store.follow(None, deployment=self._deployment, kinds=("operator_request",)):
-            if event.seq > self._seq:
-                self._wake.set()
+    async def _follow(self) -> Never:
+        """Be woken by requests; where the log is away for a moment, go on behind what was read and miss none."""
+        while True:
+            try:
+                async for event in self._store.follow(
+                    self._seq, deployment=self._deployment, kinds=("operator_request",)
+                ):
+                    if event.seq > self._seq:
+                        self._wake.set()
+            except SaneError as error:
+                self._say_later(f"requests were not heard for a moment: {error.message}")
+            await asyncio.sleep(FOLLOW_AGAIN_S)
 
-    async def _keep_lease(self) -> None:
+    def _say_later(self, text: str) -> None:
+        """Queue a message without waking the loop: it would read the log that is away, and end with it."""
+        if all(note.data.get("text") != text for note in self._notes):
+            data = {"text": text}
+            self._notes.append(Event("message", self._now_ms(), self._key, self._deployment, data=data))
+
+    async def _keep_lease(self) -> Never:
         while True:
             await asyncio.sleep(self._lease_ttl_ms / 3000)
             self._lease = await self._store.renew_lease(self.lease, self._lease_ttl_ms, self._now_ms())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sane.engine.watcher import Announced
+from sane.errors import SaneError
 from sane.operations.deployments import load_deployment
 from sane.store.base import Store
 
@@ -13,11 +15,15 @@ REFRESH_S = 2.0
 
 
 class Announcer:
-    """Know what is deployed under a key: the version that hosts should have, and which are being changed now."""
+    """Know what is deployed under a key: the version that hosts should have, and which are being changed now.
 
-    def __init__(self, store: Store, key: str) -> None:
+    `say` is told where the log can't be read: what was known before stays.
+    """
+
+    def __init__(self, store: Store, key: str, say: Callable[[str], None]) -> None:
         self._store = store
         self._key = key
+        self._say = say
         self._seq: int = -1
         self.current = Announced({})
 
@@ -28,7 +34,6 @@ class Announcer:
         rows = await self._store.list_deployments(key=self._key, limit=50)
         if not rows or rows[0].seq == self._seq:
             return
-        self._seq = rows[0].seq
         versions: dict[str, str] = {}
         stable = next((row for row in rows if row.stable), None)
         if stable is not None:
@@ -40,10 +45,17 @@ class Announcer:
         if rows[0].status in ACTIVE:
             state, _ = await load_deployment(self._store, rows[0].id)
             changing = frozenset(host.spec.name for host in state.hosts)
-        self.current = Announced(versions, changing)
+        self.current, self._seq = Announced(versions, changing), rows[0].seq
 
-    async def keep_fresh(self) -> None:
-        """Refresh again and again."""
+    async def keep_fresh(self, refresh_s: float = REFRESH_S) -> None:
+        """Refresh again and again, also after the log could not be read."""
+        problem = ""
         while True:
-            await asyncio.sleep(REFRESH_S)
-            await self.refresh()
+            await asyncio.sleep(refresh_s)
+            try:
+                await self.refresh()
+                problem = ""
+            except SaneError as error:
+                if not problem:
+                    self._say(f"what is deployed may have changed unseen: {error.message}")
+                problem = error.message

@@ -92,7 +92,7 @@ class _Watch:
     def __init__(self, store: Store, fleet: Fleet, config: WatchConfig, view: WatchView) -> None:
         self._store, self._fleet, self._config, self._view = store, fleet, config, view
         self._context, self._now_ms = AsyncContext(fleet.inventory), steady_clock()
-        self._announcer = Announcer(store, fleet.deployment_key)
+        self._announcer = Announcer(store, fleet.deployment_key, view.say)
         self._seen = _Seen(view)
         breakers = LocalBreakers(self._now_ms)
         self._planner = ModelChain(config.chain(config.planner_model), breakers, os.environ)
