@@ -57,8 +57,11 @@ class TmuxServer:
         self.options = tuple(options)
 
     def argv(self, *words: str) -> list[str]:
-        """Return the command line of one tmux call; -u keeps UTF-8 in its answers whatever the locale."""
-        return ["tmux", "-u", *self.options, *words]
+        """Return the command line of one tmux command; -u keeps UTF-8 in its answers whatever the locale.
+
+        Each word reaches the command as it is: none can end it and begin another.
+        """
+        return ["tmux", "-u", *self.options, *map(whole_word, words)]
 
     async def run(self, *words: str, stdin: bytes = b"") -> Completed:
         """Run one tmux command. Raises UnreachableError when the server does not answer within 10 s."""
@@ -90,6 +93,14 @@ class TmuxServer:
         Raises NotFoundError or UsageError with the sentences that scripts match.
         """
         return choose_pane(await self.list_panes(), spec)
+
+
+def whole_word(word: str) -> str:
+    r"""Return a word of a command line so that tmux takes all of it: it reads `;` at the end as the end of the command.
+
+    `\;` there stands for `;`, whatever is before it.
+    """
+    return f"{word[:-1]}\\;" if word.endswith(";") else word
 
 
 def text_of(data: bytes) -> str:

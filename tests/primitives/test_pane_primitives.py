@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.pane_fixtures import SHELLS, Tmux, make_server, tmux
+from tests.primitives.pane_calls import call, wait_for_program
 
 __all__ = ["tmux"]
 pytestmark = pytest.mark.e2e
-BIN = Path(__file__).parents[2] / "bin"
-
-
-def call(server: Tmux, name: str, *words: str, code: int = 0) -> dict[str, Any]:
-    done = subprocess.run([BIN / name, *words], env=server.environ, capture_output=True, text=True, timeout=30)
-    assert done.returncode == code, done.stderr + done.stdout
-    return json.loads(done.stdout) if done.stdout.startswith("{") else {"stderr": done.stderr, "stdout": done.stdout}
-
-
-def wait_for_program(server: Tmux, name: str, program: str) -> None:
-    until = time.monotonic() + 5
-    while server.call("display", "-p", "-t", name, "#{pane_current_command}").strip() != program:
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_run_command_answers(tmux: Tmux) -> None:
@@ -109,18 +93,6 @@ def test_labels(tmux: Tmux) -> None:
     assert call(tmux, "sane-list-panes", name)["panes"][0]["label"] == "build"
     answer = call(tmux, "sane-label-pane", "nope", "x", code=1)
     assert answer == {"status": "error", "message": "Session 'nope' does not exist"}
-
-
-def test_send_keys(tmux: Tmux) -> None:
-    name = tmux.new()
-    tmux.wait_for(name, "#")
-    answer = call(tmux, "sane-send-keys", name, "echo $((6*7))", "Enter")
-    assert answer["status"] == "sent"
-    assert "\n42\n" in answer["output"]
-    assert call(tmux, "sane-send-keys", "nope", "x", code=1) == {
-        "status": "error",
-        "error": "Session 'nope' does not exist",
-    }
 
 
 MODES = {

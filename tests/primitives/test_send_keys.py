@@ -1,0 +1,39 @@
+"""sane-send-keys, on a tmux server of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.pane_fixtures import Tmux, tmux
+from tests.primitives.pane_calls import call
+
+__all__ = ["tmux"]
+pytestmark = pytest.mark.e2e
+
+
+def test_presses_keys_and_answers_the_screen(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.wait_for(name, "#")
+    answer = call(tmux, "sane-send-keys", name, "echo $((6*7))", "Enter")
+    assert answer["status"] == "sent"
+    assert "\n42\n" in answer["output"]
+    assert call(tmux, "sane-send-keys", "nope", "x", code=1) == {
+        "status": "error",
+        "error": "Session 'nope' does not exist",
+    }
+
+
+@pytest.mark.parametrize("text", ["select 1;", "x\\;", ";", "\\;"])
+def test_text_that_ends_in_a_semicolon_is_typed(tmux: Tmux, text: str) -> None:
+    name = tmux.new("cat")
+    call(tmux, "sane-send-keys", name, text, "Enter")
+    assert tmux.wait_for(name, f"{text}\n{text}") == f"{text}\n{text}"  # the terminal's echo, and cat's
+
+
+def test_a_key_that_ends_in_a_semicolon_begins_no_command_of_tmux(tmux: Tmux) -> None:
+    name, victim = tmux.new("cat"), tmux.new("cat")
+    touched = tmux.folder / "touched"
+    for words in (("x;", "kill-session", "-t", victim), ("x;", "run-shell", f"touch {touched}")):
+        call(tmux, "sane-send-keys", name, *words)
+    assert victim in tmux.call("list-sessions", "-F", "#{session_name}").split()
+    assert not touched.exists()
