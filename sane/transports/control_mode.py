@@ -93,8 +93,12 @@ WORD_TABLE = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*ra
 
 
 def tmux_word(text: str) -> str:
-    r"""Return text as one word of tmux's command language: double quotes, with `\ooo` for what they would not keep."""
-    return '"' + text.translate(WORD_TABLE) + '"'
+    r"""Return text as one word of tmux's command language: double quotes, with `\ooo` for what they would not keep.
+
+    Also for a ~ that is first: tmux reads it as a home, in double quotes too.
+    """
+    quoted = text.translate(WORD_TABLE)
+    return f'"\\176{quoted[1:]}"' if quoted.startswith("~") else f'"{quoted}"'
 
 
 def paste_commands(buffer: str, pane_id: str, text: str) -> Sequence[str]:

@@ -1,0 +1,65 @@
+"""A tmux server as the transport asks it, on a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sane.transports.blocking import run_blocking
+from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
+from sane.transports.local_machine_blocking import BlockingMachine
+from sane.transports.tmux import TmuxServer
+from tests.e2e.pane_fixtures import Tmux, tmux
+
+__all__ = ["tmux"]
+pytestmark = pytest.mark.e2e
+
+TILDES = ["~ $", "~", "~root/x", "a~"]  # tmux takes ~ for a home at the beginning of a quoted word too
+AWKWARD = ["x;", ";", "a\\;", "\\;", ";;", "a;b", "#{pane_id}", "}", "{", "x\\", "$HOME", "-x", "", *TILDES]
+
+
+@pytest.mark.parametrize("value", AWKWARD)
+def test_a_value_reaches_tmux_as_it_is(tmux: Tmux, value: str) -> None:
+    name = tmux.new("sleep 100")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    run_blocking(server.ask("set-option", "-p", "-t", name, "@value", value))
+    assert run_blocking(server.ask("show-options", "-pqv", "-t", name, "@value")).removesuffix("\n") == value
+
+
+def test_a_value_that_ends_in_a_semicolon_begins_no_command(tmux: Tmux) -> None:
+    name, victim = tmux.new("sleep 100"), tmux.new("sleep 100")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    touched = Path(tmux.folder) / "touched"
+    for words in (("kill-session", "-t", victim), ("run-shell", f"touch {touched}")):
+        for value in ("x;", ";", "x\\;"):
+            run_blocking(server.run("set-option", "-p", "-t", name, "@value", value, *words))
+    assert victim in tmux.call("list-sessions", "-F", "#{session_name}").split()
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize("value", AWKWARD)
+def test_a_word_of_a_control_line_is_taken_as_it_is(tmux: Tmux, value: str) -> None:
+    name = tmux.new("sleep 100")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    pane = run_blocking(server.find_pane(name))
+    client = run_blocking(ControlClient.attach(server, pane.session_id, pane.pane_id))
+    try:
+        set_it = f"set-option -p -t {pane.pane_id} @value {tmux_word(value)}"
+        replies = run_blocking(client.ask(set_it, f"show-options -pqv -t {pane.pane_id} @value"))
+    finally:
+        run_blocking(client.close())
+    assert [reply.ok for reply in replies] == [True, True]
+    assert "".join(replies[1].lines) == value
+
+
+def test_text_that_begins_with_a_tilde_is_typed_as_it_is(tmux: Tmux) -> None:
+    name = tmux.new("cat")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    pane = run_blocking(server.find_pane(name))
+    client = run_blocking(ControlClient.attach(server, pane.session_id, pane.pane_id))
+    try:
+        run_blocking(client.ask(*paste_commands("b", pane.pane_id, "~/x;\n")))
+    finally:
+        run_blocking(client.close())
+    assert tmux.wait_for(name, "/x;\n").startswith("~/x;\n~/x;")
