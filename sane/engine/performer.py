@@ -196,7 +196,7 @@ class WorkflowPerformer:
         if seen.verdict == "pass" and action.side == "live" and proves(state, host, at_ms):
             try:
                 gone = await call_off(state, action.host, self._run)
-            except TransportError as error:  # not called off, so not proven: the guard may still take it back
+            except SaneError as error:  # not called off, so not proven: the guard may still take it back
                 return observed(action, state, self._now_ms(), "unreachable", reason=error.message)
             if gone and host.status != "reverting":
                 reason = "its dead-man guard took it back before it was confirmed"

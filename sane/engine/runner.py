@@ -196,14 +196,20 @@ class Runner:
         self._wake.clear()
 
     async def _record(self) -> None:
-        """Append what came of the effects that ended, or only read on."""
-        ended = [task for task in self._tasks if task.done()]
-        facts = [task.result() for task in ended]
-        for task in ended:
+        """Append what came of the effects that ended, or only read on; raises the defect of one behind that."""
+        facts: list[Event] = []
+        defect: BaseException | None = None
+        for task in [task for task in self._tasks if task.done()]:
             del self._tasks[task]
+            try:
+                facts.append(task.result())
+            except (Exception, asyncio.CancelledError) as error:
+                defect = error
         seen = self._seq
         while (facts or self._notes) and not await self._append(facts):
             pass
+        if defect is not None:
+            raise defect
         if self._seq == seen:  # else it was appended to the log as we knew it: nobody has added to it since
             await self._catch_up()
 
