@@ -149,10 +149,19 @@ async def open_connection(
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
             keys = await keyring.keys_for(settings)
+            try:
+                return await _connect(settings, keys, client, tunnel)
+            except (asyncssh.DisconnectError, ValueError, OSError) as error:
+                if client.phase != "login":
+                    raise
+                refused, keys = keys, await keyring.renew(settings, keys)
+                if keys.offers == refused.offers and isinstance(error, asyncssh.DisconnectError):
+                    raise  # any other is what the agent said, or that it has gone
+            client = HostClient(settings, known.lookup(settings), known)
             return await _connect(settings, keys, client, tunnel)
     except TimeoutError:
         raise explain_timeout(settings, client.phase) from None
-    except (OSError, asyncssh.Error, UnicodeError) as error:
+    except (OSError, asyncssh.Error, ValueError) as error:
         if client.refusal is not None:
             raise client.refusal from None
         raise explain_failure(settings, client.phase, error, keys.words) from error

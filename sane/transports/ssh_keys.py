@@ -1,8 +1,13 @@
-"""The keys of the user at this end: files loaded once, the agent asked once."""
+"""The keys of the user at this end: files loaded once, the agent asked once, until that changes.
+
+A process may live for days, and its user adds keys and renews certificates meanwhile: a file that changed is loaded
+again, and the agent is asked again when a login is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import os
 from dataclasses import dataclass
@@ -13,22 +18,33 @@ from sane.transports.ssh_library import asyncssh
 
 AGENT_TIMEOUT_S = 5.0
 
-_Agent = tuple[asyncssh.SSHAgentClient, tuple[asyncssh.SSHKeyPair, ...]]
+_Pairs = tuple[asyncssh.SSHKeyPair, ...]
+_Agent = tuple[asyncssh.SSHAgentClient, _Pairs]
+_Stamp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class UserKeys:
-    """Hold what to offer a host, in order, and a few words on each key for whoever reads of a refusal."""
+    """Hold what to offer a host, in order, and a few words on each key for whoever reads of a refusal.
 
-    pairs: tuple[asyncssh.SSHKeyPair, ...]
+    `asked` is the question to the agent that they come from, if any.
+    """
+
+    pairs: _Pairs
     words: tuple[str, ...]
+    asked: asyncio.Task[_Agent | str] | None = None
+
+    @property
+    def offers(self) -> list[bytes]:
+        """Return the public halves, in order."""
+        return [pair.public_data for pair in self.pairs]
 
 
 class UserKeyring:
-    """Load key files and open agents once; close the agents at the end."""
+    """Load key files and open agents once for many hosts; close the agents at the end."""
 
     def __init__(self) -> None:
-        self._files: dict[tuple[str, tuple[str, ...]], tuple[asyncssh.SSHKeyPair, ...] | str] = {}
+        self._files: dict[tuple[str, tuple[str, ...]], tuple[_Stamp, _Pairs | str]] = {}
         self._agents: dict[str, asyncio.Task[_Agent | str]] = {}
 
     async def keys_for(self, settings: HostSettings) -> UserKeys:
@@ -36,11 +52,11 @@ class UserKeyring:
         pairs: list[asyncssh.SSHKeyPair] = []
         words: list[str] = []
         held = {_public_data(path) for path in settings.keys} if settings.identities_only and settings.agent else None
-        from_agent = await self._from_agent(settings.agent) if settings.agent else ()
-        if isinstance(from_agent, str):
-            words.append(from_agent)
-            from_agent = ()
-        for pair in from_agent:
+        asked = self._ask(settings.agent) if settings.agent else None
+        answer = await asyncio.shield(asked) if asked is not None else ""
+        if isinstance(answer, str) and answer:
+            words.append(answer)
+        for pair in () if isinstance(answer, str) else answer[1]:
             if held is None or pair.public_data in held:
                 pairs.append(pair)
                 words.append(f"agent key {fingerprint(pair.public_data)}")
@@ -54,19 +70,29 @@ class UserKeyring:
             pairs += [pair for pair in loaded if pair.public_data not in known]
             words += [f"{path} {fingerprint(pair.public_data)}" for pair in loaded if pair.public_data not in known]
         # A pair remembers which signature its server takes, so each connection gets its own copies.
-        return UserKeys(tuple(copy.copy(pair) for pair in pairs), tuple(words))
+        return UserKeys(tuple(copy.copy(pair) for pair in pairs), tuple(words), asked)
 
-    def _load(self, path: str, certificates: tuple[str, ...]) -> tuple[asyncssh.SSHKeyPair, ...] | str:
-        key = (path, certificates)
-        if key not in self._files:
-            self._files[key] = _load_file(path, certificates)
-        return self._files[key]
+    async def renew(self, settings: HostSettings, refused: UserKeys) -> UserKeys:
+        """Return the keys to offer a host that took none of those, the agent asked again.
 
-    async def _from_agent(self, path: str) -> tuple[asyncssh.SSHKeyPair, ...] | str:
+        All whose keys came from one answer of the agent share the next one.
+        """
+        agent, asked = settings.agent, refused.asked
+        if agent is not None and asked is not None and self._agents.get(agent) is asked:
+            self._agents[agent] = asyncio.create_task(_ask_again(agent, asked), name=f"ssh agent {agent}")
+        return await self.keys_for(settings)
+
+    def _load(self, path: str, certificates: tuple[str, ...]) -> _Pairs | str:
+        stamp = _stamp(path, certificates)
+        held = self._files.get((path, certificates))
+        if held is None or held[0] != stamp:
+            held = self._files[path, certificates] = stamp, _load_file(path, certificates)
+        return held[1]
+
+    def _ask(self, path: str) -> asyncio.Task[_Agent | str]:
         if path not in self._agents:
-            self._agents[path] = asyncio.create_task(_open_agent(path), name=f"ssh agent {path}")
-        answer = await asyncio.shield(self._agents[path])
-        return answer if isinstance(answer, str) else answer[1]
+            self._agents[path] = asyncio.create_task(_ask_agent(path), name=f"ssh agent {path}")
+        return self._agents[path]
 
     async def close(self) -> None:
         """Close the agents."""
@@ -77,16 +103,41 @@ class UserKeyring:
                 answer[0].close()
 
 
-async def _open_agent(path: str) -> _Agent | str:
+async def _ask_agent(path: str, client: asyncssh.SSHAgentClient | None = None) -> _Agent | str:
     try:
         async with asyncio.timeout(AGENT_TIMEOUT_S):
-            agent = await asyncssh.connect_agent(path)
-            return agent, tuple(await agent.get_keys())
+            if client is not None:
+                with contextlib.suppress(OSError, ValueError):  # the agent was started anew
+                    return client, tuple(await client.get_keys())
+                client.close()
+            client = await asyncssh.connect_agent(path)
+            return client, tuple(await client.get_keys())
     except (OSError, ValueError, asyncssh.Error) as error:
+        if client is not None:
+            client.close()
         return f"agent {path} does not answer ({type(error).__name__})"
 
 
-def _load_file(path: str, certificates: tuple[str, ...]) -> tuple[asyncssh.SSHKeyPair, ...] | str:
+async def _ask_again(path: str, asked: asyncio.Task[_Agent | str]) -> _Agent | str:
+    answer = await asked
+    return await _ask_agent(path, None if isinstance(answer, str) else answer[0])
+
+
+def _stamp(path: str, certificates: tuple[str, ...]) -> _Stamp:
+    """Return what changes with a key file and all that is read beside it, its mode among that."""
+    found: list[tuple[int, int, int]] = []
+    for name in (path, f"{path}.pub", f"{path}-cert.pub", *certificates):
+        try:
+            status = os.stat(name)
+            found.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size))
+        except OSError:
+            found.append((0, 0, 0))
+        if not any(found[0]):
+            break  # most hosts have one of the default keys, and what is beside one that is missing is not read
+    return tuple(found)
+
+
+def _load_file(path: str, certificates: tuple[str, ...]) -> _Pairs | str:
     if not os.path.exists(path):
         return f"{path} (does not exist)"
     try:
@@ -98,6 +149,8 @@ def _load_file(path: str, certificates: tuple[str, ...]) -> tuple[asyncssh.SSHKe
         if "passphrase" in str(error).lower():
             return f"{path} (needs its passphrase: add it to ssh-agent)"
         return f"{path} (is no private key)"
+    except ValueError as error:
+        return f"{path} ({error}: look at {path}.pub)"
     except OSError as error:
         return f"{path} ({error.strerror})"
 
