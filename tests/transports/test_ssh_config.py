@@ -170,6 +170,34 @@ def test_the_users_file_comes_before_the_systems(tmp_path: Path) -> None:
     assert found.known_hosts[0] == f"{tmp_path}/.ssh/known_hosts"
 
 
+def test_a_file_that_changed_counts_for_the_next_host(tmp_path: Path) -> None:
+    config, included = tmp_path / "config", tmp_path / "inc"
+    included.mkdir()
+    config.write_text(f"Include {included}/*.conf\nUser first\n")
+    resolver = SshConfig(config=str(config))
+    assert resolver.resolve("web1").user == "first"
+    (included / "a.conf").write_text("User added\n")
+    assert resolver.resolve("web1").user == "added"
+    (included / "a.conf").write_text("User 'open\n")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="quote"):
+            resolver.resolve("web1")
+    (included / "a.conf").unlink()
+    assert resolver.resolve("web1").user == "first"
+    config.write_text("User second\n")
+    assert resolver.resolve("web1").user == "second"
+
+
+def test_the_files_are_parsed_once_for_many_hosts(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("".join(f"Host web{n}\n User u{n}\n" for n in range(3)))
+    resolver = SshConfig(config=str(config))
+    resolver.resolve("web0")
+    parsed = resolver._directives  # pyright: ignore[reportPrivateUsage]
+    assert [resolver.resolve(f"web{n}").user for n in range(3)] == ["u0", "u1", "u2"]
+    assert resolver._directives is parsed  # pyright: ignore[reportPrivateUsage]
+
+
 def test_a_mistake_is_named_with_its_line(tmp_path: Path) -> None:
     config = tmp_path / "config"
     for text, line, words in (
