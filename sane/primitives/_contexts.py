@@ -2,17 +2,22 @@
 
 An entry is kept under the pane's own identity (host, process id of its tmux server, pane id), so that a pane renamed or
 moved is still the same one, and a pane of a restarted server is another.
+
+A pane's label is the one on the pane itself (`@sane-label`); that in the entry is a copy, set with it and refreshed by
+a sweep.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sane.core.target import Target, parse_target
+from sane.errors import UsageError
 from sane.primitives._state_file import change_json, read_json
 from sane.transports.context import Context
 from sane.transports.tmux import PaneInfo, TmuxServer, choose_pane
@@ -49,16 +54,44 @@ async def find_subject(context: Context, text: str) -> Subject:
     return Subject(target, choose_pane(panes, target.pane), panes)
 
 
+def refuse_label(label: str) -> None:
+    """Raise UsageError where a text can't be a label."""
+    if not label.strip() or not label.isprintable():
+        raise UsageError(f"{label!r} can't be a label", hint="A label is printable text on one line.")
+
+
+async def set_label(context: Context, subject: Subject, label: str) -> None:
+    """Give a pane a label, or take its label away ("")."""
+    if subject.pane is not None and subject.pane.label != label:
+        server = TmuxServer(await context.machine(subject.target.host))
+        how, value = ("-p", (label,)) if label else ("-pu", ())
+        await server.ask("set-option", how, "-t", subject.pane.pane_id, "@sane-label", *value)
+
+
+async def record(
+    context: Context, subject: Subject, fields: Mapping[str, object], *, fresh: bool = False
+) -> dict[str, Any]:
+    """Set fields of a subject's entry as `write_entry` does, and its label, where they have one, on its pane too."""
+    if "label" in fields or fresh:
+        await set_label(context, subject, str(fields.get("label", "")))
+    path = contexts_path(context.state_dir, os.environ)
+    return write_entry(path, subject, fields, time.time(), fresh=fresh)
+
+
 def write_entry(
     path: Path, subject: Subject, fields: Mapping[str, object], now_s: float, *, fresh: bool = False
 ) -> dict[str, Any]:
     """Set fields of a subject's entry, made where it is absent (or `fresh`), and return the entry."""
+    if subject.pane is not None and not fresh:
+        fields = {"label": subject.pane.label, **fields}
 
     def change(database: dict[str, Any]) -> dict[str, Any]:
         entries: dict[str, Any] = database.setdefault("contexts", {})
         old: dict[str, Any] = {} if fresh else entries.get(subject.key, {})
         entry: dict[str, Any] = {"created_at_s": now_s, **_identity(subject), **old, **fields, "updated_at_s": now_s}
         entry["pane"] = str(subject.target)
+        if not entry.get("label"):
+            entry.pop("label", None)
         entries[subject.key] = entry
         return entry
 
@@ -111,7 +144,13 @@ def _identity(subject: Subject) -> dict[str, object]:
 
 
 def _refresh(entry: dict[str, Any], pane: PaneInfo, now_s: float) -> None:
-    """Take the directory from tmux where the entry is stale; tmux can't know it in a pane that went to another host."""
+    """Take the label from tmux, and where the entry is stale the directory.
+
+    tmux can't know the directory in a pane that went to another host.
+    """
+    entry.pop("label", None)
+    if pane.label:
+        entry["label"] = pane.label
     if now_s - entry.get("updated_at_s", 0) >= STALE_AFTER_S and not entry.get("ssh_detected"):
         entry["current_dir"], entry["updated_at_s"] = pane.path, now_s
 

@@ -13,8 +13,10 @@ from sane.primitives._contexts import (
     delete_entry,
     find_subject,
     read_entry,
+    record,
+    refuse_label,
+    set_label,
     sweep,
-    write_entry,
 )
 from sane.transports.context import Context
 from sane.transports.tmux import TmuxServer
@@ -42,7 +44,7 @@ async def context_database(
     platform: Annotated[str | None, "its platform, as `uname -s` has it"] = None,
     mode: Annotated[str | None, "bash or raw"] = None,
     current_dir: Annotated[str | None, "where its shell is"] = None,
-    label: Annotated[str | None, "a name people gave it"] = None,
+    label: Annotated[str | None, "a name people gave it, on the pane itself too; empty takes it away"] = None,
 ) -> ContextAnswer:
     """Create, read, update, delete or list what is known about panes; safe under concurrent callers.
 
@@ -55,6 +57,8 @@ async def context_database(
         return ContextAnswer("listed", contexts=list(sweep(path, panes, now_s).values()))
     if not target:
         raise UsageError(f"{operation} needs a target")
+    if label:
+        refuse_label(label)
     subject = await find_subject(context, target)
     given = {"platform": platform, "mode": mode, "current_dir": current_dir, "label": label}
     fields: dict[str, object] = {name: value for name, value in given.items() if value is not None}
@@ -63,12 +67,15 @@ async def context_database(
         if subject.pane.dead:
             raise NotFoundError(f"Pane '{target}' does not exist: its program has ended, and tmux shows what it left")
     if operation == "create":
-        return ContextAnswer("created", target, write_entry(path, subject, fields, now_s, fresh=True))
+        return ContextAnswer("created", target, await record(context, subject, fields, fresh=True))
+    if operation == "delete":
+        await set_label(context, subject, "")
+        entry = delete_entry(path, subject)
+        known = entry is not None or (subject.pane is not None and subject.pane.label)
+        return ContextAnswer("deleted" if known else "not_found", target, entry)
     entry = read_entry(path, subject)
     if entry is None:
         return ContextAnswer("not_found", target)
     if operation == "update":
-        return ContextAnswer("updated", target, write_entry(path, subject, fields, now_s))
-    if operation == "delete":
-        return ContextAnswer("deleted", target, delete_entry(path, subject))
+        return ContextAnswer("updated", target, await record(context, subject, fields))
     return ContextAnswer("found", target, entry)

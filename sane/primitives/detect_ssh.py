@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from sane.core.command import Command
 from sane.core.ssh.line import SshDestination, parse_ssh_line
 from sane.errors import SaneError
-from sane.primitives._contexts import contexts_path, find_subject, write_entry
+from sane.primitives._contexts import find_subject, record, refuse_label
 from sane.primitives._pane import elapsed_ms, open_tmux_pane, timestamp_now
 from sane.transports.context import Context
 from sane.transports.tmux import text_of
@@ -46,13 +45,15 @@ async def detect_ssh(
     target: Annotated[str, "the pane"],
     *,
     update_context: Annotated[bool, "write what was found to the context database"] = False,
-    label: Annotated[str | None, "a name to give the pane there"] = None,
+    label: Annotated[str | None, "a name to give the pane, as sane-label-pane does"] = None,
 ) -> PaneHost:
     """Tell which host the foreground ssh of a pane goes to, from its command line.
 
     Raises NotFoundError, UsageError.
     """
     started = time.monotonic()
+    if label:
+        refuse_label(label)
     pane = await open_tmux_pane(ctx, target)
     found = await _find_ssh(pane)
     system = await _ask_system(pane) if found is not None else None
@@ -62,8 +63,7 @@ async def detect_ssh(
         facts = {"ssh_detected": found is not None, "hostname": name, "user": user, "port": port, "label": label}
         facts |= {"platform": system}
         fields = {key: value for key, value in facts.items() if value is not None}
-        subject = await find_subject(ctx, target)
-        write_entry(contexts_path(ctx.state_dir, os.environ), subject, fields, time.time())
+        await record(ctx, await find_subject(ctx, target), fields)
     changed = bool(update_context or label)
     shown = label or pane.pane.label or None
     took_ms = elapsed_ms(started)

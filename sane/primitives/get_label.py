@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Annotated
 
 from sane.errors import UsageError
-from sane.primitives._contexts import contexts_path, find_subject, read_entry
+from sane.primitives._contexts import find_subject
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -23,13 +22,12 @@ class PaneLabel:
 
 @verb(access="read", example="sane-get-label work:0.1")
 async def get_label(ctx: Context, target: Annotated[str, "the pane"]) -> PaneLabel:
-    """Answer a pane's label: the one on the pane itself, else the one in the context database.
+    """Answer a pane's label, whoever gave it: sane-label-pane, sane-context-database or sane-detect-ssh.
 
     Raises NotFoundError, UsageError.
     """
     subject = await find_subject(ctx, target)
     if subject.pane is None:
         raise UsageError(f"'{target}' is no pane")
-    entry = read_entry(contexts_path(ctx.state_dir, os.environ), subject)
-    label = subject.pane.label or (entry or {}).get("label")
-    return PaneLabel("found" if label else "no_label", target, str(label) if label else None)
+    label = subject.pane.label
+    return PaneLabel("found" if label else "no_label", target, label or None)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from typing import Annotated
 
 from sane.errors import UsageError
-from sane.primitives._contexts import contexts_path, find_subject, read_entry, write_entry
+from sane.primitives._contexts import contexts_path, find_subject, read_entry, record, refuse_label
 from sane.transports.context import Context
-from sane.transports.tmux import TmuxServer
 from sane.verbs.registry import verb
 
 
@@ -31,14 +29,10 @@ async def label_pane(
 
     Raises NotFoundError, UsageError.
     """
-    if not label.strip() or not label.isprintable():
-        raise UsageError(f"{label!r} can't be a label", hint="A label is printable text on one line.")
+    refuse_label(label)
     subject = await find_subject(ctx, target)
     if subject.pane is None:
         raise UsageError(f"'{target}' is no pane")
-    server = TmuxServer(await ctx.machine(subject.target.host))
-    await server.ask("set-option", "-p", "-t", subject.pane.pane_id, "@sane-label", label)
-    path = contexts_path(ctx.state_dir, os.environ)
-    fresh = read_entry(path, subject) is None
-    write_entry(path, subject, {"label": label}, time.time(), fresh=fresh)
-    return LabeledPane("created_with_label" if fresh else "labeled", target, label)
+    known = read_entry(contexts_path(ctx.state_dir, os.environ), subject) is not None
+    await record(ctx, subject, {"label": label})
+    return LabeledPane("labeled" if known else "created_with_label", target, label)

@@ -65,6 +65,67 @@ def test_a_pane_whose_program_has_ended_has_a_label_and_no_context(call: Call, s
     assert call("context-database", "list")["contexts"] == []
 
 
+def labels(call: Call, session: str) -> set[str | None]:
+    """Return what each of the ways to ask says of a pane's label."""
+    (pane,) = call("list-panes", session)["panes"]
+    entry = call("context-database", "read", session).get("context", {})
+    return {pane["label"], entry.get("label"), call("get-label", session).get("label")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("label-pane", "work", "new"),
+        ("context-database", "create", "work", {"label": "new"}),
+        ("context-database", "update", "work", {"label": "new"}),
+        ("detect-ssh", "work", {"label": "new"}),
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+@pytest.mark.parametrize("before", [("label-pane", "work", "old"), ("context-database", "create", "work")])
+def test_a_pane_has_one_label_whoever_gave_it(call: Call, session: str, before: Any, words: Any) -> None:
+    call(*before)
+    *words, options = words if isinstance(words[-1], dict) else (*words, {})
+    call(*words, **options)
+    assert labels(call, session) == {"new"}
+
+
+def test_what_is_not_said_of_a_label_leaves_it(call: Call, session: str) -> None:
+    call("label-pane", session, "db")
+    call("context-database", "update", session, mode="bash")
+    assert call("detect-ssh", session, update_context=True)["label"] == "db"
+    assert labels(call, session) == {"db"}
+
+
+@pytest.mark.parametrize("words", [("delete",), ("create",), ("update", {"label": ""})], ids=lambda words: words[0])
+def test_a_label_that_is_taken_away_is_nowhere(call: Call, session: str, words: Any) -> None:
+    call("label-pane", session, "db")
+    operation, options = (*words, {})[:2]
+    call("context-database", operation, session, **options)
+    assert labels(call, session) == {None}
+    assert tmux("show-options", "-pqv", "-t", session, "@sane-label") == ""
+
+
+def test_a_label_set_in_tmux_itself_is_the_panes(call: Call, session: str) -> None:
+    call("context-database", "create", session, label="old")
+    tmux("set-option", "-p", "-t", session, "@sane-label", "new")
+    assert labels(call, session) == {"new"}
+    tmux("set-option", "-pu", "-t", session, "@sane-label")
+    assert labels(call, session) == {None}
+
+
+@pytest.mark.parametrize("label", ["a\nb", " ", "a\tb"])
+def test_what_is_no_line_of_text_is_no_label(call: Call, session: str, label: str) -> None:
+    for words, options in (
+        (("label-pane", session, label), {}),
+        (("context-database", "create", session), {"label": label}),
+        (("detect-ssh", session), {"label": label}),
+    ):
+        with pytest.raises(UsageError, match="can't be a label"):
+            call(*words, **options)
+    assert labels(call, session) == {None}
+
+
 def test_create_begins_anew(call: Call, session: str) -> None:
     call("context-database", "create", session, label="old")
     assert "label" not in call("context-database", "create", session, mode="bash")["context"]
