@@ -28,7 +28,7 @@ from sane.engine.host_leases import HostLeases
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of
 from sane.engine.probes import judge_gates, probe_host
-from sane.engine.steps import Place, StepResult, run_step
+from sane.engine.steps import Place, StepResult, is_out_of_reach, run_step
 from sane.errors import ConflictError, LostError, RemoteError, SaneError, TransportError
 from sane.store.outputs import open_output
 
@@ -69,10 +69,11 @@ class WorkflowPerformer:
                 return await self._part(action, state, resumed=resumed)
         except LostError as error:
             return self._ended(action, state, "lost", error=error.message, hint=error.hint)
-        except TransportError as error:
-            return self._ended(action, state, "unreachable", error=error.message, hint=error.hint)
         except SaneError as error:
-            return self._ended(action, state, "failed", error=error.message, hint=error.hint)
+            outcome = "unreachable" if isinstance(error, TransportError) else "failed"
+            if resumed and not isinstance(action, Preflight) and is_out_of_reach(error):
+                outcome = "lost"  # an earlier controller may have begun its steps
+            return self._ended(action, state, outcome, error=error.message, hint=error.hint)
 
     def _ended(self, action: Effect, state: RolloutState, outcome: str, **details: Any) -> Event:
         if outcome == "failed" and not details.get("hint"):

@@ -31,7 +31,15 @@ from sane.core.workflow.binding import Binding, environment, fill_arguments
 from sane.core.workflow.gates import evaluate
 from sane.core.workflow.steps import Step
 from sane.engine.fenced import FencedContext
-from sane.errors import AuthError, LostError, SaneError, TransportError, UnreachableError
+from sane.errors import (
+    AuthError,
+    LostError,
+    PaneError,
+    SaneError,
+    TransportError,
+    UnavailableError,
+    UnreachableError,
+)
 from sane.transports.base import Transport
 from sane.transports.context import Context
 from sane.verbs.registry import as_json, bind, load_verb
@@ -103,13 +111,17 @@ async def _attempt(
             result = await _run_command(context, place, step, binding, operation, resumed=resumed)
         else:
             result = await _call_verb(context, place, step, binding, resumed=resumed)
-    except (UnreachableError, AuthError) as error:
-        return StepResult("unreachable", error=error.message, hint=error.hint)
-    except TransportError as error:
-        return StepResult("lost", error=error.message, hint=error.hint)
     except SaneError as error:
+        if isinstance(error, TransportError) or (resumed and is_out_of_reach(error)):
+            never_began = isinstance(error, UnreachableError | AuthError) and not resumed
+            return StepResult("unreachable" if never_began else "lost", error=error.message, hint=error.hint)
         return StepResult("failed", error=error.message, hint=error.hint or hint_for(None, error.message))
     return _judge(step, result)
+
+
+def is_out_of_reach(error: SaneError) -> bool:
+    """Return whether an error says that a host or its pane can't be asked now: what began there is not known then."""
+    return isinstance(error, TransportError | PaneError | UnavailableError)
 
 
 def _judge(step: Step, result: StepResult) -> StepResult:
@@ -153,18 +165,20 @@ async def _run_command(
     transport, control = await context.transport(place.target), await context.transport(place.control)
     make = launch_in_pane if place.in_pane else launch
     command = make(operation, env=env, cwd=None, timeout_s=timeout_s)
+    begun = resumed
     try:
         if resumed:
             result = await _take_over(transport, control, command, operation_id, place, timeout_s)
         else:
-            result = await transport.run(command)
+            result, begun = await transport.run(command), True
             if result.exit_code == ALREADY_STARTED:
                 result = await _take_over(transport, control, command, operation_id, place, timeout_s)
             elif not result.timed_out and _unseen(result, place):
                 # The window went away, or the shell that waited for the step: the receipt on the host knows more.
-                lost = LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
-                result = await _contact_again(transport, control, command, operation_id, place, timeout_s, lost)
-    except LostError as error:
+                raise LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
+    except SaneError as error:
+        if not (isinstance(error, LostError) or (begun and is_out_of_reach(error))):
+            raise
         result = await _contact_again(transport, control, command, operation_id, place, timeout_s, error)
     if result is None:
         return StepResult("lost", error="the host does not know what became of the step")
@@ -204,12 +218,12 @@ async def _contact_again(
     operation_id: str,
     place: Place,
     timeout_s: float,
-    lost: LostError,
+    why: SaneError,
 ) -> CommandResult | None:
-    """Take over a step whose connection broke, as soon as the host can be reached again; None where nobody can know.
+    """Take over a step that was begun, as soon as the host can be reached again; None where nobody can know.
 
     What left no trace is started, outside panes: should the lost attempt still arrive there, only one of the two gets
-    the operation's id. Raises the loss where the host can't be reached in time.
+    the operation's id. Raises LostError with the words of `why` where the host can't be reached in time.
     """
     delay_s = 0.2
     deadline = asyncio.get_running_loop().time() + RECONTACT_S
@@ -223,10 +237,10 @@ async def _contact_again(
             if state == "absent" and (result := await transport.run(command)).exit_code != ALREADY_STARTED:
                 return result
             return await control.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
-        except (TransportError, TimeoutError):
+        except (TransportError, PaneError, UnavailableError, TimeoutError):
             await asyncio.sleep(delay_s)
             delay_s = min(2.0, delay_s * 2)
-    raise lost
+    raise LostError(why.message, phase="command", host=place.control.host or "", hint=why.hint)
 
 
 async def _settle(
@@ -235,8 +249,13 @@ async def _settle(
     output = result.output + result.stderr
     if result.timed_out:
         # The wait ended; the step itself runs on until it is told to stop.
-        await control.run(_quietly(stop(operation_id), place))
-        return StepResult("failed", TIMEOUT_EXIT_CODE, output, f"no end within {timeout_s:g} s", hint_for(124, ""))
+        late = f"no end within {timeout_s:g} s"
+        try:
+            await control.run(_quietly(stop(operation_id), place))
+        except SaneError as error:
+            problem = f"{late}, and it could not be stopped: {error.message}"
+            return StepResult("lost", None, output, problem, error.hint)
+        return StepResult("failed", TIMEOUT_EXIT_CODE, output, late, hint_for(124, ""))
     code = result.exit_code
     text = output[-TAIL_CHARS:].decode("utf-8", "replace")
     if code in (FENCED, NOT_STARTED):
