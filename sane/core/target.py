@@ -9,13 +9,12 @@ ssh:HOST/SESSION[:WINDOW[.PANE]] a pane of the tmux on that host
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sane.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Name the place where a command runs: `host` None is this machine, `pane` None is no tmux."""
 
     host: str | None

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from sane.core.nearest import nearest_hint
 from sane.errors import NotFoundError, UsageError
@@ -61,8 +61,7 @@ VERB_NAMES: tuple[str, ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """Describe one argument of a verb; `kind` is one of str, int, float, bool, list (of str)."""
 
     name: str
@@ -74,8 +73,7 @@ class Parameter:
     help: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(NamedTuple):
     """Describe a verb to the surfaces.
 
     `access` is the tier a caller needs; `destructive` may lose what was there; `idempotent` may be called again safely;
@@ -130,14 +128,18 @@ def load_verb(name: str) -> Verb:
 
 def parameters_of(function: VerbFunction) -> tuple[Parameter, ...]:
     """Return the parameters of a verb's function without its context."""
-    import inspect
-
     hints = get_type_hints(function, include_extras=True)
-    signature = list(inspect.signature(function).parameters.values())[1:]
-    return tuple(_parameter(p, hints[p.name]) for p in signature)
+    code, by_name = function.__code__, function.__kwdefaults__ or {}
+    positional = code.co_varnames[1 : code.co_argcount]  # without the context
+    by_place = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
+    options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return (
+        *(_parameter(name, hints[name], by_place, positional=True) for name in positional),
+        *(_parameter(name, hints[name], by_name, positional=False) for name in options),
+    )
 
 
-def _parameter(parameter: Any, hint: Any) -> Parameter:
+def _parameter(name: str, hint: Any, defaults: Mapping[str, object], *, positional: bool) -> Parameter:
     doc, choices = "", ()
     if hasattr(hint, "__metadata__"):
         doc, hint = str(hint.__metadata__[0]), hint.__origin__
@@ -146,11 +148,8 @@ def _parameter(parameter: Any, hint: Any) -> Parameter:
         hint = options[0]
     if get_origin(hint) is Literal:
         choices, hint = tuple(str(c) for c in get_args(hint)), str
-    kind = "list" if get_origin(hint) in (list, tuple) or parameter.kind is parameter.VAR_POSITIONAL else hint.__name__
-    required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
-    default = None if parameter.default is parameter.empty else parameter.default
-    positional = parameter.kind is not parameter.KEYWORD_ONLY
-    return Parameter(parameter.name, kind, required, default, positional, choices, doc)
+    kind = "list" if get_origin(hint) in (list, tuple) else hint.__name__
+    return Parameter(name, kind, name not in defaults, defaults.get(name), positional, choices, doc)
 
 
 def bind(verb: Verb, arguments: Mapping[str, object]) -> dict[str, object]:

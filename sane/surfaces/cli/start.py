@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+else:
+    ModuleType = type(sys)
 
 # Not to be looked for: modules of other systems, and what the standard library's `copy` tells Jython by.
 ABSENT = sys.stdlib_module_names | {"org"}
@@ -35,6 +37,20 @@ class LatePackages:
 
         site.main()
         return PathFinder.find_spec(name, None, target)
+
+
+class LateInspect(ModuleType):
+    """Stand for `inspect` until something of it is used: `dataclasses` imports it for classes without a docstring.
+
+    A tenth of the instructions of a one-shot `sane-run-command` (callgrind).
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if sys.modules.get("inspect") is self:
+            del sys.modules["inspect"]
+        import inspect
+
+        return getattr(inspect, name)
 
 
 def keep_bytecode(compiled: str) -> None:
@@ -63,6 +79,7 @@ def start(name: str) -> None:
     keep_bytecode(__cached__)
     if sys.flags.no_site:
         sys.meta_path.append(LatePackages())
+    sys.modules.setdefault("inspect", LateInspect("inspect"))
     if name == "sane":
         from sane.surfaces.cli.main import main as main_sane
 
