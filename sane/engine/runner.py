@@ -30,7 +30,7 @@ from sane.core.rollout.controller import (
     reconcile,
     unfinished,
 )
-from sane.errors import ConflictError, InterruptedRunError, NotFoundError, SaneError
+from sane.errors import ConflictError, NotFoundError, SaneError
 from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
@@ -115,7 +115,7 @@ class Runner:
         """Take the lease, drive the deployment, release the lease, and return the last state.
 
         Returns early, with nothing under way, where the deployment waits for a person and `wait_for_people` is False.
-        Raises ConflictError when another controller holds the lease or takes it, InterruptedRunError when cancelled.
+        Raises ConflictError when another controller holds the lease or takes it.
         """
         self._lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, self._now_ms())
         renewing = asyncio.create_task(self._keep_lease())
@@ -126,12 +126,6 @@ class Runner:
             if not driving.done():
                 ended.pop().result()  # raises: the lease is lost, or nobody listens to requests any more
             return driving.result()
-        except asyncio.CancelledError:
-            names = ", ".join(self.in_flight())
-            raise InterruptedRunError(
-                f"deployment {self._deployment} was stopped" + (f" while at work on {names}" if names else ""),
-                hint=f"sane resume {self._deployment} goes on where it stopped.",
-            ) from None
         finally:
             await _end(driving, following, renewing, *self._tasks)
             with contextlib.suppress(Exception):

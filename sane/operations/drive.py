@@ -110,8 +110,10 @@ class _Drive:
             await bury_dead_driver(self.store, key)
             with present(state_dir(os.environ), owner), keyboard:
                 return await runner.run()
-        except InterruptedRunError as error:
-            raise (StoppedRunError(error.message, hint=error.hint) if keyboard.twice else error) from None
+        except asyncio.CancelledError:
+            if not keyboard.stops:
+                raise  # a deadline around this, or the end of who called
+            raise keyboard.stopped() from None
         finally:
             await performer.release()
 
@@ -191,7 +193,8 @@ class _Keyboard:
         self._say = say
         self._asking: asyncio.Task[None] | None = None
         self._main = asyncio.current_task()
-        self.twice = False
+        self._twice = False
+        self.stops = False
 
     def __enter__(self) -> _Keyboard:
         if not self._listens:
@@ -210,14 +213,22 @@ class _Keyboard:
 
     def _interrupt(self) -> None:
         if self._asking is not None:
-            self.twice = True
+            self._twice = True
             self._stop()
             return
         self._asking = asyncio.create_task(self._ask())
 
     def _stop(self) -> None:
         if self._main is not None:
+            self.stops = True
             self._main.cancel()
+
+    def stopped(self) -> InterruptedRunError:
+        """Return what a stop at once left behind."""
+        names = ", ".join(self._runner.in_flight())
+        text = f"deployment {self._deployment} was stopped" + (f" while at work on {names}" if names else "")
+        hint = f"sane resume {self._deployment} goes on where it stopped."
+        return StoppedRunError(text, hint=hint) if self._twice else InterruptedRunError(text, hint=hint)
 
     async def _ask(self) -> None:
         flying = ", ".join(self._runner.in_flight()) or "none"

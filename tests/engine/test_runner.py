@@ -24,7 +24,7 @@ from sane.core.rollout.controller import (
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.units import Amount
 from sane.engine.runner import Runner, steady_clock
-from sane.errors import ConflictError, InterruptedRunError
+from sane.errors import ConflictError
 from sane.store.base import Store
 from tests.store.conftest import OpenAnother
 
@@ -134,7 +134,7 @@ async def test_a_stopped_run_is_resumed_by_another_and_begins_nothing_twice(stor
     first = asyncio.create_task(runner(store, performer, "first").run())
     await asyncio.wait_for(performer.reached.wait(), 5)
     first.cancel()
-    with pytest.raises(InterruptedRunError, match="web2"):
+    with pytest.raises(asyncio.CancelledError):
         await first
     second = ScriptedPerformer()
     state = await runner(store, second, "second").run()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sane.errors import InterruptedRunError
 from sane.store import open_store
 from sane.store.base import Store
 from tests.engine.test_runner import ScriptedPerformer, create, runner
@@ -32,7 +31,16 @@ async def test_a_stop_in_the_turns_behind_the_end_of_a_step_is_not_lost(store: S
     for _ in range(turns):
         await asyncio.sleep(0)
     running.cancel()
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(asyncio.CancelledError):
         await running
     (row,) = await store.list_deployments(deployment="app-1")
     assert row.status == "running"
+
+
+async def test_a_deadline_around_a_rollout_is_a_deadline(store: Store) -> None:
+    performer = ScriptedPerformer()
+    performer.hold[("web1", "stage")] = asyncio.Event()
+    await create(store, 1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await runner(store, performer).run()

@@ -1,0 +1,66 @@
+"""Driving a deployment here: what the keyboard, a deadline and a log that is away make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sane.errors import InterruptedRunError
+from sane.operations.deployments import create_deployment, load_plan
+from sane.operations.drive import drive
+from sane.operations.inputs import DeployRequest
+from sane.store import open_store
+from sane.store.base import Store
+
+WORKFLOW = """\
+name: app
+stage:
+  - name: hold
+    run-command: {command: 'touch "$HOME/begun"; while [ ! -e "$HOME/go" ]; do sleep 0.05; done'}
+"""
+INVENTORY = "hosts: {web1: {target: 'local:'}}\n"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await open_store(None, tmp_path / "state")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def deployment(store: Store, tmp_path: Path) -> AsyncIterator[str]:
+    """Yield the id of a deployment whose one step waits; it ends with the test."""
+    (tmp_path / "app.yaml").write_text(WORKFLOW)
+    (tmp_path / "hosts.yaml").write_text(INVENTORY)
+    asked = DeployRequest(tmp_path / "app.yaml", tmp_path / "hosts.yaml", "1.0")
+    yield (await create_deployment(store, load_plan(asked), asked)).deployment
+    Path(os.environ["HOME"], "go").touch()
+
+
+async def begun(store: Store) -> None:
+    """Return once a step is under way."""
+    async with asyncio.timeout(20):
+        async for _ in store.follow(0, kinds=("step_started",)):
+            return
+
+
+async def test_a_stop_by_signal_names_the_hosts_in_flight(store: Store, deployment: str) -> None:
+    driving = asyncio.create_task(drive(store, deployment, say=lambda _: None))
+    await begun(store)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(InterruptedRunError, match="while at work on web1"):
+        await asyncio.wait_for(driving, 20)
+
+
+async def test_a_cancellation_from_outside_stays_one(store: Store, deployment: str) -> None:
+    driving = asyncio.create_task(drive(store, deployment, say=lambda _: None))
+    await begun(store)
+    driving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await driving
