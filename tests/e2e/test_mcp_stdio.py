@@ -6,8 +6,11 @@ import asyncio
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +156,45 @@ def test_a_person_at_a_terminal_is_told_what_this_is():
     said = process.communicate(timeout=20)
     os.close(ours)
     assert (process.returncode, said) == (0, (b"", b""))
+
+
+AGENT = """
+import asyncio, json, os, sys
+from mcp import Client, StdioServerParameters
+
+async def main(sane, folder, calls, answers):
+    # The environment is what the SDK passes by itself, and the place of the test's tmux: no TMUX_PANE.
+    parameters = StdioServerParameters(command=sane, args=["mcp", "--access", "write"], env={"TMUX_TMPDIR": folder})
+    told = []
+    async with Client(parameters) as client:
+        for name, arguments in json.loads(calls):
+            told.append((await client.call_tool(name, arguments)).structured_content)
+    with open(answers + ".new", "w") as file:
+        json.dump(told, file)
+    os.rename(answers + ".new", answers)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_the_own_pane_is_known_where_the_client_does_not_name_it(tmux_here: Tmux, tmp_path: Path):
+    session, other = tmux_here.new(), tmux_here.new()
+    own = tmux_here.call("display-message", "-p", "-t", session, "#{pane_id}").strip()
+    calls = [
+        ("list_targets", {}),
+        ("send_keys", {"target": session, "keys": ["C-c"]}),
+        ("run_command", {"target": session, "command": "true"}),
+        ("run_command", {"target": "local:", "command": f"tmux kill-pane -t {own}"}),
+        ("run_command", {"target": other, "command": "echo fine"}),
+    ]
+    (tmp_path / "agent.py").write_text(AGENT)
+    words = [sys.executable, str(tmp_path / "agent.py"), str(ROOT / "bin" / "sane"), os.environ["TMUX_TMPDIR"]]
+    tmux_here.type(session, shlex.join([*words, json.dumps(calls), str(tmp_path / "answers")]) + "\r")
+    until = time.monotonic() + 20
+    while not (tmp_path / "answers").exists():
+        assert time.monotonic() < until, tmux_here.screen(session)
+        time.sleep(0.02)
+    listed, *refused, fine = json.loads((tmp_path / "answers").read_text())
+    assert [pane.get("own") for pane in listed["panes"]] == [True, None]
+    assert [answer.get("code") for answer in refused] == ["access"] * 3, refused
+    assert fine["output"] == "fine\n"

@@ -6,15 +6,17 @@ does in the end only its shell knows.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sane.core.target import Target, parse_target
 from sane.engine.call import own_pane_error
 from sane.engine.context import AsyncContext
-from sane.errors import AccessError
+from sane.errors import AccessError, TransportError
 from sane.transports.tmux import TmuxServer, text_of
 
 # Of one simple command: the options of tmux itself, the verb, its arguments.
@@ -48,6 +50,70 @@ def endings_in(script: str) -> Iterator[Ending]:
             words = found["arguments"].split()
         targets = [word[2:] or after for word, after in zip(words, [*words[1:], ""], strict=False) if word[:2] == "-t"]
         yield Ending(verb, scope, targets[0] if targets else None, "-a" in words)
+
+
+class OwnPane:
+    """Know the pane that this process runs in, also where whoever started it passed no TMUX_PANE on, as the SDK does.
+
+    Then it is the pane whose process this one descends from.
+    """
+
+    def __init__(self, context: AsyncContext) -> None:
+        self._context = context
+        self._pane_id = os.environ.get("TMUX_PANE") or None
+        self._asked = self._pane_id is not None
+        self._ancestors = ancestors()  # now: when the client goes away first, the line of parents breaks
+
+    async def find(self) -> str | None:
+        """Return its id; None where it is in no pane of the tmux server that can be reached."""
+        if not self._asked:
+            server = TmuxServer(await self._context.machine(None))
+            try:
+                listed = await server.run("list-panes", "-a", "-F", "#{pane_pid} #{pane_id}")
+            except TransportError:
+                return None  # no tmux here, or it is stuck: asked again at the next call
+            panes = dict(line.split() for line in text_of(listed.stdout).splitlines())
+            self._pane_id = next((panes[str(pid)] for pid in self._ancestors if str(pid) in panes), None)
+            self._asked = True
+        return self._pane_id
+
+    async def refuse(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse the arguments of a call that would type into the own pane, or end it.
+
+        Raises AccessError; NotFoundError and UsageError for a pane that is none.
+        """
+        own_pane = await self.find()
+        if own_pane is not None:
+            await refuse_own_pane(self._context, own_pane, arguments)
+
+
+def ancestors() -> list[int]:
+    """Return the ids of this process and of those it descends from, the nearest first."""
+    parents = {} if Path("/proc/self/stat").exists() else _parents()
+    found, pid = list[int](), os.getpid()
+    while pid > 0 and pid not in found:
+        found.append(pid)
+        try:
+            pid = parents.get(pid, 0) if parents else int(_stat(pid).rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
+
+
+def _stat(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace")
+
+
+def _parents() -> dict[int, int]:
+    import subprocess
+
+    try:
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {int(pid): int(parent) for pid, parent in (line.split() for line in listed.stdout.splitlines())}
 
 
 async def refuse_own_pane(context: AsyncContext, own_pane: str, arguments: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from mcp.server.lowlevel import Server
 from sane import __version__
 from sane.engine.context import AsyncContext
 from sane.errors import SaneError, UnavailableError
-from sane.surfaces.mcp.own_pane import refuse_own_pane
+from sane.surfaces.mcp.own_pane import OwnPane
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
@@ -60,7 +59,7 @@ class ToolServer:
         self._context = context
         self._limit_chars = limit_chars
         self._pages = OutputPages()
-        self._own_pane = os.environ.get("TMUX_PANE")
+        self._own_pane = OwnPane(context)
         self._tools = all_tools(tier, limit_chars)
         self._calls = 0
 
@@ -98,7 +97,8 @@ class ToolServer:
             return result_of(self._pages.read(cursor, offset, limit).as_json(), is_error=False)
         if name == LIST_TARGETS:
             host = check_host_argument(arguments)
-            return result_of(await list_targets(self._context, host, self._own_pane), is_error=False)
+            own_pane = await self._own_pane.find() if host is None else None
+            return result_of(await list_targets(self._context, host, own_pane), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
         bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:
@@ -131,9 +131,11 @@ class ToolServer:
                     await asyncio.wait({work}, timeout=STOP_TIMEOUT_S)
 
     async def _perform(self, verb: Verb, arguments: Mapping[str, Any], report: Any) -> dict[str, Any]:
-        if self._own_pane is not None and verb.destructive:
-            await refuse_own_pane(self._context, self._own_pane, arguments)
-        async with self._context.call(report, forbidden_pane=self._own_pane) as call:
+        names_target = "target" in arguments or "session" in arguments
+        if names_target and verb.destructive:
+            await self._own_pane.refuse(arguments)
+        own_pane = await self._own_pane.find() if names_target else None
+        async with self._context.call(report, forbidden_pane=own_pane) as call:
             return as_json(await verb.function(call, **arguments))
 
     async def _list_resources(self, ctx: Request, params: Any) -> types.ListResourcesResult:
