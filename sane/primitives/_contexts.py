@@ -81,7 +81,7 @@ async def record(
 def write_entry(
     path: Path, subject: Subject, fields: Mapping[str, object], now_s: float, *, fresh: bool = False
 ) -> dict[str, Any]:
-    """Set fields of a subject's entry, made where it is absent (or `fresh`), and return the entry."""
+    """Set fields of a subject's entry, made where it is absent (or `fresh`), and return it; None takes a field out."""
     if subject.pane is not None and not fresh:
         fields = {"label": subject.pane.label, **fields}
 
@@ -90,10 +90,8 @@ def write_entry(
         old: dict[str, Any] = {} if fresh else entries.get(subject.key, {})
         entry: dict[str, Any] = {"created_at_s": now_s, **_identity(subject), **old, **fields, "updated_at_s": now_s}
         entry["pane"] = str(subject.target)
-        if not entry.get("label"):
-            entry.pop("label", None)
-        entries[subject.key] = entry
-        return entry
+        entries[subject.key] = {name: value for name, value in entry.items() if value is not None and value != ""}
+        return entries[subject.key]
 
     return change_json(path, change)
 

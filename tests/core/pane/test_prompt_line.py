@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from sane.core.pane.prompt_line import classify_line, device_name, looks_like_status, repl_name, split_at
-from sane.core.ssh.line import parse_ssh_line
 
 LINES = {
     "root@vm:/work# ": "prompt",
@@ -60,21 +59,3 @@ def test_interpreters_and_devices() -> None:
 def test_status_line() -> None:
     assert looks_like_status("[main] 0:bash* 1:vim  12:00")
     assert not looks_like_status("-- INSERT --")
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    {
-        "ssh web1": ("web1", None, None),
-        "ssh -p 2222 -l bob web1 uname": ("web1", "bob", 2222),
-        "ssh -tt -i key -oX=y ann@web1": ("web1", "ann", None),
-        "ssh -p2200 -- web1": ("web1", None, 2200),
-        "ssh ssh://ann@web1:99": ("web1", "ann", 99),
-    }.items(),
-)
-def test_ssh_lines(line: str, found: tuple[str, str | None, int | None]) -> None:
-    assert parse_ssh_line(line.split()) == found
-
-
-def test_ssh_line_without_a_host() -> None:
-    assert parse_ssh_line(["ssh", "-V"]) is None
