@@ -125,8 +125,9 @@ class SshPool:
         for task in opening.values():
             task.cancel()
         await asyncio.gather(*opening.values(), return_exceptions=True)
-        # Those that others go through were opened first, and close last.
-        connections = [task.result() for task in reversed(opening.values()) if not _is_gone(task)]
+        # Those that others go through close last: what a host behind them is told goes through them.
+        by_depth = sorted(opening.items(), key=lambda item: _count_jumps(item[0]), reverse=True)
+        connections = [task.result() for _, task in by_depth if not _is_gone(task)]
         for connection in connections:
             connection.close()
         try:
@@ -146,3 +147,7 @@ class SshPool:
 
 def _is_gone(task: asyncio.Task[asyncssh.SSHClientConnection]) -> bool:
     return task.cancelled() or task.exception() is not None or task.result().is_closed()
+
+
+def _count_jumps(settings: HostSettings) -> int:
+    return 0 if settings.jump is None else 1 + _count_jumps(settings.jump)

@@ -18,6 +18,7 @@ import pytest
 from sane.core.command import Command
 from sane.errors import AuthError, LostError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.ssh_config import SshConfig
+from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_pool import SshPool
 from tests.listeners import listening
 from tests.transports.sshd import Sshd, free_port, is_running, make_key
@@ -368,6 +369,32 @@ async def test_a_nested_jump_and_its_refusal(tmp_path: Path, sshd: Sshd, own_ssh
         with within(1), pytest.raises(UnreachableError, match="from its jump host") as caught:
             await pool.transport("dead").run(Command("true"))
     assert (caught.value.phase, caught.value.host) == ("connect", "dead")
+
+
+class JumpServer(asyncssh.SSHServer):
+    """Forward as an sshd does, and pass on all that came before the end: an sshd drops what it has not yet written."""
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        return True
+
+
+async def test_a_host_behind_a_jump_host_is_told_of_the_end_before_it_is(tmp_path: Path, own_sshd: Sshd) -> None:
+    jump = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=JumpServer,
+        server_host_keys=[str(own_sshd.host_key)],
+        authorized_client_keys=f"{own_sshd.user_key}.pub",
+    )
+    async with jump:
+        text = own_sshd.config("outer").replace(f"Port {own_sshd.port}", f"Port {jump.get_port()}")
+        text = text.replace(str(own_sshd.known_hosts), "none\n  StrictHostKeyChecking no")
+        async with pool_for(tmp_path, text + own_sshd.config("inner", "  ProxyJump outer\n")) as pool:
+            assert (await pool.transport("inner").run(Command("echo in"))).output == b"in\n"
+        log, until = own_sshd.directory / "log", time.monotonic() + 5
+        while "Received disconnect" not in log.read_text():
+            assert time.monotonic() < until, log.read_text()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_dead_jump_host_is_the_one_that_is_named(tmp_path: Path, sshd: Sshd) -> None:
