@@ -33,17 +33,21 @@ class QueueLock:
     async def acquire(self, timeout_s: float, name: str) -> None:
         """Wait for our turn. Raises PaneError naming `name` when it does not come within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
+
+        async def pause(pause_s: float) -> None:
+            if time.monotonic() >= deadline:
+                raise PaneError(
+                    f"{name} is in use by another caller since more than {timeout_s:g} s",
+                    hint="Wait for that command to end, or give this one a longer timeout.",
+                )
+            await self._sleep(pause_s)
+
         make_private_folder(self._folder)
-        await self._draw_ticket()
         pause_s = FIRST_PAUSE_S
         try:
+            await self._draw_ticket(pause)
             while self._has_predecessor():
-                if time.monotonic() >= deadline:
-                    raise PaneError(
-                        f"{name} is in use by another caller since more than {timeout_s:g} s",
-                        hint="Wait for that command to end, or give this one a longer timeout.",
-                    )
-                await self._sleep(pause_s)
+                await pause(pause_s)
                 pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
         except BaseException:
             self.release()
@@ -57,12 +61,14 @@ class QueueLock:
             os.close(self._fd)
             self._fd = -1
 
-    async def _draw_ticket(self) -> None:
+    async def _draw_ticket(self, pause: Callable[[float], Awaitable[None]]) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         counter = os.open(f"{self._folder}/next", flags, 0o600)
         try:
-            while not _try_lock(counter):  # held for microseconds, by someone drawing a ticket
-                await self._sleep(FIRST_PAUSE_S)
+            while not _try_lock(
+                counter
+            ):  # held for microseconds, by someone drawing a ticket, unless they were stopped
+                await pause(FIRST_PAUSE_S)
             self._number = int(os.read(counter, 20) or b"0") + 1
             os.pwrite(counter, b"%d" % self._number, 0)
             self._fd = os.open(f"{self._folder}/{self._number}", flags, 0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -40,6 +41,21 @@ async def test_waiting_too_long_is_refused_and_leaves_no_ticket(short_dir: Path)
     first.release()
     await third.acquire(0.5, "pane x")
     third.release()
+    assert os.listdir(short_dir / "lock") == ["next"]
+
+
+async def test_a_stopped_process_that_draws_a_ticket_is_waited_for_no_longer_than_one_that_holds_the_lock(
+    short_dir: Path,
+) -> None:
+    lock = QueueLock(short_dir / "lock", asyncio.sleep)
+    (short_dir / "lock").mkdir()
+    with (short_dir / "lock" / "next").open("wb") as counter:
+        fcntl.flock(counter, fcntl.LOCK_EX)
+        async with asyncio.timeout(5):
+            with pytest.raises(PaneError, match="pane x is in use by another caller"):
+                await lock.acquire(0.05, "pane x")
+    await lock.acquire(0.5, "pane x")
+    lock.release()
     assert os.listdir(short_dir / "lock") == ["next"]
 
 
