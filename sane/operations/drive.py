@@ -22,7 +22,7 @@ from sane.engine.plan import DeploymentPlan
 from sane.engine.presence import present
 from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
 from sane.engine.steps import StepResult
-from sane.errors import ConflictError, InterruptedRunError, StoppedRunError, UsageError
+from sane.errors import InterruptedRunError, SaneError, StoppedRunError, UsageError
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
 from sane.store.outputs import prune_outputs
@@ -108,8 +108,9 @@ class _Drive:
         keyboard = _Keyboard(self.store, runner, self.state.id, say, with_keyboard)
         try:
             await bury_dead_driver(self.store, key)
-            with present(state_dir(os.environ), owner), keyboard:
-                return await runner.run()
+            with present(state_dir(os.environ), owner):
+                async with keyboard:
+                    return await runner.run()
         except asyncio.CancelledError:
             if not keyboard.stops:
                 raise  # a deadline around this, or the end of who called
@@ -196,7 +197,7 @@ class _Keyboard:
         self._twice = False
         self.stops = False
 
-    def __enter__(self) -> _Keyboard:
+    async def __aenter__(self) -> _Keyboard:
         if not self._listens:
             return self
         loop = asyncio.get_running_loop()
@@ -204,12 +205,15 @@ class _Keyboard:
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if not self._listens:
             return
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
+        if self._asking is not None:
+            self._asking.cancel()  # the rollout has ended: whether it was cancelled in time stands in the log
+            await asyncio.gather(self._asking, return_exceptions=True)
 
     def _interrupt(self) -> None:
         if self._asking is not None:
@@ -235,5 +239,5 @@ class _Keyboard:
         self._say(f"cancelling; hosts in flight finish their part: {flying}. Press Ctrl-C again to stop at once.")
         try:
             await request(self._store, self._deployment, "cancel", "Ctrl-C", keyboard=True)
-        except ConflictError as error:
+        except SaneError as error:
             self._say(error.message)

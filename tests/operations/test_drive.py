@@ -7,10 +7,12 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from sane.errors import InterruptedRunError
+from sane.core.events import Event
+from sane.errors import InterruptedRunError, StoppedRunError, StoreError
 from sane.operations.deployments import create_deployment, load_plan
 from sane.operations.drive import drive
 from sane.operations.inputs import DeployRequest
@@ -50,6 +52,21 @@ async def begun(store: Store) -> None:
             return
 
 
+class _NoRequests:
+    """A log that takes no request."""
+
+    def __init__(self, within: Store) -> None:
+        self._within = within
+
+    async def append(self, events: list[Event], **options: Any) -> list[Event]:
+        if any(event.kind == "operator_request" for event in events):
+            raise StoreError("the disk is full")
+        return await self._within.append(events, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._within, name)
+
+
 async def test_a_stop_by_signal_names_the_hosts_in_flight(store: Store, deployment: str) -> None:
     driving = asyncio.create_task(drive(store, deployment, say=lambda _: None))
     await begun(store)
@@ -64,3 +81,26 @@ async def test_a_cancellation_from_outside_stays_one(store: Store, deployment: s
     driving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await driving
+
+
+async def test_a_cancellation_that_the_log_does_not_take_is_told_and_a_second_one_stops(
+    store: Store, deployment: str
+) -> None:
+    said: list[str] = []
+    told = asyncio.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "disk" in text:
+            told.set()
+
+    driving = asyncio.create_task(drive(cast("Store", _NoRequests(store)), deployment, say=say))
+    await begun(store)
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        await asyncio.wait_for(told.wait(), 5)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StoppedRunError, match="web1"):
+            await asyncio.wait_for(driving, 20)
+    assert said[-1] == "the disk is full"
