@@ -9,16 +9,17 @@ a sweep.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sane.core.target import Target, parse_target
-from sane.errors import UsageError
-from sane.primitives._state_file import change_json, read_json
+from sane.errors import ConfigError, UsageError
+from sane.primitives._state_file import change_json
 from sane.transports.context import Context
 from sane.transports.tmux import PaneInfo, TmuxServer, choose_pane
 
@@ -72,18 +73,47 @@ async def record(
     context: Context, subject: Subject, fields: Mapping[str, object], *, fresh: bool = False
 ) -> dict[str, Any]:
     """Set fields of a subject's entry as `write_entry` does, and its label, where they have one, on its pane too."""
+    path = contexts_path(context.state_dir, os.environ)
+    entries_of(path)  # what can't be recorded gives no label either
     if "label" in fields or fresh:
         await set_label(context, subject, str(fields.get("label", "")))
-    path = contexts_path(context.state_dir, os.environ)
-    return write_entry(path, subject, fields, time.time(), fresh=fresh)
+    return await write_entry(path, subject, fields, time.time(), fresh=fresh)
 
 
-def write_entry(
+def entries_of(path: Path) -> dict[str, dict[str, Any]]:
+    """Return all entries by key. Raises ConfigError for a file that is no context database: it stays as it is."""
+    hint = "Nothing was changed. Mend the file, or move it away: then what is known about panes begins anew."
+    try:
+        database: Any = json.loads(path.read_bytes() or b"{}")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"this is no JSON: {error}", file=str(path), hint=hint) from None
+    entries: object = cast("dict[str, Any]", database).get("contexts", {}) if isinstance(database, dict) else None
+    if not isinstance(entries, dict):
+        raise ConfigError('there is no object "contexts" in it', file=str(path), hint=hint)
+    found = cast("dict[str, dict[str, Any]]", entries)
+    for key, entry in found.items():
+        if not _is_entry(entry):
+            raise ConfigError(f"what it has of {key!r} is no entry", file=str(path), hint=hint)
+    return found
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    fields = cast("dict[str, object]", entry)
+    is_pane = isinstance(fields.get("pane_id"), str) and type(fields.get("server_pid")) is int
+    return isinstance(fields.get("updated_at_s", 0), int | float) and (is_pane or "pane_id" not in fields)
+
+
+async def write_entry(
     path: Path, subject: Subject, fields: Mapping[str, object], now_s: float, *, fresh: bool = False
 ) -> dict[str, Any]:
     """Set fields of a subject's entry, made where it is absent (or `fresh`), and return it; None takes a field out."""
     if subject.pane is not None and not fresh:
         fields = {"label": subject.pane.label, **fields}
+    entries_of(path)
 
     def change(database: dict[str, Any]) -> dict[str, Any]:
         entries: dict[str, Any] = database.setdefault("contexts", {})
@@ -93,20 +123,23 @@ def write_entry(
         entries[subject.key] = {name: value for name, value in entry.items() if value is not None and value != ""}
         return entries[subject.key]
 
-    return change_json(path, change)
+    return await change_json(path, change)
 
 
-def delete_entry(path: Path, subject: Subject) -> dict[str, Any] | None:
+async def delete_entry(path: Path, subject: Subject) -> dict[str, Any] | None:
     """Remove a subject's entry and return it; None where there was none."""
-    return change_json(path, lambda database: database.get("contexts", {}).pop(subject.key, None))
+    entries_of(path)
+    return await change_json(path, lambda database: database.get("contexts", {}).pop(subject.key, None))
 
 
 def read_entry(path: Path, subject: Subject) -> dict[str, Any] | None:
     """Return a subject's entry; None where there is none."""
-    return read_json(path).get("contexts", {}).get(subject.key)
+    return entries_of(path).get(subject.key)
 
 
-def sweep(path: Path, panes: Sequence[PaneInfo], now_s: float, host: str | None = None) -> dict[str, dict[str, Any]]:
+async def sweep(
+    path: Path, panes: Sequence[PaneInfo], now_s: float, host: str | None = None
+) -> dict[str, dict[str, Any]]:
     """Drop the entries of a host's dead panes, refresh its stale ones, and return all entries by key."""
     alive = {_key_of(pane, host): pane for pane in panes if not pane.dead}
     servers = {int(pane.server_pid) for pane in panes}
@@ -122,7 +155,7 @@ def sweep(path: Path, panes: Sequence[PaneInfo], now_s: float, host: str | None 
                 del entries[key]
         return entries
 
-    return change_json(path, change) if path.exists() else {}
+    return await change_json(path, change) if entries_of(path) else {}
 
 
 def _key_of(pane: PaneInfo, host: str | None) -> str:

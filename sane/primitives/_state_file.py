@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sane.errors import UnavailableError
+from sane.transports.offload import call_blocking
 
 T = TypeVar("T")
 LOCK_DEADLINE_S = 10.0
@@ -24,17 +25,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
-def change_json(path: Path, change: Callable[[dict[str, Any]], T]) -> T:
+async def change_json(path: Path, change: Callable[[dict[str, Any]], T]) -> T:
     """Let `change` alter the object a file holds, alone among all processes, and return what it returns.
 
     The file (mode 0600) is replaced atomically, so a reader needs no lock. A file that is no JSON is kept beside as
-    `NAME.broken`.
+    `NAME.broken`. Under asyncio the loop goes on while the lock is held elsewhere and while the disk writes.
     Raises UnavailableError when the lock is not free within 10 s.
     """
+    return await call_blocking(lambda cancel_fd: _change(path, change, cancel_fd))
+
+
+def _change(path: Path, change: Callable[[dict[str, Any]], T], cancel_fd: int) -> T:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(lock, path)
+        _take(lock, path, cancel_fd)
         value = read_json(path)
         if not value and path.exists() and path.stat().st_size > 4:
             os.replace(path, path.with_name(f"{path.name}.broken"))
@@ -48,19 +53,21 @@ def change_json(path: Path, change: Callable[[dict[str, Any]], T]) -> T:
         os.close(lock)
 
 
-def _take(lock: int, path: Path) -> None:
+def _take(lock: int, path: Path, cancel_fd: int) -> None:
     import fcntl
+    import select
     import time
 
     deadline = time.monotonic() + LOCK_DEADLINE_S
+    watched = [cancel_fd] if cancel_fd >= 0 else []
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            is_cancelled = bool(select.select(watched, (), (), LOCK_PAUSE_S)[0])
+            if is_cancelled or time.monotonic() >= deadline:
                 raise UnavailableError(f"{path} is locked by another process", hint="Try again.") from None
-            time.sleep(LOCK_PAUSE_S)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -54,7 +54,7 @@ async def context_database(
     path, now_s = contexts_path(context.state_dir, os.environ), time.time()
     if operation == "list":
         panes = await TmuxServer(await context.machine(None)).list_panes()
-        return ContextAnswer("listed", contexts=list(sweep(path, panes, now_s).values()))
+        return ContextAnswer("listed", contexts=list((await sweep(path, panes, now_s)).values()))
     if not target:
         raise UsageError(f"{operation} needs a target")
     if label:
@@ -63,14 +63,14 @@ async def context_database(
     given = {"platform": platform, "mode": mode, "current_dir": current_dir, "label": label}
     fields: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if subject.pane is not None:
-        sweep(path, subject.panes, now_s, subject.target.host)
+        await sweep(path, subject.panes, now_s, subject.target.host)
         if subject.pane.dead:
             raise NotFoundError(f"Pane '{target}' does not exist: its program has ended, and tmux shows what it left")
     if operation == "create":
         return ContextAnswer("created", target, await record(context, subject, fields, fresh=True))
     if operation == "delete":
+        entry = await delete_entry(path, subject)
         await set_label(context, subject, "")
-        entry = delete_entry(path, subject)
         known = entry is not None or (subject.pane is not None and subject.pane.label)
         return ContextAnswer("deleted" if known else "not_found", target, entry)
     entry = read_entry(path, subject)

@@ -129,7 +129,7 @@ async def _ask_model(state_dir: Path, key: str, question: dict[str, str], facts:
         valid, reason = await ask_validity(model, question)
     except UnavailableError as error:
         return AiVerdict(None, "error", error.message, **facts)
-    change_json(path, lambda cache: _keep(cache, f"{model.name}\0{key}", {"valid": valid, "reason": reason}))
+    await change_json(path, lambda cache: _keep(cache, f"{model.name}\0{key}", {"valid": valid, "reason": reason}))
     return AiVerdict(valid, "ai", None if valid else reason, cached=False, **facts)
 
 

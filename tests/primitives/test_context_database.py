@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +17,11 @@ from typing import Any
 import pytest
 
 from sane.core.target import Target
-from sane.errors import NotFoundError, UnavailableError, UsageError
+from sane.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from sane.primitives import _state_file
 from sane.primitives._contexts import STALE_AFTER_S, Subject, contexts_path, write_entry
 from sane.primitives._state_file import change_json, read_json
+from sane.transports.blocking import run_blocking
 
 Call = Callable[..., dict[str, Any]]
 
@@ -186,6 +190,39 @@ def test_refreshes_stale_entries(call: Call, session: str, short_dir: Path) -> N
     assert call("context-database", "read", session)["context"]["current_dir"] == str(short_dir)
 
 
+DAMAGED = {
+    "no list of entries": '{"contexts":[]}',
+    "no object": "[1]",
+    "no JSON": '{"contexts": {"local:": {"label": "db"',
+    "no text": "\udcff\udcfe{}",
+    "an entry that is none": '{"contexts":{"local:":7}}',
+    "a pane without its server": '{"contexts":{"local/1/%0":{"pane_id":"%0","updated_at_s":1}}}',
+    "an age that is none": '{"contexts":{"local/1/%0":{"pane_id":"%0","server_pid":1,"updated_at_s":"x"}}}',
+    "too deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("operation", ["list", "create", "read", "update", "delete"])
+def test_a_damaged_database_is_told_and_kept_as_it_is(call: Call, session: str, operation: str, damage: str) -> None:
+    path = contexts_path(Path(os.environ["SANE_STATE_DIR"]), os.environ)
+    content = DAMAGED[damage].encode("utf-8", "surrogateescape")
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+        call("context-database", operation, *([] if operation == "list" else [session]))
+    assert "Nothing was changed" in caught.value.hint
+    assert path.read_bytes() == content
+    with pytest.raises(ConfigError):
+        call("label-pane", session, "new")
+    assert (path.read_bytes(), call("get-label", session)) == (content, {"status": "no_label", "pane": session})
+
+
+def test_an_empty_database_is_one(call: Call, session: str) -> None:
+    contexts_path(Path(os.environ["SANE_STATE_DIR"]), os.environ).write_bytes(b"")
+    assert call("context-database", "list")["contexts"] == []
+    assert call("context-database", "create", session)["status"] == "created"
+
+
 def test_lives_where_the_environment_says(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMUX_SANE_CONTEXT_HOME", str(tmp_path / "home"))
     call("context-database", "create", "local:")
@@ -194,7 +231,7 @@ def test_lives_where_the_environment_says(call: Call, tmp_path: Path, monkeypatc
 
 def _write_many(path: Path, writer: int) -> None:
     for n in range(25):
-        write_entry(path, Subject(Target(f"host{writer}-{n}", None), None), {"label": "x"}, 0.0)
+        run_blocking(write_entry(path, Subject(Target(f"host{writer}-{n}", None), None), {"label": "x"}, 0.0))
 
 
 def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
@@ -211,16 +248,16 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
 def test_a_broken_file_is_kept_beside(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"half')
-    assert change_json(path, lambda database: database.setdefault("a", 1)) == 1
+    assert run_blocking(change_json(path, lambda database: database.setdefault("a", 1))) == 1
     assert read_json(path) == {"a": 1}
     assert (tmp_path / "x.json.broken").read_text() == '{"half'
 
 
 def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    change_json(path, lambda database: database.setdefault("a", 1))
+    run_blocking(change_json(path, lambda database: database.setdefault("a", 1)))
     with pytest.raises(ZeroDivisionError):
-        change_json(path, lambda database: database.update(a=1 / 0))
+        run_blocking(change_json(path, lambda database: database.update(a=1 / 0)))
     assert read_json(path) == {"a": 1}
 
 
@@ -229,5 +266,20 @@ def test_a_lock_that_nobody_gives_back_is_an_error_in_time(tmp_path: Path, monke
     path = tmp_path / "x.json"
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="locked by another process"):
-        change_json(path, lambda _: change_json(path, lambda _: None))
+        run_blocking(change_json(path, lambda _: run_blocking(change_json(path, lambda _: None))))
     assert time.monotonic() - started < 2
+
+
+async def test_the_loop_goes_on_while_another_process_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with (tmp_path / ".x.json.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asking, cancelled = (asyncio.create_task(change_json(path, lambda database: len(database))) for _ in range(2))
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)  # both have begun
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert not asking.done()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert await asking == 0
