@@ -13,6 +13,7 @@ from sane.core.fleet.inventory import Host, Inventory
 from sane.core.paths import state_dir
 from sane.core.ssh.settings import HostOverrides, HostSettings
 from sane.core.target import Target
+from sane.engine.ending import end_within
 from sane.transports.base import Machine, Transport
 
 if TYPE_CHECKING:
@@ -132,11 +133,8 @@ class AsyncContext:
         self._report(message)
 
     async def close(self) -> None:
-        """Close every transport, machine and connection, within 5 s."""
-        for task in self._opening.values():
-            task.cancel()
-        opened = await asyncio.gather(*self._opening.values(), return_exceptions=True)
-        closing = [t.close() for t in opened if not isinstance(t, BaseException)]
+        """Close every transport, machine and connection, within 5 s; never raises for one that does not close."""
+        closing = [_close_opened(task) for task in self._opening.values()]
         if self._panes is not None:
             closing.append(self._panes.close())
         closing += [machine.close() for machine in self._machines.values()]
@@ -144,7 +142,15 @@ class AsyncContext:
             closing.append(self._pool.close())
         self._opening.clear()
         self._machines.clear()
-        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), CLOSE_TIMEOUT_S)
+        await end_within(CLOSE_TIMEOUT_S, *closing)
+
+
+async def _close_opened(opening: asyncio.Task[Transport]) -> None:
+    """Close a transport that is open; one that is not is never opened."""
+    opening.cancel()
+    (opened,) = await asyncio.gather(opening, return_exceptions=True)
+    if not isinstance(opened, BaseException):
+        await opened.close()
 
 
 def open_context(inventory: Inventory | None) -> AsyncContext:

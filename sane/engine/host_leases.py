@@ -18,6 +18,7 @@ from sane.core.command import Command, CommandResult
 from sane.core.host.lease import HostLease, parse_host_lease, release_host_lease, take_and_look
 from sane.core.host.record import HostFacts, parse_look
 from sane.core.rollout.hints import hint_for
+from sane.engine.ending import end_within
 from sane.errors import ConflictError, RemoteError, SaneError
 
 HOST_LEASE_S = 120  # renewed every third of it while a part runs
@@ -132,5 +133,4 @@ class HostLeases:
     async def release(self) -> None:
         """Give all up within 5 s; on a host that can't be reached it expires."""
         releasing = [self._run(host, release_host_lease(self._key, self._owner)) for host in self._held]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*releasing, return_exceptions=True), RELEASE_TIMEOUT_S)
+        await end_within(RELEASE_TIMEOUT_S, *releasing)

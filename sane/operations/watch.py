@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from sane.core.watch.until import compile_until
 from sane.engine.alerts import Alerts
 from sane.engine.breakers import LocalBreakers
 from sane.engine.context import AsyncContext
+from sane.engine.ending import end_within
 from sane.engine.escalate import Escalator
 from sane.engine.models import ModelChain
 from sane.engine.planner import Classifier, primitive_rules
@@ -108,7 +109,7 @@ class _Watch:
             yield
         finally:
             refreshing.cancel()
-            await _within(CLOSE_S, refreshing, self._context.close(), self._planner.close(), self._cheap.close())
+            await end_within(CLOSE_S, refreshing, self._context.close(), self._planner.close(), self._cheap.close())
 
     def watcher(self, owner: str, *, once: bool) -> Watcher:
         """Return the loop of the watch."""
@@ -156,15 +157,6 @@ class _Watch:
         )
         desk.runner = PlanRunner(self._store, self._context, texts, key, notify=desk.alert, say=self._view.say)
         return desk
-
-
-async def _within(limit_s: float, *ending: Awaitable[Any]) -> None:
-    """Wait for what ends, whatever comes of it, and for no longer than that."""
-    tasks = [asyncio.ensure_future(one) for one in ending]
-    _, late = await asyncio.wait(tasks, timeout=limit_s)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Seen:
