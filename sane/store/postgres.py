@@ -228,8 +228,9 @@ class PostgresStore(LogStore):
         await connection.add_listener(CHANNEL, lambda *_: self._followers.wake())  # pyright: ignore[reportUnknownLambdaType]
         while len(self._followers) and not lost.is_set():
             self._followers.wake()  # first for what came before the listener, then for what it may have missed
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(lost.wait(), CHECK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await lost.wait()
             await connection.execute("SELECT 1")
 
     async def _release(self) -> None:
@@ -239,7 +240,8 @@ class PostgresStore(LogStore):
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=CLOSE_TIMEOUT_S)
         try:
-            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._pool.close()
         except FAILURES:
             self._pool.terminate()
 

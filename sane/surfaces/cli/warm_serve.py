@@ -110,7 +110,8 @@ class WarmCalls:
                 if self._hosts is not None:
                     self._hosts.close_idle()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), CHECK_S)
+                    async with asyncio.timeout(CHECK_S):
+                        await self._ended.wait()
         finally:
             if self._is_ours():
                 os.unlink(self._path)
@@ -203,9 +204,9 @@ class _Call:
         """Carry it out and tell the caller what a call without a helper would say."""
         try:
             asked = await self._ask_for(name, words)
-            said = asked if isinstance(asked, Said) else await self._watch(name, *asked)
+            said = asked if isinstance(asked, Said) else await self._watch(name, words, *asked)
         except SaneError as error:
-            said = say_error(name, error)
+            said = say_error(name, error, words)
         self._send(warm.OUT, said.out)
         self._send(warm.ERR, said.err)
         self._writer.write(warm.EXIT + said.status.to_bytes(4, "big"))
@@ -222,7 +223,7 @@ class _Call:
             data = await _receive(self._reader, STDIN_LIMIT_BYTES)
             return ask_for(name, words, lambda: data)
 
-    async def _watch(self, name: str, verb: Verb, arguments: Arguments) -> Said:
+    async def _watch(self, name: str, words: list[str], verb: Verb, arguments: Arguments) -> Said:
         """Perform the verb; stop it when the caller goes away (end of file) or asks for it (CANCEL)."""
         work = asyncio.ensure_future(self._perform(verb, arguments))
         stop = asyncio.ensure_future(self._reader.read(1))
@@ -238,7 +239,7 @@ class _Call:
         try:
             return say_answer(verb, arguments, work.result())
         except SaneError as error:
-            return say_error(name, error)
+            return say_error(name, error, words)
         except Exception:
             return Said(1, "", traceback.format_exc())
 
