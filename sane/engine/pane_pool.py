@@ -126,9 +126,13 @@ class PanePool:
 
     async def _take(self, key: _Key) -> PaneTransport | None:
         transport, task = self._idle.pop(key, (None, None))
-        if task is not None:
+        if transport is not None and task is not None:
             task.cancel()
-            await asyncio.wait({task})
+            try:
+                await asyncio.wait({task})
+            except BaseException:  # nobody else knows of it any more
+                self._close_later(transport)
+                raise
         return transport
 
     def _give_back(self, host: str | None, transport: PaneTransport | None) -> None:

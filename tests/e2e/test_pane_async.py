@@ -8,6 +8,8 @@ import time
 import pytest
 
 from sane.core.command import Command
+from sane.core.target import Target
+from sane.engine.pane_pool import PanePool
 from sane.transports.local_machine import LocalMachine
 from sane.transports.pane import open_pane
 from tests.e2e.pane_fixtures import Tmux, tmux
@@ -112,3 +114,23 @@ async def test_a_session_that_ends_is_told_to_all_its_panes(tmux: Tmux) -> None:
     assert [(r.exit_code, r.pane_gone) for r in results] == [(None, True)] * 2
     for pane in panes:
         await pane.close()
+
+
+async def test_a_caller_that_is_cancelled_as_it_borrows_leaves_no_client(tmux: Tmux) -> None:
+    name, machine = tmux.new(), LocalMachine(tmux.environ)
+
+    async def machine_of(_: str | None) -> LocalMachine:
+        return machine
+
+    panes, target = PanePool(machine_of), Target(None, name)
+    pane = await panes.lend(target)
+    assert (await pane.run(Command("echo one"))).output == b"one\n"
+    panes.give_back(None, pane)
+    assert tmux.call("list-clients") != ""
+    borrowing = asyncio.create_task(panes.lend(target))
+    await asyncio.sleep(0)  # it has taken the pane, and waits for the end of the task that read it
+    borrowing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await borrowing
+    await panes.close()
+    assert tmux.call("list-clients") == ""
