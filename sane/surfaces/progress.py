@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol, TextIO
 
 from sane.core.events import Event
+from sane.core.printable import printable
 from sane.core.rollout.controller import RolloutState, apply
 from sane.surfaces.report import MARKS, WORDS, escape
 
@@ -177,21 +178,17 @@ class LiveView:
         if host.status not in _BUSY:
             mark, colour = MARKS[host.status]
             detail = f"{host.failed_step}: {host.error}" if host.failed_step else host.error
-            return self._fit(Text.assemble((f"{mark} ", colour), f"{name:<20} ", (_plain(detail), colour)))
+            return self._fit(Text.assemble((f"{mark} ", colour), f"{name:<20} ", (printable(detail), colour)))
         now, part = time.monotonic(), _PARTS[host.status]
         _, doing, since = self._steps.get(name, (part, "", now))
         elapsed = (f"{now - since:.0f} s", "dim")
-        text = Text.assemble(f"{name:<20} ", (f"{part:<7}", "cyan"), " ", elapsed, f"  {_plain(doing)}")
+        text = Text.assemble(f"{name:<20} ", (f"{part:<7}", "cyan"), " ", elapsed, f"  {printable(doing)}")
         return Spinner("dots", self._fit(text))
 
     def _fit(self, text: Any) -> Any:
         # A row that wraps would make the view grow and shrink as its words do.
         text.truncate(max(20, self._console.width - 3), overflow="ellipsis")
         return text
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _headline(state: RolloutState) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from sane.core.fleet.hostset import expand
+from sane.core.printable import printable
 
 MARKS = {
     "healthy": ("✓", "green"),
@@ -123,4 +124,4 @@ def escape(text: object) -> str:
     from rich.markup import escape as escape_markup
 
     # Control characters of a host's output would move the cursor of whoever reads the report.
-    return escape_markup("".join(c if c.isprintable() or c == "\t" else "�" for c in str(text)))
+    return escape_markup(printable(str(text), keep="\t"))

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from sane.core.events import Event
 from sane.core.fleet.hostset import fold
+from sane.core.printable import printable
 from sane.core.watch.detect import HostWatch
 from sane.core.watch.episodes import WIDE
 from sane.core.watch.samples import Sample
@@ -75,7 +76,7 @@ class LineView:
 
     def _write(self, line: str) -> None:
         if line:
-            self._stream.write("".join(c if c.isprintable() else " " for c in line) + "\n")
+            self._stream.write(printable(line, instead=" ") + "\n")
             self._stream.flush()
 
 

@@ -125,6 +125,18 @@ def test_whatis_tells_versions_leases_and_steps_under_way(open_site: OpenSite) -
     assert "app: 1.0.0 (revision 1" in call("whatis", "server1", "-i", str(site.inventory)).stdout
 
 
+def test_what_a_host_keeps_does_not_steer_the_terminal(open_site: OpenSite) -> None:
+    site = open_site(1)
+    assert site.deploy("1.0.0").exit_code == 0
+    for kept in ("current", "history"):
+        file = site.root("server1") / ".sane" / "keys" / "app" / kept
+        assert '"1.0.0"' in file.read_text()
+        file.write_text(file.read_text().replace('"1.0.0"', '"\\u001b]0;owned\\u0007"'))
+    shown = call("whatis", "server1", "-i", str(site.inventory)).stdout
+    assert "owned" in shown
+    assert "\x1b" not in shown
+
+
 def test_old_receipts_are_pruned_but_those_of_this_deployment_stay(open_site: OpenSite) -> None:
     site = open_site(1)
     operations = site.root("server1") / ".sane" / "operations"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sane.core.fleet.hostset import fold
+from sane.core.printable import printable
 from sane.core.redact import redact
 from sane.core.watch.escalation_state import Episode
 
@@ -89,5 +90,5 @@ def _size(text: str) -> int:
 def _cut(text: str, limit: int, *, redacted: bool = False) -> str:
     """Return the text redacted, in one line of printable characters, at most `limit` of them."""
     plain = text if redacted else redact(text)
-    plain = "".join(c if c.isprintable() else " " for c in plain)
+    plain = printable(plain, instead=" ")
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from sane.core.nearest import nearest_hint
+from sane.core.printable import printable
 from sane.errors import UsageError
 
 TIERS = ("read", "retry", "rollback", "write")
@@ -245,4 +246,4 @@ def _is_number(value: Any) -> bool:
 
 def _short(text: str) -> str:
     """Return a name of the planner's as it may be shown: printable, and not long."""
-    return "".join(c if c.isprintable() else "?" for c in text[:60])
+    return printable(text[:60], instead="?")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from sane.core.printable import printable
 from sane.surfaces.cli.plan_approval import add_plan_commands
 from sane.surfaces.cli.query import answer_options, answered, as_table, select
 
@@ -200,7 +201,7 @@ class _Plain:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "content":
-            text = _printable(event["content"])
+            text = printable(event["content"], keep="\n\t")
             click.echo(text, nl=False)
             self._ended = text.endswith("\n")
         elif event["type"] == "error":
@@ -226,7 +227,7 @@ class _Markdown:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "content":
-            self._text += _printable(event["content"])
+            self._text += printable(event["content"], keep="\n\t")
         elif event["type"] == "error":
             self._console.print(f"Error: {event['message']}\n  {event['hint']}", style="red", markup=False)
 
@@ -242,11 +243,6 @@ class _Markdown:
 
         lines = self._text.splitlines()
         return Markdown("\n".join(lines[-max(3, self._console.height - 4) :])) if lines else Text("…")
-
-
-def _printable(text: str) -> str:
-    """Return a model's text such that it can't steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
 @agent.group("plans")

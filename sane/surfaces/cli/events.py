@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.core.printable import printable
 from sane.errors import UsageError
 from sane.surfaces.cli.query import check_query
 
@@ -133,7 +134,7 @@ def row_of(event: Event) -> str:
     """Return an event as one line of a file or a pipe; nothing in it can steer a terminal."""
     place = event.deployment or event.key
     row = f"{event.seq or '-':>7}  {_time_of(event):23}  {event.kind:21}  {place:20}  {event.host:15}  {what(event)}"
-    return f"{_printable(row)}\n"
+    return f"{printable(row.rstrip(), instead=' ')}\n"
 
 
 class Rows:
@@ -149,8 +150,11 @@ class Rows:
         same = (event.key, event.deployment or self._of[1], day) == self._of
         if not same:
             self._of = (event.key, event.deployment, day)
-        head = "" if same else f"{_printable(', '.join(filter(None, (event.deployment or event.key, day))))}\n"
-        row = _printable(f"{event.seq or '-':>7}  {clock[:8]:8}  {event.kind:21}  {event.host:12}  {what(event)}")
+        head = (
+            "" if same else f"{printable(', '.join(filter(None, (event.deployment or event.key, day))), instead=' ')}\n"
+        )
+        text = f"{event.seq or '-':>7}  {clock[:8]:8}  {event.kind:21}  {event.host:12}  {what(event)}"
+        row = printable(text.rstrip(), instead=" ")
         return f"{head}{row if len(row) < self._columns else row[: self._columns - 2] + '…'}\n"
 
 
@@ -161,10 +165,6 @@ def _time_of(event: Event) -> str:
         return datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
     except (OverflowError, ValueError):
         return str(event.at_ms)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text.rstrip())
 
 
 def what(event: Event) -> str:

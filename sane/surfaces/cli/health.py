@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.core.printable import printable
 from sane.surfaces.cli.query import check_query, show
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def explain(pattern: str, output: str, query: str | None, **options: Any) -> Non
             click.echo(_line(host))
             for rule in host.verdict.rules:
                 mark = click.style("✓", fg="green") if rule.passed else click.style("✗", fg="red")
-                click.echo(f"    {mark} {rule.name:<24} {rule.detail}")
+                click.echo(f"    {mark} {rule.name:<24} {printable(rule.detail)}")
             if host.hint:
-                click.echo(click.style("    → ", fg="yellow") + host.hint)
+                click.echo(click.style("    → ", fg="yellow") + printable(host.hint))
     raise click.exceptions.Exit(_status(found))
 
 
@@ -130,7 +131,7 @@ def _line(host: HostHealth) -> str:
     seen = host.verdict
     if seen.healthy:
         version = f" {seen.version}" if seen.version else ""
-        return click.style("✓", fg="green") + f" [{host.host}] {seen.status or 'healthy'}{version}"
+        return click.style("✓", fg="green") + printable(f" [{host.host}] {seen.status or 'healthy'}{version}")
     where = f" ({host.phase})" if host.phase else ""
     reason = host.error or seen.reason
-    return click.style("✗", fg="red") + f" [{host.host}] {seen.verdict}{where}: {reason}"
+    return click.style("✗", fg="red") + printable(f" [{host.host}] {seen.verdict}{where}: {reason}")

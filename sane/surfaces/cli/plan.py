@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.core.printable import printable
 from sane.surfaces.cli.deploy import OUTPUTS, policy_options, request_of, request_options, run_and_report, show_options
 from sane.surfaces.cli.plan_approval import add_plan_commands
 from sane.surfaces.cli.query import check_query
@@ -132,7 +133,7 @@ def _print_hosts(console: Any, made: Mapping[str, Any]) -> None:
     click.echo(f"{made['key']} revision {made['revision']}, version {made['version']}")
     console.print(table)
     for name, error in made["unreachable"].items():
-        click.echo(f"{name} can't be reached: {error}")
+        click.echo(printable(f"{name} can't be reached: {error}"))
 
 
 def _print_batches(made: Mapping[str, Any]) -> None:
@@ -146,7 +147,7 @@ def _print_batches(made: Mapping[str, Any]) -> None:
     noun = "host has" if peak["hosts"] == 1 else "hosts have"
     click.echo(f"at most {peak['hosts']} {noun} the new version unproven ({share})")
     if made["ends"] not in ("successful", "partial"):
-        click.echo(f"it would end {made['ends']}: {made['reason']}")
+        click.echo(printable(f"it would end {made['ends']}: {made['reason']}"))
 
 
 def _print_steps(made: Mapping[str, Any]) -> None:
@@ -163,7 +164,7 @@ def _print_steps(made: Mapping[str, Any]) -> None:
             when = f" ({step['when']})" if "when" in step else ""
             click.echo(f"  {step['part']}: {step['step']}{when}")
             for line in step["command"].rstrip("\n").split("\n"):
-                click.echo(f"      {line}")
+                click.echo(printable(f"      {line}", keep="\t"))
 
 
 add_plan_commands(plan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sane.core.printable import printable
 from sane.surfaces.cli.query import answer_options, answered, as_table
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def show(plan_id: str, output: str, query: str | None) -> None:
     lines += [f"doubt: {doubt}" for doubt in row.doubts]
     lines += [f"{row.status}: {row.detail}"] if row.detail else []
     for line in lines:
-        click.echo("".join(c if c.isprintable() else " " for c in line))
+        click.echo(printable(line, instead=" "))
 
 
 async def _find(plan_id: str) -> PlanRow:

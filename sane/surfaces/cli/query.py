@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sane.core.printable import printable
 from sane.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _cell(value: object) -> str:
     if isinstance(value, list | Mapping):
         return f"({len(value)})"  # pyright: ignore[reportUnknownArgumentType]
     text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
-    return "".join(c if c.isprintable() else " " for c in text.strip())  # no control sequence reaches the terminal
+    return printable(text.strip(), instead=" ")  # no control sequence reaches the terminal
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.core.printable import printable
 from sane.errors import UsageError
 from sane.surfaces.cli.query import answer_options, answered
 
@@ -135,7 +136,7 @@ def _print_group(names: str, members: list[HostAnswer]) -> None:
     mark = click.style("✓", fg="green") if answer.ok else click.style("✗", fg="red")
     count = f" ({len(members)})" if len(members) > 1 else ""
     if answer.error:
-        detail = f" {answer.phase}: {answer.error}"
+        detail = f" {answer.phase}: {printable(answer.error)}"
     elif answer.timed_out:
         detail = " timed out"
     else:
@@ -143,8 +144,6 @@ def _print_group(names: str, members: list[HostAnswer]) -> None:
     click.echo(f"{mark} {click.style(names, bold=True)}{count}{detail}")
     for stream, colour in ((answer.output, None), (answer.stderr, "yellow")):
         for line in stream.decode("utf-8", "replace").splitlines():
-            click.echo(
-                "    " + click.style("".join(c if c.isprintable() or c == "\t" else "�" for c in line), fg=colour)
-            )
+            click.echo("    " + click.style(printable(line, keep="\t"), fg=colour))
     if answer.hint:
-        click.echo(click.style("    → ", fg="yellow") + answer.hint)
+        click.echo(click.style("    → ", fg="yellow") + printable(answer.hint))

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sane.core.printable import printable
 from sane.surfaces.cli.deploy import OUTPUTS
 from sane.surfaces.cli.query import check_query
 
@@ -62,31 +63,35 @@ def _print_json(value: Any, output: str, query: str | None) -> bool:
     return True
 
 
+def _say(text: str) -> None:
+    click.echo(printable(text, keep="\n"))  # much of it was read from files on the host
+
+
 def _print_host(row: Mapping[str, Any]) -> None:
     if "error" in row:
-        click.echo(f"{row['host']}: {row['error']}" + (f"\n  {row['hint']}" if row["hint"] else ""))
+        _say(f"{row['host']}: {row['error']}" + (f"\n  {row['hint']}" if row["hint"] else ""))
         return
-    click.echo(f"{row['host']}:" + ("" if row["keys"] else " no deployment has been here"))
+    _say(f"{row['host']}:" + ("" if row["keys"] else " no deployment has been here"))
     for key in row["keys"]:
         current = key["current"]
         if current:
             back = ", went back" if current["reverted"] else ""
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(current["at"]))
-            click.echo(f"  {key['key']}: {current['version']} (revision {current['revision']}{back}, {at})")
+            _say(f"  {key['key']}: {current['version']} (revision {current['revision']}{back}, {at})")
         earlier = ", ".join(dict.fromkeys(record["version"] for record in reversed(key["history"][:-1])))
         if earlier:
-            click.echo(f"    before: {earlier}")
+            _say(f"    before: {earlier}")
     for lease in row["leases"]:
         if lease["remaining_s"]:
-            click.echo(f"  lease on {lease['key']}: {lease['owner']}, for {lease['remaining_s']} s more")
+            _say(f"  lease on {lease['key']}: {lease['owner']}, for {lease['remaining_s']} s more")
     for operation in row["operations"]:
-        click.echo(f"  step {operation['operation']}: {operation['state']} (process {operation['pid']})")
+        _say(f"  step {operation['operation']}: {operation['state']} (process {operation['pid']})")
     for guard in row["guards"]:
         left = guard["until_s"] - row["now_s"]
         words = {"armed": f"armed, fires in {max(0, left)} s", "confirmed": "confirmed"}
         code = guard["exit_code"]
         fired = "took the host back" if code == 0 else "is at work" if code is None else f"failed with {code}"
-        click.echo(f"  dead-man guard of {guard['key']}: {words.get(guard['state'], fired)}")
+        _say(f"  dead-man guard of {guard['key']}: {words.get(guard['state'], fired)}")
 
 
 @click.command()
@@ -121,11 +126,11 @@ def adopt(pattern: str, inventory: Path, output: str, query: str | None) -> None
 def _print_adoption(result: Mapping[str, Sequence[Any]]) -> None:
     for entry in result["adopted"]:
         where = f"{len(entry['hosts'])} hosts, {entry['status']}"
-        click.echo(f"adopted {entry['deployment']}: {entry['key']} revision {entry['revision']}, {where}")
+        _say(f"adopted {entry['deployment']}: {entry['key']} revision {entry['revision']}, {where}")
     for entry in result["conflicts"]:
-        click.echo(f"conflict {entry['deployment']}: {entry['reason']}")
+        _say(f"conflict {entry['deployment']}: {entry['reason']}")
     for entry in result["unreachable"]:
-        click.echo(f"unreachable {entry['host']}: {entry['error']}")
+        _say(f"unreachable {entry['host']}: {entry['error']}")
     if result["existing"]:
         click.echo(f"{len(result['existing'])} deployments were there already", err=True)
     if not any(result.values()):

@@ -10,6 +10,7 @@ import click
 
 from sane.core.document import Node, Problems
 from sane.core.nearest import nearest
+from sane.core.printable import printable
 from sane.errors import ConfigError, Problem, SaneError, UsageError
 from sane.surfaces.cli.query import check_query
 
@@ -159,7 +160,7 @@ def _show(verdict: Verdict) -> None:
 def _show_line(line: str, problem: Problem) -> None:
     """Write the line with a caret below its column, cut to what fits around the caret."""
     start = max(0, problem.column - 60)
-    shown = "".join(c if c.isprintable() else " " for c in line[start : start + 100])
+    shown = printable(line[start : start + 100], instead=" ")
     number = f"{problem.line:>5} | "
     click.echo(f"{number}{shown}", err=True)
     if problem.column:

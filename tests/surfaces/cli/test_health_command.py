@@ -52,6 +52,17 @@ def test_the_same_answer_in_every_form(hosts: str, command: tuple[str, ...]) -> 
     assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
+def test_what_a_host_wrote_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "health.json").write_text('{"status": "\\u001b]0;owned\\u0007", "version": "\\u001b[2J"}')
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text(f"target: 'local:'\nhosts:\n  web1: {{health_path: {tmp_path}/health.json}}\n")
+    for command in (("check",), ("explain", "all", "--version", "1")):
+        shown = health(*command, "-i", str(hosts)).stdout
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+        assert "web1" in shown
+
+
 def test_a_table_ends_with_how_many_and_where_to_look(hosts: str) -> None:
     done = health("check", "-i", hosts)
     assert done.stdout.splitlines() == ["✓ [good] healthy 1.0", "✗ [bad] missing: there is no health file"]
