@@ -231,3 +231,9 @@ def exit_status(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
     return STATUS[error.code][0] if isinstance(error, SaneError) else 1
+
+
+def of_this_machine(error: OSError) -> UnavailableError:
+    """Return what to tell of an OSError that nothing expected: a full disk, a directory that may not be written."""
+    place = f" ({error.filename})" if error.filename else ""
+    return UnavailableError(f"this machine can't do that: {error.strerror or error}{place}")

@@ -12,7 +12,8 @@ import click
 
 from sane import __version__
 from sane.core.nearest import nearest, nearest_hint
-from sane.errors import SaneError, exit_status
+from sane.core.printable import printable
+from sane.errors import SaneError, exit_status, of_this_machine
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -123,6 +124,10 @@ def main() -> None:
         code = exit_status(error)
     except BrokenPipeError:
         code = _leave_pipe()
+    except OSError as error:
+        told = of_this_machine(error)
+        show_error(told)
+        code = exit_status(told)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -147,7 +152,7 @@ def _leave_pipe() -> int:
 def show_error(error: SaneError) -> None:
     """Write an error and its hint to stderr."""
     hint = f"\n  {error.hint}" if error.hint else ""
-    click.echo(f"Error: {error.message}{hint}", err=True)
+    click.echo(printable(f"Error: {error.message}{hint}", keep="\n\t"), err=True)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from sane.errors import SaneError, UnavailableError
+from sane.errors import SaneError, of_this_machine
 from sane.surfaces.cli.arguments import (
     Arguments,
     MissingArgumentError,
     help_text,
     parse_arguments,
+    parsed_so_far,
     read_standard_input,
     usage_line,
 )
@@ -55,13 +56,11 @@ def _run(name: str, words: Sequence[str]) -> int:
         verb, arguments = asked
         return say_answer(verb, arguments, _call(verb, arguments)).write()
     except SaneError as error:
-        return say_error(name, error).write()
+        return say_error(name, error, words).write()
     except BrokenPipeError:
         raise
-    except OSError as error:  # of this machine: a full disk, a directory that may not be written
-        place = f" ({error.filename})" if error.filename else ""
-        told = UnavailableError(f"this machine can't do that: {error.strerror or error}{place}")
-        return say_error(name, told).write()
+    except OSError as error:
+        return say_error(name, of_this_machine(error), words).write()
 
 
 class Said:
@@ -172,12 +171,16 @@ def _say_usage(verb: Verb) -> Said:
     return Said(0, usage) if verb.name in USAGE_ON_STDOUT else Said(1, "", usage)
 
 
-def say_error(name: str, error: SaneError) -> Said:
-    """Return what is said of an error."""
+def say_error(name: str, error: SaneError, words: Sequence[str] = ()) -> Said:
+    """Return what is said of an error of a call with `words`."""
+    hint = {"hint": error.hint} if error.hint else {}
     if name in JSON_ERRORS:
-        return Said(1, to_json(JSON_ERRORS[name](error.message)) + "\n")
-    answer = {"status": "error", "error": error.message, "code": error.code}
-    out = to_json(answer) + "\n" if name in BOTH_ERRORS else ""
+        return Said(1, to_json(JSON_ERRORS[name](error.message) | hint) + "\n")
+    out = ""
+    if name in BOTH_ERRORS:
+        path = parsed_so_far(load_verb(name), words).get("path")
+        answer = {"status": "error", "error": error.message, "code": error.code}
+        out = to_json(answer | hint | ({"path": path} if path else {})) + "\n"
     return Said(1, out, f"Error: {error.message}\n{error.hint}".rstrip("\n") + "\n")
 
 

@@ -19,9 +19,10 @@ BOUND_S = 20
 WORKFLOW = ROOT / "workflows" / "multi-server-deploy.yaml"
 
 
-def sane(*args: str) -> subprocess.CompletedProcess[str]:
+def sane(*args: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sane.surfaces.cli.main", *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False)
+    env = os.environ | (environ or {})
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=BOUND_S, check=False, env=env)
 
 
 @pytest.fixture
@@ -164,3 +165,11 @@ def _read_all(terminal: int) -> bytes:
             shown += piece
     os.close(terminal)
     return shown
+
+
+def test_a_state_directory_that_can_not_be_made_is_one_sentence(tmp_path: Path) -> None:
+    """A file stands where it would be."""
+    (tmp_path / "file").write_text("")
+    done = sane("server", "credential", "add", "x", environ={"SANE_STATE_DIR": f"{tmp_path}/file/state"})
+    said = f"Error: this machine can't do that: Not a directory ({tmp_path}/file/state)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", said)
