@@ -52,6 +52,12 @@ def agent_directories(environ: Mapping[str, str], directory: str | Path | None =
     return [Path(named)] if named else [Path("agents"), config_home(environ) / "agents"]
 
 
+def agent_files(folder: Path) -> list[Path]:
+    """Return the files of agents in a directory, by name; none where it is absent."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in found if file.suffix in (".yaml", ".yml") and file.is_file())
+
+
 def load_agents(environ: Mapping[str, str], directory: str | Path | None = None) -> dict[str, AgentFile]:
     """Return the agents by name, the built-in one first. Raises ConfigError with the mistakes of all files.
 
@@ -62,9 +68,7 @@ def load_agents(environ: Mapping[str, str], directory: str | Path | None = None)
         raise NotFoundError(f"there is no directory {named}", hint="Agents are YAML files in a directory.")
     agents, problems = {BUILT_IN.name: BUILT_IN}, Problems()
     for folder in agent_directories(environ, directory):
-        if not folder.is_dir():
-            continue
-        for file in sorted(f for f in folder.iterdir() if f.suffix in (".yaml", ".yml") and f.is_file()):
+        for file in agent_files(folder):
             agent = _read(file, problems)
             other = agents.get(agent.name)
             if other is not None and other.file and Path(other.file).parent == file.parent:

@@ -16,7 +16,14 @@ from sane.engine.context import AsyncContext
 from sane.engine.stream_agents import StreamingAgent
 from sane.errors import SaneError
 from sane.operations.agents import open_agent
-from sane.operations.watch_files import agent_directories, config_home, find_agent, load_agents, load_watch_config
+from sane.operations.watch_files import (
+    agent_directories,
+    agent_files,
+    config_home,
+    find_agent,
+    load_agents,
+    load_watch_config,
+)
 from sane.store.base import Store
 
 log = logging.getLogger("sane.http")
@@ -93,7 +100,7 @@ class Agents:
         environ = self._sources.environ
         chosen = self._sources.config or environ.get("SANE_WATCH_CONFIG") or config_home(environ) / "watch.yaml"
         directories = agent_directories(environ, self._sources.directory)
-        paths = [Path(chosen), *(path for directory in directories for path in sorted(directory.glob("*.yaml")))]
+        paths = [Path(chosen), *(file for directory in directories for file in agent_files(directory))]
         return [(path, stamp_of(path)) for path in paths]
 
 

@@ -256,6 +256,8 @@ async def test_an_agent_that_is_none_or_wrong_is_an_error_before_the_stream(tmp_
             assert (await served.ask("helper")).status_code == 200  # those that were known go on
             (tmp_path / "agents" / "broken.yaml").write_text("instructions: x\nmodel: rules\n")
             assert (await served.ask("broken")).status_code == 200  # found without a restart
+            (tmp_path / "agents" / "late.yml").write_text("instructions: x\nmodel: rules\n")
+            assert (await served.ask("late")).status_code == 200
 
 
 async def test_a_stop_ends_streams_and_followers_with_a_word(tmp_path: Path) -> None:
