@@ -18,7 +18,8 @@ class Command:
     which only a surface with a person at it may ask for. `display` is what a watcher of a pane sees
     instead of the script; None shows the script itself. `raw_ok`: where no shell but an interpreter or a network device
     waits in a pane, it may be typed there as it is. `brief`: text for sh that ends soon, leaves nothing running and has
-    little to say, which may share a shell with others of its kind.
+    little to say, which may share a shell with others of its kind. `outlives_caller`: it goes on where its caller is
+    killed, which ends any other.
     """
 
     script: str
@@ -30,6 +31,7 @@ class Command:
     output_limit_bytes: int = 64 * 1024 * 1024
     raw_ok: bool = False
     brief: bool = False
+    outlives_caller: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for what no shell can take: a NUL, half of a surrogate pair."""

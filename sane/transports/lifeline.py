@@ -1,8 +1,9 @@
-"""End a child process when this one is gone, however it went, `kill -9` included (Linux).
+"""End child processes when this one is gone, however it went, `kill -9` included (Linux).
 
-A tmux client does not end with its reader: where output is owed to that, the server waits for ever for the client to
-take it, and `tmux kill-server` for the server. SIGTERM to the client frees both. No code runs in the child for that:
-the kernel sends the signal when the last write end of a pipe closes, whose read end the child has inherited.
+A command must not outlive whoever was to end it at its time. And a tmux client does not end with its reader: where
+output is owed to that, the server waits for ever for the client to take it, and `tmux kill-server` for the server;
+SIGTERM to the client frees both. No code runs in the child for that: the kernel sends the signal when the last write
+end of a pipe closes, whose read end the child has inherited.
 """
 
 from __future__ import annotations
@@ -16,19 +17,33 @@ import signal
 class Lifeline:
     """Hold a pipe that the kernel closes with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, inheritable: bool = True) -> None:
         self.child_end, self._ours = os.pipe()
-        os.set_inheritable(self.child_end, True)
+        if inheritable:
+            os.set_inheritable(self.child_end, True)
 
     def bind(self, pid: int) -> None:
         """Have SIGTERM sent to a child that has inherited `child_end`, once this process or this object ends."""
-        with contextlib.suppress(OSError):
-            if hasattr(fcntl, "F_SETSIG"):
-                fcntl.fcntl(self.child_end, fcntl.F_SETOWN, pid)
-                fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGTERM)
-                fcntl.fcntl(self.child_end, fcntl.F_SETFL, os.O_ASYNC)
+        self._send_to(pid)
         os.close(self.child_end)
         self.child_end = -1
+
+    def bind_group(self, group: int) -> None:
+        """Have SIGTERM sent to a whole process group, some of which have inherited `child_end`, until `release`."""
+        self._send_to(-group)
+
+    def _send_to(self, owner: int) -> None:
+        with contextlib.suppress(OSError):
+            if hasattr(fcntl, "F_SETSIG"):
+                fcntl.fcntl(self.child_end, fcntl.F_SETOWN, owner)
+                fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGTERM)
+                fcntl.fcntl(self.child_end, fcntl.F_SETFL, os.O_ASYNC)
+
+    def release(self) -> None:
+        """Let go of a group without a signal: what its command left behind is to stay."""
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self.child_end, fcntl.F_SETFL, 0)
+        self.close()
 
     def close(self) -> None:
         """Let go; safe to call twice. A child that still runs gets its SIGTERM."""

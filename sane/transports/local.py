@@ -35,7 +35,7 @@ class LocalTransport:
         """Run a command with bash, or sh where there is none, in a process group of its own.
 
         `output` is its stdout and `stderr` the other stream. Cancelling ends the whole group; so does an exception of
-        `on_output`, which is raised then.
+        `on_output`, which is raised then, and on Linux the end of this process, also by `kill -9`.
         Raises TransportError when the shell can't be started.
         """
         started = time.monotonic()
@@ -88,6 +88,7 @@ class LocalTransport:
                 on_output=on_output,
                 cancel_fd=cancel_fd,
                 pass_fd=script_fd,
+                outlives_caller=command.outlives_caller,
             )
         finally:
             if script_fd >= 0:

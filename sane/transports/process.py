@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from sane.errors import TransportError
+from sane.transports.lifeline import Lifeline
 
 KILL_GRACE_S = 1.0  # between SIGTERM and SIGKILL
 LINGER_S = 0.1  # how long output may still come after the process ended while something else holds its pipe
@@ -46,14 +47,15 @@ def run_process(
     on_output: OnOutput | None = None,
     cancel_fd: int = -1,
     pass_fd: int = -1,
+    outlives_caller: bool = False,
 ) -> Finished:
     """Run a program (absolute path first) to its end, its whole process group killed at a timeout or a cancellation.
 
-    `cancel_fd` becoming readable cancels; `pass_fd` becomes descriptor 3 of the program. Each stream keeps its first
-    `limit_bytes`.
+    Where this process is killed, the group gets SIGTERM, unless `outlives_caller`. `cancel_fd` becoming readable
+    cancels; `pass_fd` becomes descriptor 3 of the program. Each stream keeps its first `limit_bytes`.
     Raises TransportError when the program can't be started.
     """
-    run = _Run(stdin, limit_bytes, on_output)
+    run = _Run(stdin, limit_bytes, on_output, None if outlives_caller else Lifeline(inheritable=False))
     try:
         run.start(argv, env, pass_fd)
         run.pump(None if timeout_s is None else time.monotonic() + timeout_s, cancel_fd)
@@ -66,7 +68,8 @@ def run_process(
 
 
 class _Run:
-    def __init__(self, stdin: bytes, limit_bytes: int, on_output: OnOutput | None) -> None:
+    def __init__(self, stdin: bytes, limit_bytes: int, on_output: OnOutput | None, lifeline: Lifeline | None) -> None:
+        self._lifeline = lifeline
         self._stdin = memoryview(stdin)
         self._limit_bytes = limit_bytes
         self._on_output = on_output
@@ -86,12 +89,17 @@ class _Run:
         actions += [(os.POSIX_SPAWN_DUP2, child_out, 1), (os.POSIX_SPAWN_DUP2, child_err, 2)]
         if pass_fd >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, pass_fd, 3))
+        if self._lifeline is not None:
+            self._lifeline.child_end = end = _above_standard(self._lifeline.child_end)
+            actions.append((os.POSIX_SPAWN_DUP2, end, end))  # so this child alone inherits it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             defaults = [signal.SIGPIPE, signal.SIGXFSZ]
             self.pid = os.posix_spawn(
                 argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=before
             )
+            if self._lifeline is not None:
+                self._lifeline.bind_group(self.pid)
         except OSError as error:
             raise TransportError(
                 f"{os.fsdecode(argv[0])} can't be started: {error.strerror}", phase="command"
@@ -233,6 +241,8 @@ class _Run:
         for fd in (*self._open, self._in, self._pidfd):
             if fd >= 0:
                 os.close(fd)
+        if self._lifeline is not None:
+            self._lifeline.release()
         self._open.clear()
         self._in = self._pidfd = -1
 

@@ -158,6 +158,66 @@ def test_a_background_job_that_holds_the_output_does_not_hold_up_the_call(local:
         os.kill(int(pids.read_text()), 9)
 
 
+OWNER = """import asyncio, sys
+from sane.core.command import Command
+from sane.transports.blocking import run_blocking
+from sane.transports.local import LocalTransport
+way, script, outlives, after = sys.argv[1:]
+call = LocalTransport().run(Command(script, outlives_caller=outlives == "outlives"))
+asyncio.run(call) if way == "asyncio" else run_blocking(call)
+print("answered", flush=True)
+run_blocking(LocalTransport().run(Command(after)))"""
+
+
+def start_owner(way: str, script: str, *, outlives: str = "", after: str = "sleep 60") -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", OWNER, way, script, outlives, after]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def pids_in(file: Path, count: int) -> list[int]:
+    until = time.monotonic() + 10
+    while not file.exists() or len(file.read_text().split()) < count:
+        assert time.monotonic() < until, "it did not start"
+        time.sleep(0.01)
+    return [int(word) for word in file.read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone signals the end of a pipe")
+@pytest.mark.parametrize("way", ["blocking", "asyncio"])
+def test_a_command_ends_with_a_caller_that_is_killed(tmp_path: Path, way: str) -> None:
+    owner = start_owner(way, f"sleep 60 & echo $! $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pids; sleep 60; :")
+    pids = pids_in(tmp_path / "pids", 2)
+    owner.kill()
+    owner.communicate()
+    assert [pid for pid in pids if not process_is_gone(pid)] == []
+
+
+@pytest.mark.parametrize("way", ["blocking", "asyncio"])
+def test_what_a_command_left_behind_outlives_a_caller_that_is_killed_later(tmp_path: Path, way: str) -> None:
+    later = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/later; sleep 60; :"
+    owner = start_owner(way, f"sleep 60 >/dev/null 2>&1 & echo $! > {tmp_path}/pids", after=later)
+    (left,) = pids_in(tmp_path / "pids", 1)
+    try:
+        (running,) = pids_in(tmp_path / "later", 1)
+        owner.kill()
+        owner.communicate()
+        assert process_is_gone(running)  # so whatever the end of the caller does has been done
+        assert not process_is_gone(left, within_s=0.05)
+    finally:
+        os.kill(left, 9)
+
+
+def test_a_command_that_is_to_outlive_its_caller_does(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    owner = start_owner("blocking", f"echo $$ > {tmp_path}/pids; read x <{tmp_path}/fifo; echo $x", outlives="outlives")
+    (pid,) = pids_in(tmp_path / "pids", 1)
+    owner.kill()
+    owner.communicate()
+    assert not process_is_gone(pid, within_s=0.1)
+    (tmp_path / "fifo").write_text("go\n")
+    assert process_is_gone(pid)
+
+
 def test_bounds_each_stream_and_says_so(local: Caller) -> None:
     result = local.run("head -c 3000000 /dev/zero; echo err >&2", output_limit_bytes=1000)
     assert (len(result.output), result.stderr, result.truncated, result.exit_code) == (1000, b"err\n", True, 0)

@@ -152,7 +152,8 @@ def arm(guard: Guard) -> Command:
         "SANE_KEPT": str(KEPT_GUARDS),
     }
     text = f"exec sh -c {shlex.quote(_ARM)}"
-    return Command(text, env=values, stdin=guard.script.encode("utf-8", "surrogateescape"), timeout_s=20.0)
+    script = guard.script.encode("utf-8", "surrogateescape")
+    return Command(text, env=values, stdin=script, timeout_s=20.0, outlives_caller=True)
 
 
 def confirm(key: str, deployment: str) -> Command:

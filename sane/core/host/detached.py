@@ -151,4 +151,11 @@ def _command(
         **extra,
     }
     # The login shell may be any; the text is for a POSIX one.
-    return Command(f"exec sh -c {shlex.quote(text)}", cwd=cwd, env=values, timeout_s=timeout_s, display=display)
+    return Command(
+        f"exec sh -c {shlex.quote(text)}",
+        cwd=cwd,
+        env=values,
+        timeout_s=timeout_s,
+        display=display,
+        outlives_caller=True,  # it starts what goes on, and is not to be cut off while it does
+    )
