@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,20 @@ def test_a_controller_of_the_same_store_that_was_overtaken_is_refused(tmp_path: 
     revived = ranked("store:old", 3)
     assert revived is not None
     assert (revived.taken, revived.owner, revived.token) == (False, "store:new", 2)
+
+
+def test_a_guard_that_passes_from_one_live_maker_to_the_next_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    lease = tmp_path / ".sane/leases/app"
+    guard, next_one = lease / "changing", lease / "next"
+    guard.mkdir(parents=True)
+    waiting = start(take_host_lease("app", "one", 60), tmp_path)
+    until = time.monotonic() + 3.5  # after 2 s of one guard its maker counts as dead
+    while time.monotonic() < until:
+        next_one.mkdir()
+        next_one.rename(guard)  # without a moment between the two in which the waiter could make its own
+        time.sleep(0.3)
+        assert guard.exists()
+        assert waiting.poll() is None
+    output, _ = waiting.communicate(timeout=10)
+    assert parse_host_lease(output, "one") == HostLease(True, 1, "one")
+    assert os.listdir(lease) == ["holder"]
