@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sane.core.command import Command, CommandResult
+from sane.core.fleet.inventory import Inventory
 from sane.core.target import Target, parse_target
-from sane.engine.context import AsyncContext, open_context
+from sane.engine.context import open_context
 from sane.errors import UsageError
 from sane.transports.base import Transport
 
@@ -33,10 +34,10 @@ def connect(target: str, *, inventory: str | PathLike[str] | None = None) -> Con
     """
     parsed = parse_target(target)
     if inventory is None:
-        return Connection(parsed, open_context(None))
+        return Connection(parsed, None)
     from sane.operations.files import load_inventory
 
-    return Connection(parsed, open_context(load_inventory(str(inventory))))
+    return Connection(parsed, load_inventory(str(inventory)))
 
 
 class Connection:
@@ -45,9 +46,10 @@ class Connection:
     What still runs when it is closed is stopped on its target, and raises UsageError to whoever awaits it.
     """
 
-    def __init__(self, target: Target, context: AsyncContext) -> None:
+    def __init__(self, target: Target, inventory: Inventory | None) -> None:
         self._target = target
-        self._context = context
+        self._inventory = inventory
+        self._context = open_context(inventory)
         self._is_open = False
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -61,6 +63,7 @@ class Connection:
         if self._is_open:
             raise UsageError(f"{self.target} is connected already", hint="Enter each connection once at a time.")
         self._is_open = True
+        self._context = open_context(self._inventory)  # one that was closed opens nothing again
         try:
             async with self._context.call() as call:
                 await call.transport(self._target)

@@ -108,6 +108,16 @@ async def test_what_runs_at_the_end_of_the_connection_is_stopped(
         await host.run("true")
 
 
+@pytest.mark.parametrize("kind", ["local", "pane", "ssh"])
+async def test_a_connection_may_be_entered_again(kind: str, tmux_here: Tmux, lab: Callable[..., TestLab]):
+    inventory = lab(1).inventory if kind == "ssh" else None
+    target = {"local": "local:", "ssh": "ssh:server1", "pane": tmux_here.new() if kind == "pane" else ""}[kind]
+    host = sane.connect(target, inventory=inventory)
+    for _ in range(2):
+        async with host:
+            assert (await host.run("echo open")).text == "open\n"
+
+
 async def test_a_connection_is_entered_once_at_a_time():
     async with sane.connect("local:") as host:
         with pytest.raises(UsageError, match="connected already"):
