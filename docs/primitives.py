@@ -35,7 +35,7 @@ def command(verb: Verb) -> str:
     return "\n".join([*lines, "", f"Answers {fields(output_schema(verb))}."])
 
 
-COMMON = ("--query", "--output", "--exit-status", "--help")
+COMMON = ("--query", "--output", "--help")
 
 
 def _arguments(rest: str) -> list[str]:

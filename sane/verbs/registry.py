@@ -126,6 +126,12 @@ def load_verb(name: str) -> Verb:
     return Verb(name, function, summary, access, destructive, idempotent, example, parameters_of(function), ok)
 
 
+def answer_fields(verb: Verb) -> tuple[str, ...] | None:
+    """Return the names of the fields that a verb may answer; None where its function promises no dataclass."""
+    hint = get_type_hints(verb.function).get("return")
+    return tuple(field.name for field in dataclasses.fields(hint)) if dataclasses.is_dataclass(hint) else None
+
+
 def parameters_of(function: VerbFunction) -> tuple[Parameter, ...]:
     """Return the parameters of a verb's function without its context."""
     hints = get_type_hints(function, include_extras=True)

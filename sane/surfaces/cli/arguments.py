@@ -5,14 +5,15 @@ argparse is not used: it takes `-5` for an option and costs 11 ms.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
 from sane.core.nearest import nearest_hint
 from sane.errors import UsageError
-from sane.verbs.registry import Parameter, Verb, convert, display_name
+from sane.verbs.registry import Parameter, Verb, answer_fields, convert, display_name
 
-# What every primitive takes beside its own: name -> help.
+# What every primitive takes beside its own (--exit-status only where a command runs): name -> help.
 COMMON_OPTIONS = {
     "query": "print only what this JMESPath expression selects",
     "output": "json (one line, the default), ndjson or table",
@@ -38,7 +39,9 @@ class Arguments:
 
 
 def read_standard_input() -> bytes:
-    """Return all of standard input."""
+    """Return all of standard input. Raises UsageError where it is closed."""
+    if getattr(sys.stdin, "buffer", None) is None:
+        raise UsageError("standard input is closed", hint="Give --stdin a file or a pipe to read, or /dev/null.")
     return sys.stdin.buffer.read()
 
 
@@ -57,9 +60,19 @@ def parse_arguments(
     return parser.arguments
 
 
+def parsed_so_far(verb: Verb, words: Sequence[str]) -> dict[str, object]:
+    """Return the arguments that stand before whatever is wrong in a command line."""
+    parser = _Parser(verb, list(words), bytes)
+    with contextlib.suppress(UsageError):
+        parser.read()
+        parser.place_positionals()
+    return parser.arguments.values
+
+
 class _Parser:
     def __init__(self, verb: Verb, words: list[str], read_stdin: Callable[[], bytes]) -> None:
         self.arguments = Arguments()
+        self._verb = verb
         self._read_stdin = read_stdin
         self._words = words
         self._positionals: list[str] = []
@@ -89,7 +102,7 @@ class _Parser:
             self._parameter(parameter, name, equals, value)
         elif name == "help":
             common.help = True
-        elif name == "exit-status":
+        elif name == "exit-status" and (offers_exit_status(self._verb) is not False):
             common.exit_status = True
         elif name == "query":
             common.query = value if equals else self._next(name)
@@ -100,7 +113,7 @@ class _Parser:
         elif name == "stdin" and self._stdin is not None:
             self._from_stdin = True
         else:
-            known = [*self._by_option, *COMMON_OPTIONS, *(["stdin"] if self._stdin else [])]
+            known = [*self._by_option, *common_options(self._verb), *(["stdin"] if self._stdin else [])]
             hint = nearest_hint(name, known)
             raise UsageError(
                 f"unknown option '--{name}'", hint=f"{hint} A value that begins with -- goes behind a bare --."
@@ -110,7 +123,9 @@ class _Parser:
         values = self.arguments.values
         if parameter.kind == "bool" and not parameter.positional:
             off = name.startswith("no-") and name not in self._by_option
-            values[parameter.name] = convert(parameter, value) if equals else not off
+            if not equals and not off and parameter.default is True and self._words[:1] in (["true"], ["false"]):
+                equals, value = "=", self._words.pop(0)  # alone it would say nothing, so that is its value
+            values[parameter.name] = (convert(parameter, value) if equals else True) is not off
             return
         text = value if equals else self._next(name)
         if parameter.kind == "list":
@@ -156,6 +171,17 @@ def option_name(parameter: Parameter) -> str:
     return display_name(parameter).replace("_", "-")
 
 
+def offers_exit_status(verb: Verb) -> bool | None:
+    """Return whether a verb runs a command whose exit code it answers; None where it does not say what it answers."""
+    fields = answer_fields(verb)
+    return None if fields is None else {"output", "exit_code"} <= set(fields)
+
+
+def common_options(verb: Verb) -> dict[str, str]:
+    """Return the options that a verb takes beside its own, with their help."""
+    return {n: text for n, text in COMMON_OPTIONS.items() if n != "exit-status" or offers_exit_status(verb)}
+
+
 def usage_line(verb: Verb) -> str:
     """Return the one line `Usage: …`."""
     words = [f"Usage: sane-{verb.name}"]
@@ -168,12 +194,20 @@ def usage_line(verb: Verb) -> str:
             words.append(_option_usage(parameter) if not parameter.required else _option_usage(parameter).strip("[]"))
     if any(p.name in STDIN_PARAMETERS for p in verb.parameters):
         words.append("[--stdin]")
+    if offers_exit_status(verb):
+        words.append("[--exit-status]")
     return " ".join(words)
 
 
 def _option_usage(parameter: Parameter) -> str:
-    name = option_name(parameter)
+    name = _shown_name(parameter)
     return f"[--{name}]" if parameter.kind == "bool" else f"[--{name} {_value_name(parameter)}]"
+
+
+def _shown_name(parameter: Parameter) -> str:
+    """Return an option's name as usage and help show it: one that is on unless it is taken back has two."""
+    name = option_name(parameter)
+    return f"[no-]{name}" if parameter.kind == "bool" and parameter.default is True else name
 
 
 def _value_name(parameter: Parameter) -> str:
@@ -191,7 +225,7 @@ def help_text(verb: Verb) -> str:
     rows = [(_heading(p), _explanation(p)) for p in verb.parameters]
     if any(p.name in STDIN_PARAMETERS for p in verb.parameters):
         rows.append(("--stdin", "read it from standard input, as bytes"))
-    rows += [(f"--{name}", text) for name, text in COMMON_OPTIONS.items()]
+    rows += [(f"--{name}", text) for name, text in common_options(verb).items()]
     width = max(len(heading) for heading, _ in rows) + 2
     lines = [
         usage_line(verb),
@@ -206,7 +240,7 @@ def help_text(verb: Verb) -> str:
 
 
 def _heading(parameter: Parameter) -> str:
-    return display_name(parameter).upper() if parameter.positional else f"--{option_name(parameter)}"
+    return display_name(parameter).upper() if parameter.positional else f"--{_shown_name(parameter)}"
 
 
 def _explanation(parameter: Parameter) -> str:

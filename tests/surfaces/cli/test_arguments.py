@@ -32,6 +32,13 @@ async def keys(context: Any, target: str, keys: list[str]) -> dict[str, object]:
     return {}
 
 
+async def backed_up(
+    context: Any, target: str, *, safe: Annotated[bool, "keep the old"] = True, exact: bool = False
+) -> dict[str, object]:
+    """Change a thing."""
+    return {}
+
+
 def verb_of(function: Any) -> Verb:
     name, summary = function.__name__, function.__doc__
     return Verb(name, function, summary, "read", False, True, f"sane-{name} x", parameters_of(function), answer_is_ok)
@@ -68,6 +75,30 @@ def test_options_may_stand_anywhere_and_be_written_either_way() -> None:
         "target": "t",
         "content": "c",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "safe"),
+    {
+        (): None,
+        ("--safe",): True,
+        ("--no-safe",): False,
+        ("--safe", "false"): False,
+        ("--safe", "true"): True,
+        ("--safe=false",): False,
+        ("--no-safe=false",): True,
+    }.items(),
+)
+def test_an_option_that_is_on_can_be_taken_back(words: tuple[str, ...], safe: bool | None) -> None:
+    assert parse_arguments(verb_of(backed_up), [*words, "x"]).values == {"target": "x"} | (
+        {} if safe is None else {"safe": safe}
+    )
+    assert parse_arguments(verb_of(backed_up), ["--exact", "true"]).values == {"target": "true", "exact": True}
+
+
+def test_an_option_that_is_on_is_shown_with_its_no() -> None:
+    assert usage_line(verb_of(backed_up)) == "Usage: sane-backed_up TARGET [--[no-]safe] [--exact]"
+    assert "--[no-]safe  keep the old; default true" in help_text(verb_of(backed_up))
 
 
 def test_a_positional_can_be_given_by_name() -> None:
