@@ -92,6 +92,7 @@ def test_labels(tmux: Tmux) -> None:
     assert call(tmux, "sane-get-label", name) == {"status": "found", "pane": name, "label": "build"}
     assert call(tmux, "sane-list-panes", name)["panes"][0]["label"] == "build"
     answer = call(tmux, "sane-label-pane", "nope", "x", code=1)
+    assert answer.pop("hint").startswith("Sessions: ")
     assert answer == {"status": "error", "message": "Session 'nope' does not exist"}
 
 

@@ -17,10 +17,9 @@ def test_presses_keys_and_answers_the_screen(tmux: Tmux) -> None:
     answer = call(tmux, "sane-send-keys", name, "echo $((6*7))", "Enter")
     assert answer["status"] == "sent"
     assert "\n42\n" in answer["output"]
-    assert call(tmux, "sane-send-keys", "nope", "x", code=1) == {
-        "status": "error",
-        "error": "Session 'nope' does not exist",
-    }
+    answer = call(tmux, "sane-send-keys", "nope", "x", code=1)
+    assert answer.pop("hint").startswith("Sessions: ")
+    assert answer == {"status": "error", "error": "Session 'nope' does not exist"}
 
 
 @pytest.mark.parametrize("text", ["select 1;", "x\\;", ";", "\\;"])

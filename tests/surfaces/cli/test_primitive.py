@@ -85,10 +85,13 @@ def test_create_file_answers_json_on_every_failure(capfd: pytest.CaptureFixture[
         "status": "error",
         "error": f"{tmp_path} can't be written: Is a directory",
         "code": "remote",
+        "hint": "Name a file in it.",
+        "path": str(tmp_path),
     }
     assert err == f"Error: {tmp_path} can't be written: Is a directory\nName a file in it.\n"
     status, out, err = run(capfd, "create-file", "local:", str(tmp_path / "t-f"), "x", "maybe")
     assert json.loads(out)["error"] == "backup must be 'true' or 'false', got 'maybe'"
+    assert json.loads(out)["path"] == str(tmp_path / "t-f")
     assert err.startswith("Error: backup must be 'true' or 'false', got 'maybe'\n")
 
 
@@ -102,8 +105,22 @@ def test_create_file_answers_json_on_every_failure(capfd: pytest.CaptureFixture[
     ],
 )
 def test_some_verbs_say_errors_as_json(name: str, answer: dict[str, Any]) -> None:
-    said = primitive.say_error(name, primitive.SaneError("Session 'S' does not exist", hint="more"))
+    said = primitive.say_error(name, primitive.SaneError("Session 'S' does not exist"))
     assert (said.status, json.loads(said.out), said.err) == (1, answer, "")
+    said = primitive.say_error(name, primitive.SaneError("Session 'S' does not exist", hint="more"))
+    assert (said.status, json.loads(said.out), said.err) == (1, {**answer, "hint": "more"}, "")
+
+
+@pytest.mark.parametrize("name", ["create-file", "validate-json"])
+def test_a_closed_standard_input_is_told(name: str, tmp_path: Path) -> None:
+    words = ["local:", str(tmp_path / "t-f")] if name == "create-file" else []
+    argv = ["sh", "-c", 'exec "$@" <&-', "sh", str(ROOT / "bin" / f"sane-{name}"), *words, "--stdin"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr.split("\n")[0]) == (1, "Error: standard input is closed")
+    if name == "create-file":
+        answer = json.loads(done.stdout)
+        assert (answer["status"], answer["error"], answer["path"]) == ("error", "standard input is closed", words[1])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_answer_can_be_selected_from_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +137,16 @@ def test_exit_status_is_the_commands_own_where_asked(capfd: pytest.CaptureFixtur
     assert run(capfd, "run-command", "local:", "exit 3")[0] == 0
     assert run(capfd, "run-command", "local:", "exit 3", "--exit-status")[0] == 3
     assert run(capfd, "run-command", "local:", "true", "--exit-status")[0] == 0
+
+
+def test_exit_status_is_an_option_only_where_a_command_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in VERB_NAMES:
+        help_text = run(capfd, name, "--help")[1]
+        assert ("[--exit-status]" in help_text, "  --exit-status" in help_text) == (name == "run-command",) * 2
+    status, _, err = run(capfd, "read-file", "local:", "/etc/hostname", "--exit-status")
+    assert (status, err.split("\n")[0]) == (1, "Error: unknown option '--exit-status'")
+    assert "exit-status" not in err.split("\n")[1]
+    assert "'exit-status'" in run(capfd, "run-command", "local:", "true", "--exit-statu")[2]
 
 
 def test_a_command_that_does_not_parse_is_not_begun(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
