@@ -1,11 +1,12 @@
-"""One command on many hosts at once: every host has an outcome of its own, and a dead one holds nobody up."""
+"""One question to many hosts at once: every host has an outcome of its own, and a dead one holds nobody up."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sane.core.command import Command
 from sane.core.target import Target
@@ -13,6 +14,8 @@ from sane.errors import SaneError, TransportError
 from sane.transports.base import Transport
 from sane.transports.context import Context
 
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 PARALLEL = 64  # handshakes past that only wait for each other (docs/benchmarks.md)
 
 
@@ -48,15 +51,36 @@ async def fan_out(
 
     `on_answer` gets each as it comes. Never raises for what a host does.
     """
+    return await ask_all(
+        targets, lambda one: _ask(context, one[0], one[1], command), parallel=parallel, on_answer=on_answer
+    )
+
+
+async def ask_all(
+    questions: Iterable[Question],
+    ask: Callable[[Question], Awaitable[Answer]],
+    *,
+    parallel: int = PARALLEL,
+    on_answer: Callable[[Answer], None] = lambda _: None,
+) -> list[Answer]:
+    """Ask every question, `parallel` at once, and return the answers in the order of the questions.
+
+    `ask` answers for what a host does. Where it raises all the same, none is left at work on what the caller closes.
+    """
     places = asyncio.Semaphore(parallel)
 
-    async def one(name: str, target: Target) -> HostAnswer:
+    async def one(question: Question) -> Answer:
         async with places:
-            answer = await _ask(context, name, target, command)
+            answer = await ask(question)
         on_answer(answer)
         return answer
 
-    return await asyncio.gather(*(one(name, target) for name, target in targets))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(question)) for question in questions]
+    except ExceptionGroup as defects:
+        raise defects.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _ask(context: Context, name: str, target: Target, command: Command) -> HostAnswer:

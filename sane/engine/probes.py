@@ -14,6 +14,7 @@ from sane.core.host.health_probe import ProbeReading, health_probe_script, parse
 from sane.core.rollout.controller import JudgeGates, ProbeHealth, RolloutState
 from sane.core.workflow.gates import Gate, evaluate
 from sane.engine.context import AsyncContext
+from sane.engine.fan_out import ask_all
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of
 from sane.errors import SaneError, UnreachableError
@@ -126,7 +127,7 @@ async def judge_gates(
     """
     controls = [name for name in action.controls if name not in action.canaries]
     names = [*action.canaries, *controls]
-    documents = await asyncio.gather(*(_document(context, places, plan, state, name) for name in names))
+    documents = await ask_all(names, lambda name: _document(context, places, plan, state, name))
     found = dict(zip(names, documents, strict=True))
     seen = {
         "canary": [found[name] for name in action.canaries if found[name]],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from sane.core.target import Target, parse_target
 from sane.core.workflow.binding import Binding
 from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.context import AsyncContext
-from sane.engine.fan_out import PARALLEL
+from sane.engine.fan_out import PARALLEL, ask_all
 from sane.engine.probes import gates_of, read_and_judge
 from sane.errors import SaneError, TransportError
 
@@ -78,16 +77,9 @@ async def check_health(
 
     `on_answer` gets each as it comes.
     """
-    context, places = AsyncContext(inventory), asyncio.Semaphore(parallel)
-
-    async def one(host: Host) -> HostHealth:
-        async with places:
-            answer = await _ask(context, host, question)
-        on_answer(answer)
-        return answer
-
+    context = AsyncContext(inventory)
     try:
-        return await asyncio.gather(*(one(host) for host in hosts))
+        return await ask_all(hosts, lambda host: _ask(context, host, question), parallel=parallel, on_answer=on_answer)
     finally:
         await context.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from sane.core.host.adoption import FoundDeployment, events_of, find_deployments
 from sane.core.host.truth import HostTruth, parse_truth, read_truth
 from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext, open_context
-from sane.engine.fan_out import PARALLEL
+from sane.engine.fan_out import ask_all
 from sane.engine.plan import Source
 from sane.errors import SaneError, StoreError
 from sane.operations.files import load_inventory
@@ -54,24 +53,22 @@ def environment_of(host: Host) -> dict[str, str]:
 
 async def ask_hosts(context: AsyncContext, hosts: Sequence[Host], *, sources: bool = False) -> list[HostAnswered]:
     """Return what each host has, in their order; a host that can't be asked says why. Writes nothing anywhere."""
-    places = asyncio.Semaphore(PARALLEL)
+    return await ask_all(hosts, lambda host: _ask(context, host, sources=sources))
 
-    async def ask(host: Host) -> HostAnswered:
-        command = read_truth(sources=sources)
-        try:
-            async with places:
-                target = parse_target(host.target) if host.target else Target(host.name, None)
-                transport = await context.transport(target)
-                result = await transport.run(replace(command, env={**command.env, **environment_of(host)}))
-        except SaneError as error:
-            return HostAnswered(host.name, None, error.message, error.hint)
-        truth = parse_truth(result.output)
-        if result.exit_code != 0 or not truth.now_s:
-            said = (result.stderr or result.output).decode("utf-8", "replace").strip()[-300:]
-            return HostAnswered(host.name, None, f"the host did not answer: {said or f'exit {result.exit_code}'}")
-        return HostAnswered(host.name, truth)
 
-    return await asyncio.gather(*(ask(host) for host in hosts))
+async def _ask(context: AsyncContext, host: Host, *, sources: bool) -> HostAnswered:
+    command = read_truth(sources=sources)
+    try:
+        target = parse_target(host.target) if host.target else Target(host.name, None)
+        transport = await context.transport(target)
+        result = await transport.run(replace(command, env={**command.env, **environment_of(host)}))
+    except SaneError as error:
+        return HostAnswered(host.name, None, error.message, error.hint)
+    truth = parse_truth(result.output)
+    if result.exit_code != 0 or not truth.now_s:
+        said = (result.stderr or result.output).decode("utf-8", "replace").strip()[-300:]
+        return HostAnswered(host.name, None, f"the host did not answer: {said or f'exit {result.exit_code}'}")
+    return HostAnswered(host.name, truth)
 
 
 async def whatis(names: Sequence[str], inventory_path: Path | None) -> list[HostAnswered]:
