@@ -322,6 +322,47 @@ async def test_a_command_that_would_end_the_own_pane_is_refused(tmux_here: Tmux,
         assert answer["exit_code"] == 0
 
 
+async def test_every_way_to_name_the_own_pane_is_seen_through(tmux_here: Tmux, monkeypatch: pytest.MonkeyPatch):
+    session, elsewhere = tmux_here.new(), tmux_here.new()
+    own = tmux_here.call("display-message", "-p", "-t", session, "#{pane_id}").strip()
+    tmux_here.call("new-window", "-d", "-t", f"{session}:5", "bash --norc")
+    socket = tmux_here.call("display-message", "-p", "-t", session, "#{socket_path}").strip()
+    monkeypatch.setenv("TMUX_PANE", own)
+    async with connect_in_process() as client:
+        for command in [
+            f"tmux kill-session -t ={session}",
+            f"tmux kill-session -t ={session}:5",
+            f"tmux kill-ses -t {session}",
+            f"tmux ls \\; kill-session -t {session}",
+            f"tmux 'kill-session' -t {session}",
+            f"tmux -L default kill-session -t {session}",
+            f"tmux -S {socket} kill-session -t {session}",
+            f"tmux new-window -k -t {session}:0",
+            f"tmux unlink-window -k -t {session}:0",
+            f"tmux link-window -k -s {elsewhere}:0 -t {session}:0",
+            f"tmux move-window -k -s {elsewhere}:0 -t {session}:0",
+            f"tmux kill-window -a -t {session}:5",
+            f"tmux send-keys -t {session}:0 C-d",
+            "tmux \\\n kill-server",
+            "for s in a b; do tmux kill-session -t $s; done",
+        ]:
+            for target in ("local:", elsewhere):
+                answer = await answer_of(client, "run_command", target=target, command=command)
+                assert answer.get("code") == "access", (command, answer)
+        answer = await answer_of(client, "send_keys", target=elsewhere, keys=["tmux kill-", "server"])
+        assert answer.get("code") == "access"
+        for command in [
+            "echo 'never run tmux kill-server'",
+            f"echo tmux kill-pane -t {own}",
+            f"tmux new-window -k -d -t {session}:5 'bash --norc'",
+            "tmux kill-window -a",  # of the session that the command runs in
+            f"tmux kill-window -t {session}:5",
+        ]:
+            answer = await answer_of(client, "run_command", target=elsewhere, command=command)
+            assert answer.get("exit_code") == 0, (command, answer)
+    assert tmux_here.call("list-panes", "-s", "-t", session, "-F", "#{pane_id}").split() == [own]
+
+
 async def test_a_pane_that_is_in_another_host_may_end_the_tmux_there(
     tmux_here: Tmux, lab: Callable[..., TestLab], monkeypatch: pytest.MonkeyPatch
 ):

@@ -8,48 +8,26 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sane.core.target import Target, parse_target
+from sane.core.target import parse_target
 from sane.engine.call import own_pane_error
 from sane.engine.context import AsyncContext
 from sane.errors import AccessError, TransportError
-from sane.transports.tmux import TmuxServer, text_of
+from sane.surfaces.mcp.tmux_endings import Ending, endings_in, typed_text
+from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer, text_of
 
-# Of one simple command: the options of tmux itself, the verb, its arguments.
-_ENDS = re.compile(
-    r"\btmux\b(?P<options>[^\n;&|]*?)\s(?P<verb>kill-(?:server|session|window|pane)|kill[pw]|respawn-(?:pane|window)"
-    r"|respawn[pw])\b(?P<arguments>[^\n;&|)`]*)"
-)
-_ID_OF = {"s": "#{session_id}", "w": "#{window_id}", "p": "#{pane_id}"}  # what a verb ends: session, window or pane
+_PLACE = "#{session_id} #{window_id} #{pane_id}"
+_UNKNOWN = re.compile(r"[$](?!\d+$)|`|^[-+!{]")  # a variable, or a place relative to where tmux is then
 _SELF = ("$TMUX_PANE", "${TMUX_PANE}")
 
 
-class Ending(NamedTuple):
-    """Tell what a tmux command ends: `scope` server, s, w or p; `others`: all but the target."""
-
-    verb: str
-    scope: str
-    target: str | None
-    others: bool
-
-
-def endings_in(script: str) -> Iterator[Ending]:
-    """Yield the commands of a script by which the own tmux server ends a pane or more."""
-    for found in _ENDS.finditer(script):
-        if re.search(r"\s-[LS]", found["options"]):
-            continue  # of another server
-        verb = found["verb"]
-        scope = "server" if verb == "kill-server" else verb.rpartition("-")[2][0] if "-" in verb else verb[-1]
-        try:
-            words = shlex.split(found["arguments"])
-        except ValueError:
-            words = found["arguments"].split()
-        targets = [word[2:] or after for word, after in zip(words, [*words[1:], ""], strict=False) if word[:2] == "-t"]
-        yield Ending(verb, scope, targets[0] if targets else None, "-a" in words)
+def names_local_pane(arguments: Mapping[str, Any]) -> bool:
+    """Return whether a call is about a pane of this machine. Raises UsageError for a target that is none."""
+    targets = [parse_target(arguments[name]) for name in ("target", "session") if arguments.get(name)]
+    return any(target.host is None and target.pane is not None for target in targets)
 
 
 class OwnPane:
@@ -82,9 +60,78 @@ class OwnPane:
 
         Raises AccessError; NotFoundError and UsageError for a pane that is none.
         """
-        own_pane = await self.find()
-        if own_pane is not None:
-            await refuse_own_pane(self._context, own_pane, arguments)
+        keys: Sequence[str] = arguments.get("keys", ())
+        script = f"{arguments.get('command', '')}\n{typed_text(keys)}"
+        for name in ("target", "session"):
+            target = parse_target(arguments[name]) if arguments.get(name) else None
+            if target is None or target.host is not None or (target.pane is None and "tmux" not in script):
+                continue
+            own_pane = await self.find()
+            if own_pane is None:
+                continue
+            pane = await self._context.panes.find(target) if target.pane is not None else None
+            if pane is not None and pane.pane_id == own_pane:
+                raise own_pane_error(target)
+            if pane is None or pane.program != "ssh":  # there the tmux is another host's
+                await self._refuse_endings(script, own_pane, pane.pane_id if pane else None)
+
+    async def _refuse_endings(self, script: str, own_pane: str, runs_in: str | None) -> None:
+        if "tmux" not in script:
+            return
+        own = (await self._where(own_pane, "#{socket_path} " + _PLACE)) or ["", "", "", ""]
+        for ending in endings_in(script, own[0]):
+            if ending.scope == "server" or await self._reaches(ending, own[1:], runs_in):
+                does = "type into" if ending.verb.startswith(("send", "paste")) else "end"
+                raise AccessError(
+                    f"tmux {ending.verb} would {does} the pane that this program runs in, or may",
+                    hint="Name another pane, window or session with -t, by its id; list_targets marks the own pane.",
+                )
+
+    async def _reaches(self, ending: Ending, own: Sequence[str], runs_in: str | None) -> bool:
+        named = ending.target
+        if named in _SELF:
+            named = None
+        if named is None and runs_in is None:
+            return True  # tmux takes the pane that TMUX_PANE names, else the one used last: it may be this one
+        if named is not None and _UNKNOWN.search(named):
+            return True  # only the shell, or tmux at that moment, knows
+        # With none, a command means the pane it runs in, or the active one of that window (tmux 3.3a).
+        for meant in (named,) if named is not None else (None, runs_in):
+            place = await self._where(_whole_target(meant, ending.scope), _PLACE, runs_in)
+            # Where there is no such pane, the command will fail by itself.
+            if place is not None and (len(place) != len(own) or _is_within(ending, place, own)):
+                return True
+        return False
+
+    async def _where(self, named: str | None, form: str, runs_in: str | None = None) -> list[str] | None:
+        """Return what tmux says of a target, as a command in the pane `runs_in` would mean it; None where it is none.
+
+        It is empty where that can't be told.
+        """
+        machine = await self._context.machine(None)
+        words = TmuxServer(machine).argv("display-message", "-p", *(() if named is None else ("-t", named)), form)
+        argv = words if runs_in is None else ["env", f"TMUX_PANE={runs_in}", *words]
+        try:
+            told = await machine.execute(argv, timeout_s=TMUX_TIMEOUT_S)
+        except TimeoutError:
+            return []
+        return text_of(told.stdout).split() if told.exit_code == 0 else None
+
+
+def _is_within(ending: Ending, place: Sequence[str], own: Sequence[str]) -> bool:
+    depth = "swp".index(ending.scope)
+    if ending.others:
+        return place[:depth] == own[:depth] and place[depth] != own[depth]
+    return place[depth] == own[depth]
+
+
+def _whole_target(named: str | None, scope: str) -> str | None:
+    """Return a target of a session or window so that display-message, which takes a pane, reads it as such."""
+    if named is None or named[:1] in ("%", "@", "$") or ":" in named:
+        return named
+    if scope == "s":
+        return f"{named}:"
+    return f"{named}." if scope == "w" and "." not in named else named
 
 
 def ancestors() -> list[int]:
@@ -114,44 +161,3 @@ def _parents() -> dict[int, int]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return {int(pid): int(parent) for pid, parent in (line.split() for line in listed.stdout.splitlines())}
-
-
-async def refuse_own_pane(context: AsyncContext, own_pane: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse the arguments of a call that would type into the own pane, or end it.
-
-    Raises AccessError; NotFoundError and UsageError for a pane that is none.
-    """
-    for name in ("target", "session"):
-        target = parse_target(arguments[name]) if arguments.get(name) else None
-        if target is None or target.host is not None:
-            continue
-        pane = await context.panes.find(target) if target.pane is not None else None
-        if pane is not None and pane.pane_id == own_pane:
-            raise own_pane_error(target)
-        if pane is not None and pane.program == "ssh":
-            continue  # its tmux is another host's
-        await _refuse_endings(context, own_pane, target, arguments)
-
-
-async def _refuse_endings(context: AsyncContext, own_pane: str, target: Target, arguments: Mapping[str, Any]) -> None:
-    script = " ".join([str(arguments.get("command", "")), *map(str, arguments.get("keys", ()))])
-    for ending in endings_in(script):
-        if ending.scope == "server" or await _reaches(context, own_pane, target, ending):
-            raise AccessError(
-                f"tmux {ending.verb} would end the pane that this program runs in",
-                hint="Name another pane, window or session with -t, by its id; list_targets marks the own pane.",
-            )
-
-
-async def _reaches(context: AsyncContext, own_pane: str, target: Target, ending: Ending) -> bool:
-    named = ending.target
-    if named is None or named in _SELF:  # tmux takes the pane that the command runs in
-        named = own_pane if target.pane is None else (await context.panes.find(target)).pane_id
-    server = TmuxServer(await context.machine(None))
-    ids: list[str] = []
-    for place in (named, own_pane):
-        told = await server.run("display-message", "-p", "-t", place, _ID_OF[ending.scope])
-        if told.exit_code != 0:
-            return False  # there is no such pane: the command will fail by itself
-        ids.append(text_of(told.stdout).strip())
-    return (ids[0] == ids[1]) != ending.others

@@ -21,7 +21,7 @@ from mcp.server.lowlevel import Server
 from sane import __version__
 from sane.engine.context import AsyncContext
 from sane.errors import SaneError, UnavailableError
-from sane.surfaces.mcp.own_pane import OwnPane
+from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
@@ -131,10 +131,9 @@ class ToolServer:
                     await asyncio.wait({work}, timeout=STOP_TIMEOUT_S)
 
     async def _perform(self, verb: Verb, arguments: Mapping[str, Any], report: Any) -> dict[str, Any]:
-        names_target = "target" in arguments or "session" in arguments
-        if names_target and verb.destructive:
+        if verb.destructive:
             await self._own_pane.refuse(arguments)
-        own_pane = await self._own_pane.find() if names_target else None
+        own_pane = await self._own_pane.find() if names_local_pane(arguments) else None
         async with self._context.call(report, forbidden_pane=own_pane) as call:
             return as_json(await verb.function(call, **arguments))
 
