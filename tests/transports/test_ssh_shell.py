@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -28,6 +29,17 @@ async def ask(transport: SshTransport, script: str, timeout_s: float = 10, **fie
 
 async def shell_of(transport: SshTransport) -> int:
     return int((await ask(transport, "echo $$")).output)
+
+
+async def opened_for_writing(fifo: Path) -> int:
+    """Return a descriptor of a FIFO once somebody reads it: until then the system refuses it."""
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        await asyncio.sleep(0.01)
 
 
 async def test_brief_commands_share_a_shell_and_others_do_not(transport: SshTransport) -> None:
@@ -67,16 +79,19 @@ async def test_a_brief_command_finds_the_shell_as_the_first_one_did(transport: S
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
-async def test_one_that_is_cut_short_is_ended_and_the_next_is_answered(transport: SshTransport, how: str) -> None:
+async def test_one_that_is_cut_short_is_ended_and_the_next_is_answered(
+    transport: SshTransport, tmp_path: Path, how: str
+) -> None:
     shell = await shell_of(transport)
-    script = 'echo begun; sh -c "echo \\$PPID; exec sleep 60"'
+    script = f'echo begun; sh -c "echo \\$PPID; >{tmp_path}/began; exec sleep 60"'
     if how == "timeout":
         result = await ask(transport, script, timeout_s=0.3)
         assert (result.timed_out, result.exit_code) == (True, 124)
         assert result.output.startswith(b"begun\n")
     else:
         asking = asyncio.create_task(ask(transport, script))
-        await asyncio.sleep(0.3)
+        while not (tmp_path / "began").exists():
+            await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     assert not is_running(shell)
@@ -112,9 +127,10 @@ async def test_nobody_waits_for_a_shell_that_is_busy(transport: SshTransport, tm
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     first = asyncio.create_task(ask(transport, f"read line <{gate}; echo $line"))
-    await asyncio.sleep(0.1)
+    writer = await opened_for_writing(gate)
     assert (await asyncio.wait_for(ask(transport, "echo second"), 5)).output == b"second\n"
-    gate.write_text("first\n")
+    os.write(writer, b"first\n")
+    os.close(writer)
     assert (await first).output == b"first\n"
 
 
@@ -123,7 +139,9 @@ async def test_a_shell_that_is_killed_loses_what_it_was_asked_and_no_more(transp
         await ask(transport, "kill -9 $$; sleep 1")
     shell = await shell_of(transport)
     os.kill(shell, signal.SIGKILL)
-    await asyncio.sleep(0.2)
+    while is_running(shell):
+        await asyncio.sleep(0.01)
+    await transport.run(Command("true"))  # sshd says of the end of the one before that of the other
     assert await shell_of(transport) != shell
 
 
