@@ -18,12 +18,13 @@ SETTLED_S, LONGEST_S = 0.06, 1.0  # the screen unchanged for so long counts as t
 
 @dataclasses.dataclass(frozen=True)
 class SentKeys:
-    """Answer with the screen as it was once it had settled."""
+    """Answer with the screen as it was once it had settled; `left_mode` is what the pane was taken out of."""
 
     status: str
     output: str
     duration_ms: float
     timestamp: str
+    left_mode: str | None = None
 
 
 @verb(access="write", destructive=True, idempotent=False, example="sane-send-keys work:0.1 C-c")
@@ -34,6 +35,7 @@ async def send_keys(
 ) -> SentKeys:
     """Press keys in a pane and answer what the screen shows then.
 
+    They are for the program there: a pane in copy mode or another mode of tmux, which would take them, leaves it first.
     Raises NotFoundError; RemoteError with what tmux said.
     """
     started = time.monotonic()
@@ -45,6 +47,7 @@ async def send_keys(
     machine = await ctx.machine(parsed.host)
     server = TmuxServer(machine)
     pane = (await server.find_pane(parsed.pane)).pane_id
+    left = await _leave_mode(server, pane)
     done = await server.run("send-keys", "-t", pane, "--", *keys)
     if done.exit_code != 0:
         raise RemoteError(f"the keys were not taken: {text_of(done.stderr).strip()}")
@@ -59,4 +62,14 @@ async def send_keys(
             screen, since = now, time.monotonic()
         elif time.monotonic() - since >= SETTLED_S:
             break
-    return SentKeys("sent", screen.rstrip("\n"), elapsed_ms(started), timestamp_now())
+    return SentKeys("sent", screen.rstrip("\n"), elapsed_ms(started), timestamp_now(), left or None)
+
+
+async def _leave_mode(server: TmuxServer, pane: str) -> str:
+    """Take a pane out of every mode and return the name of the one it was in; "" for none."""
+    mode = text_of((await server.run("display-message", "-p", "-t", pane, "#{pane_mode}")).stdout).strip()
+    if mode:
+        left = await server.run("copy-mode", "-q", "-t", pane)
+        if left.exit_code != 0:  # before tmux 3.2
+            await server.run("send-keys", "-t", pane, "-X", "cancel")
+    return mode

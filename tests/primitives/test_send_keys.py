@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.pane_fixtures import Tmux, tmux
-from tests.primitives.pane_calls import call
+from tests.primitives.pane_calls import call, wait_for_format
 
 __all__ = ["tmux"]
 pytestmark = pytest.mark.e2e
@@ -36,3 +36,17 @@ def test_a_key_that_ends_in_a_semicolon_begins_no_command_of_tmux(tmux: Tmux) ->
         call(tmux, "sane-send-keys", name, *words)
     assert victim in tmux.call("list-sessions", "-F", "#{session_name}").split()
     assert not touched.exists()
+
+
+@pytest.mark.parametrize("mode", ["copy-mode", "clock-mode", "choose-tree"])
+def test_keys_reach_the_program_of_a_pane_in_a_mode_of_tmux(tmux: Tmux, mode: str) -> None:
+    name = tmux.new("cat")
+    assert "left_mode" not in call(tmux, "sane-send-keys", name, "one", "Enter")
+    tmux.wait_for(name, "one\none")
+    tmux.call(mode, "-t", name)
+    wait_for_format(tmux, name, "#{pane_in_mode}", "1")
+    shown = tmux.call("display", "-p", "-t", name, "#{pane_mode}").strip()
+    answer = call(tmux, "sane-send-keys", name, "q", "Enter")
+    assert (answer["status"], answer["left_mode"]) == ("sent", shown)
+    wait_for_format(tmux, name, "#{pane_in_mode}", "0")
+    tmux.wait_for(name, "one\none\nq\nq")
