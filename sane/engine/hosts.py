@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from sane.core.fleet.inventory import Host
-from sane.core.target import Target, parse_target
+from sane.core.fleet.place import environment_of, target_of
+from sane.core.target import Target
 from sane.engine.context import AsyncContext
 from sane.engine.steps import Place
 from sane.engine.windows import close_windows, open_window, session_name, ssh_argv
@@ -41,13 +42,9 @@ class HostPlaces:
         return await asyncio.shield(task)
 
     async def _open(self, host: Host) -> Place:
-        directory = host.vars.get("host_dir")
-        env = {"SANE_HOST_DIR": str(directory)} if directory else {}
-        if host.target:
-            target = control = parse_target(host.target)
-        else:
-            target, control = await self._target(host), Target(host.name, None)
-        return Place(target, control, target.pane is not None, env)
+        control = target_of(host)
+        target = control if host.target else await self._target(host)
+        return Place(target, control, target.pane is not None, environment_of(host))
 
     async def _target(self, host: Host) -> Target:
         via = host.via or self._via

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sane.core.fleet.inventory import Host, Inventory
+from sane.core.fleet.place import target_of
 from sane.core.health import Facts, HealthVerdict
 from sane.core.host.health_probe import ProbeReading
-from sane.core.target import Target, parse_target
 from sane.core.workflow.binding import Binding
 from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.engine.context import AsyncContext
@@ -99,8 +99,7 @@ async def _ask(context: AsyncContext, host: Host, question: HealthQuestion) -> H
 
     try:
         path = Binding(question.workflow, host, question.version).health_path()
-        target = parse_target(host.target) if host.target else Target(host.name, None)
-        transport = await context.transport(target)
+        transport = await context.transport(target_of(host))
         return HostHealth(host.name, await read_and_judge(transport, path, health.max_bytes, {}, facts_of))
     except SaneError as error:
         phase = error.phase if isinstance(error, TransportError) else ""

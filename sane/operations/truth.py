@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.fleet.inventory import Host, Inventory
+from sane.core.fleet.place import environment_of, target_of
 from sane.core.host.adoption import FoundDeployment, events_of, find_deployments, what_host_has
 from sane.core.host.truth import HostTruth, parse_truth, read_truth
-from sane.core.target import Target, parse_target
 from sane.engine.context import AsyncContext, open_context
 from sane.engine.fan_out import ask_all
 from sane.engine.plan import Source
@@ -45,12 +45,6 @@ class HostAnswered:
         return {"host": self.host, "now_s": self.truth.now_s, "keys": keys, **lists}
 
 
-def environment_of(host: Host) -> dict[str, str]:
-    """Return where a host keeps its records, where the inventory says so."""
-    directory = host.vars.get("host_dir")
-    return {"SANE_HOST_DIR": str(directory)} if directory else {}
-
-
 async def ask_hosts(context: AsyncContext, hosts: Sequence[Host], *, sources: bool = False) -> list[HostAnswered]:
     """Return what each host has, in their order; a host that can't be asked says why. Writes nothing anywhere."""
     return await ask_all(hosts, lambda host: _ask(context, host, sources=sources))
@@ -59,8 +53,7 @@ async def ask_hosts(context: AsyncContext, hosts: Sequence[Host], *, sources: bo
 async def _ask(context: AsyncContext, host: Host, *, sources: bool) -> HostAnswered:
     command = read_truth(sources=sources)
     try:
-        target = parse_target(host.target) if host.target else Target(host.name, None)
-        transport = await context.transport(target)
+        transport = await context.transport(target_of(host))
         result = await transport.run(replace(command, env={**command.env, **environment_of(host)}))
     except SaneError as error:
         return HostAnswered(host.name, None, error.message, error.hint)

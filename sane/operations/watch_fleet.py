@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sane.core.fleet.inventory import Host, Inventory
-from sane.core.target import Target, parse_target
+from sane.core.fleet.place import target_of
+from sane.core.target import Target
 from sane.core.watch.config import NEVER_STALE_MS, WatchConfig
 from sane.core.watch.plan import OPERATION_VERBS, reaches
 from sane.core.workflow.binding import Binding
@@ -95,10 +96,6 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:100]
 
 
-def _target(host: Host) -> Target:
-    return parse_target(host.target) if host.target else Target(host.name, None)
-
-
 def polled_hosts(fleet: Fleet, config: WatchConfig) -> tuple[PolledHost, ...]:
     """Return what each host of the fleet is asked, and where."""
     return tuple(_polled(host, fleet, config.probe) for host in fleet.hosts)
@@ -106,7 +103,7 @@ def polled_hosts(fleet: Fleet, config: WatchConfig) -> tuple[PolledHost, ...]:
 
 def targets_of(fleet: Fleet) -> Mapping[str, Target]:
     """Return where each host of the fleet is."""
-    return {host.name: _target(host) for host in fleet.hosts}
+    return {host.name: target_of(host) for host in fleet.hosts}
 
 
 def zone_sizes(hosts: Sequence[PolledHost]) -> Mapping[str, int]:
@@ -120,7 +117,7 @@ def _polled(host: Host, fleet: Fleet, probe: str) -> PolledHost:
     group = host.groups[0] if host.groups else ""
     return PolledHost(
         host.name,
-        _target(host),
+        target_of(host),
         binding.health_path(),
         str(zone) if isinstance(zone, str | int) else group,
         group,

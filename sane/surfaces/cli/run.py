@@ -56,7 +56,8 @@ async def _run(
 ) -> int:
     from sane.core.command import Command
     from sane.core.fleet.hostset import expand
-    from sane.core.target import Target, parse_target
+    from sane.core.fleet.place import target_of
+    from sane.core.target import Target
     from sane.core.units import parse_duration_ms
     from sane.engine.context import AsyncContext
     from sane.engine.fan_out import fan_out
@@ -80,7 +81,7 @@ async def _run(
         loaded = load_inventory(inventory)
         context = AsyncContext(loaded)
         chosen = loaded.select(pattern)
-        targets = [(h.name, parse_target(h.target) if h.target else Target(h.name, None)) for h in chosen]
+        targets = [(host.name, target_of(host)) for host in chosen]
     if not targets:
         raise UsageError(f"host pattern '{pattern}' means no host")
     with HostCounter(len(targets)) as counter:
