@@ -83,16 +83,12 @@ def test_two_processes_share_places_breakers_and_streams(short_dir: Path) -> Non
                 assert health["redis_streams"] == {"active_streams": 1, "redis_healthy": True}
                 assert health["web_worker_streams"] == {"active": 0, "max": 1, "available": 0}
                 path = f"/agent/stream/helper/{answer.headers['x-sane-stream']}"
-                resumed: list[str] = []
-                other = threading.Thread(
-                    target=lambda: resumed.append(client.get(f"{second}{path}", params={"after": 2}).text), daemon=True
-                )
-                other.start()
-                time.sleep(0.5)  # the other process reads it by now; then the first reader goes away
+                other = opened.enter_context(client.stream("GET", f"{second}{path}", params={"after": 1}))
+                resumed = other.iter_lines()
+                assert events_of(next(resumed)) == seen[1:]  # it is read there; now the first reader goes away
             time.sleep(2.5)  # past STREAM_RESUME_SECONDS: who reads elsewhere keeps it alive
             model.release()
-            other.join(10)
-            whole = [*seen, *events_of(resumed[0])]
+            whole = [*seen, *events_of("\n".join(resumed))]
             assert [event["seq"] for event in whole] == list(range(1, len(whole) + 1))
             assert "".join(event.get("content", "") for event in whole) == "one two three four"
             assert client.get(f"{second}{path}", params={"after": 99}).status_code == 409

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,28 @@ async def kinds_of(world: World) -> Counter[str]:
     return Counter(event.kind for event in await world.events())
 
 
+async def wait_for_polls(world: World, hosts: Sequence[str], count: int) -> None:
+    """Wait until each host was asked so many times more."""
+    until = {host: world.machines.asked[host] + count for host in hosts}
+    async with asyncio.timeout(20):
+        while any(world.machines.asked[host] < most for host, most in until.items()):
+            await asyncio.sleep(0.005)
+
+
+async def watch(world: World, hosts: Sequence[str], count: int) -> None:
+    """Run a watcher until each host was asked so many times, and stop it."""
+    running = asyncio.create_task(world.watcher().run(for_ms=60_000))
+    await wait_for_polls(world, hosts, count)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_only_changes_are_in_the_log(store: Store) -> None:
     world = World(store, "web1", "web2")
-    watcher = world.watcher()
-    await watcher.run(for_ms=400)
-    assert world.machines.asked["web1"] > 5
+    await watch(world, ("web1", "web2"), 6)
     assert (await kinds_of(world))["host_sampled"] == 2
     world.machines.say["web1"] = {"status": "starting"}
-    await world.watcher().run(for_ms=300)
+    await watch(world, ("web1", "web2"), 6)
     assert (await kinds_of(world))["host_sampled"] == 3, "a restart repeats nothing"
 
 
@@ -50,8 +64,8 @@ async def test_until_is_judged_only_when_every_host_was_seen(store: Store) -> No
     world = World(store, "web1", "web2")
     held = asyncio.Event()
     world.machines.say["web2"] = held
-    running = asyncio.create_task(world.watcher().run(until=compile_until("healthy == total"), for_ms=5_000))
-    await asyncio.sleep(0.2)
+    running = asyncio.create_task(world.watcher().run(until=compile_until("healthy == total"), for_ms=60_000))
+    await wait_for_polls(world, ("web1",), 6)
     assert not running.done()
     world.machines.say["web2"] = {"status": "healthy"}
     held.set()
