@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sane.transports.pane_state import Screen
 
 
+LEAST_PROBE_S = 0.2  # no shell answers faster on a busy machine, and one that was asked is interrupted at the deadline
+
+
 @dataclasses.dataclass(frozen=True)
 class PaneHealth:
     """Answer healthy, frozen, dead or unknown (a program runs: nothing can be asked); `panes` for a whole session."""
@@ -43,7 +46,9 @@ async def check_pane_health(
     target: Annotated[str, "the pane; a session with --all"],
     *,
     all: Annotated[bool, "check every pane of the session"] = False,
-    timeout_s: Annotated[float, "seconds the shell has to answer"] = 5.0,
+    timeout_s: Annotated[
+        float, "seconds the shell has to answer; below 0.2 an idle one is not asked, and unknown"
+    ] = 5.0,
 ) -> PaneHealth:
     """Check that a pane lives and that the shell in it answers; what is typed for it is erased again.
 
@@ -86,6 +91,11 @@ async def _judge(pane: PaneTransport, screen: Screen, timeout_s: float) -> tuple
         return "unknown", f"{screen.program} is running; it can't be asked without disturbing it"
     if verdict in ("repl", "typing", "continuation"):
         return "healthy", f"{screen.program} waits for input; a line is begun there"
+    if timeout_s < LEAST_PROBE_S:
+        return (
+            "unknown",
+            f"{timeout_s:g} s are too short to tell: nothing was asked; give it {LEAST_PROBE_S:g} s or more",
+        )
     try:
         answered = await pane.probe(timeout_s)
     except PaneError as error:
