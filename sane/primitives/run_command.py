@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Annotated
 
 from sane.core.command import Command, CommandResult
 from sane.core.target import parse_target
+from sane.errors import UsageError
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -29,8 +31,11 @@ TRANSIENT_TEXTS = (
 
 @dataclasses.dataclass(frozen=True)
 class RanCommand:
-    """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost
-    bytes. `mode` is `raw` where an interpreter or a network device took the command: no exit code is known there."""
+    """Answer a run. `exit_code` is absent where it can't be known; `output_base64` is there when `output` lost bytes.
+
+    `total_duration_ms` is the time of all attempts with the pauses between them. `mode` is `raw` where an interpreter
+    or a network device took the command: no exit code is known there.
+    """
 
     output: str
     exit_code: int | None
@@ -53,25 +58,26 @@ async def run_command(
     ctx: Context,
     target: Annotated[str, "SESSION[:WINDOW[.PANE]], %ID, local:, ssh:HOST or ssh:HOST/SESSION[:W[.P]]"],
     command: Annotated[str, "shell text for the target's own shell"],
-    timeout_s: Annotated[float, "seconds until it is interrupted"] = 30.0,
+    timeout_s: Annotated[float, "seconds until it is interrupted, more than 0"] = 30.0,
     max_retries: Annotated[int, "how often to try again after a transient failure"] = 0,
 ) -> RanCommand:
     """Run a command on a target and answer its output and exit code.
 
     A command that the target's shell can't parse is not sent: the answer has `error`. A timeout interrupts it and
-    answers 124. Raises NotFoundError, PaneError, TransportError.
+    answers 124. Raises UsageError for a timeout of 0, NotFoundError, PaneError, TransportError.
     """
+    if timeout_s <= 0:
+        raise UsageError(f"timeout must be more than 0, got '{timeout_s:g}'", hint="It is in seconds.")
     transport = await ctx.transport(parse_target(target))
     said = await _check_syntax(ctx, transport, command)
     if said is not None:
         return RanCommand("", None, 0.0, attempts=0, error=f"syntax error, nothing was sent: {said}")
-    total_ms, attempt = 0.0, 0
+    started, attempt = time.monotonic(), 0
     while True:
         attempt += 1
         result = await transport.run(Command(command, timeout_s=timeout_s, raw_ok=True))
-        total_ms += result.duration_ms
         if attempt > max_retries or not is_transient(result):
-            return answer_of(result, attempt, total_ms)
+            return answer_of(result, attempt, (time.monotonic() - started) * 1000)
         pause_s = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), LAST_BACKOFF_S)
         ctx.report(f"attempt {attempt} failed, trying again in {pause_s:g} s")
         await (await ctx.machine(None)).sleep(pause_s)

@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from sane.primitives.run_command import FIRST_BACKOFF_S
 from tests.e2e.pane_fixtures import SHELLS, Tmux, make_server, tmux
-from tests.primitives.pane_calls import call, wait_for_program
+from tests.primitives.pane_calls import call, wait_for_format, wait_for_program
+from tests.transports.sshd import Sshd
 
 __all__ = ["tmux"]
 pytestmark = pytest.mark.e2e
@@ -31,9 +33,19 @@ def test_run_command_retries_only_what_is_transient(tmux: Tmux) -> None:
     name = tmux.new()
     answer = call(tmux, "sane-run-command", name, "echo Connection refused; (exit 1)", "5", "1")
     assert (answer["attempts"], answer["retried"], answer["exit_code"]) == (2, True, 1)
-    assert answer["total_duration_ms"] > answer["duration_ms"]
+    assert answer["total_duration_ms"] > answer["duration_ms"] + 1000 * FIRST_BACKOFF_S
     answer = call(tmux, "sane-run-command", name, "(exit 1)", "5", "3")
     assert (answer["attempts"], answer["retried"]) == (1, False)
+
+
+@pytest.mark.parametrize("target", ["pane", "local:"])
+@pytest.mark.parametrize("timeout", ["0", "0.0", "-0"])
+def test_run_command_refuses_a_timeout_of_0(tmux: Tmux, target: str, timeout: str) -> None:
+    touched = tmux.folder / "touched"
+    target = tmux.new() if target == "pane" else target
+    answer = call(tmux, "sane-run-command", target, f"touch {touched}", timeout, code=1)
+    assert answer["stderr"].startswith("Error: timeout must be more than 0, got '")
+    assert not touched.exists()
 
 
 @pytest.mark.parametrize("command", ["echo 'x", "cat <<END\nx", "if true", "echo $(", "echo )"])
@@ -115,6 +127,58 @@ def test_modes(tmux: Tmux, program: str) -> None:
         if (answer["mode"], answer["shell"], answer["supports_structured_prompt"]) == (mode, shell, mode == "bash"):
             return
         assert time.monotonic() < until, answer
+
+
+@pytest.mark.parametrize("where", ["here", "behind ssh"])
+def test_mode_of_a_tmux_in_the_pane(tmux: Tmux, where: str) -> None:
+    inner = f"env -u TMUX TMUX_TMPDIR={tmux.folder} TERM=screen tmux -L mode{len(where)} -f /dev/null"
+    shell = f"{inner} new-session 'bash --norc'"
+    server = Sshd().start() if where == "behind ssh" else None
+    try:
+        options = (
+            f"-F none -o UserKnownHostsFile={server.known_hosts} -o IdentitiesOnly=yes -i {server.user_key}"
+            f" -p {server.port} {server.user}@127.0.0.1"
+            if server
+            else ""
+        )
+        name = tmux.new(f'ssh {options} -t "{shell}"' if server else shell, width=100)
+        assert call(tmux, "sane-run-command", name, "echo there")["output"] == "there\n"
+        answer = call(tmux, "sane-detect-mode", name)
+        assert (answer["mode"], answer["shell"], answer["busy"]) == ("bash", "bash", False)
+        assert "run_command" in answer["capabilities"]
+    finally:
+        subprocess.run(f"{inner} kill-server", shell=True, env=tmux.environ, check=False, capture_output=True)
+        if server:
+            server.stop()
+
+
+def test_mode_of_a_dead_pane(tmux: Tmux) -> None:
+    name = tmux.new()
+    tmux.call("set-option", "-p", "-t", name, "remain-on-exit", "on")
+    tmux.call("send-keys", "-t", name, "exit", "Enter")
+    wait_for_format(tmux, name, "#{pane_dead}", "1")
+    assert call(tmux, "sane-detect-mode", name) == {
+        "mode": "raw",
+        "shell": "",
+        "capabilities": [],
+        "supports_structured_prompt": False,
+        "pane": name,
+        "busy": False,
+        "dead": True,
+    }
+
+
+@pytest.mark.parametrize("timeout", ["0", "0.001", "0.1"])
+def test_health_is_not_told_from_a_moment(tmux: Tmux, timeout: str) -> None:
+    name = tmux.new()
+    tmux.wait_for(name, "#")
+    before = tmux.screen(name)
+    answer = call(tmux, "sane-check-pane-health", name, "--timeout", timeout, code=1)
+    assert (answer["health_status"], answer["responsive"], answer["frozen"]) == ("unknown", False, False)
+    assert f"{timeout} s are too short" in answer["details"]
+    call(tmux, "sane-check-pane-health", name, "--all", "--timeout", timeout, code=1)
+    assert call(tmux, "sane-check-pane-health", name)["health_status"] == "healthy"
+    assert tmux.screen(name) == before
 
 
 def test_health(tmux: Tmux) -> None:
