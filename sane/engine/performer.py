@@ -7,6 +7,7 @@ output goes to a file, and the event that ends the effect carries the step, the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,11 +16,12 @@ from sane.core.command import Command, CommandResult
 from sane.core.events import Event
 from sane.core.host.detached import operation_id
 from sane.core.host.lease import fence
-from sane.core.host.record import HostFacts, HostRecord, look, parse_look, write_record
+from sane.core.host.record import HostFacts, HostRecord, look, mark_proven, parse_look, write_record
 from sane.core.host.source import pack_source
 from sane.core.rollout.actions import part_of
 from sane.core.rollout.controller import Effect, JudgeGates, Preflight, ProbeHealth, RolloutState, finished, observed
 from sane.core.rollout.hints import hint_for
+from sane.core.rollout.table import GOOD, REVERTING
 from sane.core.workflow.binding import Binding
 from sane.core.workflow.steps import Step
 from sane.engine.context import AsyncContext
@@ -54,6 +56,7 @@ class WorkflowPerformer:
         self._leases = HostLeases(plan.workflow.key, owner, rank, self._run)
         self._begun_ms: dict[str, int] = {}
         self._begun_here: dict[str, bool] = {}
+        self._unproven: dict[str, str] = {}  # hosts that have the digest, and the deployment that did not prove it
 
     async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
         """Carry an effect out and return the event that says what came of it."""
@@ -97,6 +100,8 @@ class WorkflowPerformer:
             hint = hint_for(None, facts.problem)
             return self._ended(action, state, "failed", step="preflight", error=facts.problem, hint=hint)
         had = facts.record
+        if had is not None and not had.proven and _has(facts, action):
+            self._unproven[action.host] = had.deployment
         previous = {"previous_version": had.version, "previous_digest": had.digest} if had else {}
         return self._ended(action, state, "unchanged" if _has(facts, action) else "ok", **previous)
 
@@ -142,6 +147,7 @@ class WorkflowPerformer:
             self._now_ms() // 1000,
             name,
             action.part == "revert",
+            "probe" not in state.parts,
         )
         written = await self._run_fenced(action.host, write_record(state.key, record, source))
         if written.exit_code != 0:
@@ -202,7 +208,19 @@ class WorkflowPerformer:
             if gone and host.status != "reverting":
                 reason = "its dead-man guard took it back before it was confirmed"
                 return observed(action, state, self._now_ms(), "fail", reason=reason, rule="dead_man")
+        if seen.verdict == "pass" and action.side == "live" and (action.activated or action.host in self._unproven):
+            await self._mark_proven(action, state, at_ms)
         return observed(action, state, at_ms, seen.verdict, **facts)
+
+    async def _mark_proven(self, action: ProbeHealth, state: RolloutState, at_ms: int) -> None:
+        """Let the host keep that it was proven, where this sample proves it: `sane adopt` has nobody else to ask."""
+        host = state.hosts[state.index[action.host]]
+        at_once = host.status == REVERTING or not action.activated
+        if host.status in GOOD or not (at_once or proves(state, host, at_ms)):
+            return
+        deployment = state.id if action.activated else self._unproven.pop(action.host)
+        with contextlib.suppress(SaneError):  # without the mark it counts as unproven, and nothing else hangs on it
+            await self._run(action.host, mark_proven(state.key, deployment, reverted=host.status == REVERTING))
 
     async def _run(self, host: str, command: Command) -> CommandResult:
         place = await self._places.place(self._plan.host(host))

@@ -75,6 +75,58 @@ def test_what_went_back_is_adopted_but_no_rollback_chooses_it(
     assert site.deploy("1.0.0").hosts() == {"server1": "unchanged", "server2": "unchanged"}
 
 
+def test_what_was_never_proven_healthy_is_adopted_as_no_success(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2, deadline="1s", poll="100ms")
+    assert site.deploy("1.0.0").exit_code == 0
+    site.say("server1", "2.0.0", "unhealthy")
+    assert site.deploy("2.0.0", "--max-parallel", "2").exit_code == 4
+    assert site.deploy("3.0.0").exit_code == 0
+    before = rows()
+    lose_the_log(monkeypatch, short_dir)
+    assert adopt(site).exit_code == 0
+    assert [row[3] for row in before] == [row[3] for row in rows()] == [True, False, True]
+    assert rows()[1] == (2, "2.0.0", "cancelled", False)
+    back = call("deployment", "rollback", "app", "--output", "json")
+    assert (back.exit_code, back.report["version"]) == (0, "1.0.0"), back.stderr
+    assert [r["proven"] for r in whatis(site, "server1")["keys"][0]["history"]] == [True, False, True, True]
+
+
+def test_a_version_that_is_proven_later_counts_and_one_of_an_old_record_does_not(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(1, deadline="1s", poll="100ms")
+    site.say("server1", "1.0.0", "unhealthy")
+    assert site.deploy("1.0.0").exit_code == 4
+    health = site.root("server1") / "health.json"
+    health.write_text(health.read_text().replace("unhealthy", "healthy"))
+    assert site.deploy("1.0.0").hosts() == {"server1": "unchanged"}
+    lose_the_log(monkeypatch, short_dir)
+    assert adopt(site).exit_code == 0
+    assert rows() == [(1, "1.0.0", "successful", True)]
+    for kept in ("current", "history"):
+        file = site.root("server1") / ".sane" / "keys" / "app" / kept
+        file.write_text(file.read_text().replace(', "proven": true', ""))
+    (short_dir / "third").mkdir(mode=0o700)
+    monkeypatch.setenv("SANE_STATE_DIR", str(short_dir / "third"))
+    assert adopt(site).exit_code == 0
+    assert rows() == [(1, "1.0.0", "cancelled", False)]
+
+
+def test_a_workflow_without_health_proves_a_host_by_its_steps(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(1, say="true")
+    text = site.workflow.read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("health:")]
+    site.workflow.write_text(text.replace(line, "health: none"))
+    assert site.deploy("1.0.0").exit_code == 0
+    lose_the_log(monkeypatch, short_dir)
+    assert adopt(site).exit_code == 0
+    assert rows() == [(1, "1.0.0", "successful", True)]
+
+
 def test_conflicts_and_hosts_that_cannot_be_asked_are_named(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
 ) -> None:

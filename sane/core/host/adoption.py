@@ -1,8 +1,9 @@
 """Make a lost log anew from what hosts recorded: which deployments there were, and what each host got in them.
 
 A deployment is adopted as successful when every host it had either recorded it, or has that version from before (it was
-skipped by digest). One that took a host back, or that not all of its hosts know, is adopted as cancelled: it is part of
-the history, and nothing rolls back to it unasked.
+skipped by digest), and each recorded that its health was proven with it. One that took a host back, that was not proven
+on one, or that not all of its hosts know, is adopted as cancelled: it is part of the history, and nothing rolls back to
+it unasked.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class FoundDeployment:
         total = int((self.source or {}).get("hosts", 0))
         if len(self.parts) < total:
             return f"{len(self.parts)} of its {total} hosts know it"
+        if unproven := [part.host.name for part in self.parts if not part.record.proven]:
+            return f"{len(unproven)} of {len(self.parts)} hosts were never proven healthy with it"
         return ""
 
 

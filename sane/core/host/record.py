@@ -64,6 +64,19 @@ done
 exit 0
 """
 
+# A line is changed in place of the JSON being read: it is ours, letter by letter, and a host has no parser.
+_PROVE = r"""
+dir=${SANE_HOST_DIR:-$HOME/.sane}/keys/$SANE_KEY
+umask 077
+meant="\"deployment\": \"$SANE_DEPLOYMENT\", .*\"reverted\": $SANE_REVERTED,"
+for file in history current; do
+    [ -r "$dir/$file" ] || continue
+    sed "/$meant/s/\"proven\": false}\$/\"proven\": true}/" "$dir/$file" >"$dir/$file.proven" &&
+        mv "$dir/$file.proven" "$dir/$file" || exit 1
+done
+exit 0
+"""
+
 _ALL = r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}
 for dir in "$home"/keys/*/; do
@@ -81,7 +94,8 @@ class HostRecord:
     """Hold one activation as the host recorded it; `at` is epoch seconds by the controller's clock.
 
     `source` names what it was deployed with, "" where that was too large to keep. `reverted`: the deployment took the
-    host back to this version.
+    host back to this version. `proven`: its health was proven with it, or the workflow has none to prove; a record
+    that an older sane wrote does not say so, and counts as unproven.
     """
 
     version: str
@@ -91,6 +105,7 @@ class HostRecord:
     at: int
     source: str = ""
     reverted: bool = False
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +182,12 @@ def write_record(key: str, record: HostRecord, source: bytes = b"") -> Command:
     return replace(_command(_WRITE, key, values), stdin=source)
 
 
+def mark_proven(key: str, deployment: str, *, reverted: bool = False) -> Command:
+    """Return the command that marks what a deployment left on the host, or took it back to, as proven healthy."""
+    values = {"SANE_DEPLOYMENT": deployment, "SANE_REVERTED": "true" if reverted else "false"}
+    return _command(_PROVE, key, values)
+
+
 def record_line(record: HostRecord) -> str:
     """Return a record as its line of JSON."""
     return json.dumps(asdict(record), ensure_ascii=False)
@@ -203,6 +224,7 @@ def parse_record(text: str) -> HostRecord | None:
             at=int(value["at"]),
             source=str(value.get("source", "")),
             reverted=value.get("reverted") is True,
+            proven=value.get("proven") is True,
         )
     except (ValueError, KeyError, TypeError):
         return None

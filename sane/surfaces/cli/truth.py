@@ -76,6 +76,7 @@ def _print_host(row: Mapping[str, Any]) -> None:
         current = key["current"]
         if current:
             back = ", went back" if current["reverted"] else ""
+            back += "" if current["proven"] else ", not proven healthy"
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(current["at"]))
             _say(f"  {key['key']}: {current['version']} (revision {current['revision']}{back}, {at})")
         earlier = ", ".join(dict.fromkeys(record["version"] for record in reversed(key["history"][:-1])))

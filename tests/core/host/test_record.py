@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sane.core.host.record import (
     HostFacts,
     HostRecord,
     look,
+    mark_proven,
     parse_all,
     parse_look,
     parse_record,
@@ -48,6 +50,21 @@ def test_what_is_written_is_read_back_and_the_history_grows(tmp_path: Path) -> N
     assert parse_look(run(look("app"), tmp_path)).record == record(2)
     (found,) = parse_all(run(read_all(), tmp_path))
     assert (found.key, found.current, found.history) == ("app", record(2), (record(1), record(2)))
+
+
+def test_only_what_was_proven_is_marked_so(tmp_path: Path) -> None:
+    back = replace(record(1), deployment="d2", reverted=True)
+    for kept in (record(1), record(2), back):
+        run(write_record("app", kept), tmp_path)
+    run(mark_proven("app", "d1"), tmp_path)
+    (found,) = parse_all(run(read_all(), tmp_path))
+    assert (found.history, found.current) == ((replace(record(1), proven=True), record(2), back), back)
+    run(mark_proven("app", "d2", reverted=True), tmp_path)
+    (found,) = parse_all(run(read_all(), tmp_path))
+    assert [kept.proven for kept in found.history] == [True, False, True]
+    assert found.current == replace(back, proven=True)
+    run(mark_proven("other", "d1"), tmp_path)  # nothing is there, and nothing is made
+    assert not (tmp_path / ".sane/keys/other").exists()
 
 
 def test_the_history_is_bounded(tmp_path: Path) -> None:
