@@ -9,7 +9,6 @@ they know (a process that died may or may not have sent it).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import threading
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from sane.core.redact import redact
 from sane.core.signing import KEY_ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_request
 from sane.core.watch.config import AlertSettings
+from sane.transports.threaded import make_future
 
 TRIES = 3
 FIRST_PAUSE_S = 0.5
@@ -167,20 +167,16 @@ async def _in_thread_of_its_own(work: Callable[[], str]) -> str:
 
     (A loop that ends waits for the threads of its pool, and a receiver may be silent for the whole time limit.)
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str] = loop.create_future()
-
-    def settle(result: str) -> None:
-        if not done.done():
-            done.set_result(result)
+    future, done = make_future()
 
     def body() -> None:
-        result = work()
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-            loop.call_soon_threadsafe(settle, result)
+        try:
+            done(work(), None)
+        except Exception as error:
+            done(None, error)
 
     threading.Thread(target=body, daemon=True, name="sane-webhook").start()
-    return await done
+    return await future
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> str:

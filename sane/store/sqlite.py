@@ -21,6 +21,7 @@ from sane.errors import SaneError, StoreError, UnavailableError
 from sane.store.logstore import LogStore
 from sane.store.migrations import migrate
 from sane.store.script import MakeScript, Script
+from sane.transports.threaded import make_future
 
 T = TypeVar("T")
 BUSY_TIMEOUT_MS = 10_000
@@ -260,26 +261,6 @@ class SqliteStore(LogStore):
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._journal.stop, BUSY_TIMEOUT_MS / 1000)
-
-
-def make_future() -> tuple[asyncio.Future[object], Callable[[object, BaseException | None], None]]:
-    """Return a future of this loop and a function, callable from any thread, that ends it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[object] = loop.create_future()
-
-    def end(result: object, error: BaseException | None) -> None:
-        if future.done():  # the caller was cancelled; what it asked for has happened all the same
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    def done(result: object, error: BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has gone, and the caller with it
-            loop.call_soon_threadsafe(end, result, error)
-
-    return future, done
 
 
 async def open_sqlite(path: Path) -> SqliteStore:

@@ -6,12 +6,38 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sane.transports.base import OnOutput
 
 T = TypeVar("T")
+
+
+def make_future(
+    failed: Sequence[Exception] = (),
+) -> tuple[asyncio.Future[Any], Callable[[Any, BaseException | None], None]]:
+    """Return a future of this loop and a function, callable from any thread, that ends it with a result or an error.
+
+    What the loop put into `failed` meanwhile comes before both.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def end(result: Any, error: BaseException | None) -> None:
+        if future.done():  # the caller was cancelled; what it asked for has happened all the same
+            return
+        error = failed[0] if failed else error
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def done(result: Any, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has gone, and the caller with it
+            loop.call_soon_threadsafe(end, result, error)
+
+    return future, done
 
 
 async def call_in_thread(work: Callable[[int, OnOutput | None], T], on_output: OnOutput | None) -> T:
@@ -21,9 +47,10 @@ async def call_in_thread(work: Callable[[int, OnOutput | None], T], on_output: O
     does not wait. (asyncio's own pool has as few as five threads, so one slow host would hold up the others.)
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    tell, told = socket.socketpair()
     failed: list[Exception] = []
+    future, done = make_future(failed)
+    tell, told = socket.socketpair()
+    future.add_done_callback(lambda _: tell.close())
 
     def pass_on(chunk: bytes) -> None:
         if on_output is None or failed:
@@ -39,16 +66,6 @@ async def call_in_thread(work: Callable[[int, OnOutput | None], T], on_output: O
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody listens
             loop.call_soon_threadsafe(pass_on, chunk)
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        tell.close()
-        if done.done():
-            return
-        error = failed[0] if failed else error
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # pyright: ignore[reportArgumentType]
-
     def body() -> None:
         result, error = None, None
         try:
@@ -56,15 +73,14 @@ async def call_in_thread(work: Callable[[int, OnOutput | None], T], on_output: O
         except BaseException as raised:
             error = raised
         told.close()
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-            loop.call_soon_threadsafe(settle, result, error)
+        done(result, error)
 
     threading.Thread(target=body, daemon=True, name="sane-blocking").start()
     try:
-        return await asyncio.shield(done)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
             tell.send(b"x")
         with contextlib.suppress(Exception):
-            await asyncio.shield(done)
+            await asyncio.shield(future)
         raise
