@@ -9,7 +9,7 @@ from sane.core.events import Event
 from sane.core.rollout.revisions import create
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError
-from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second
+from sane.operations.deployments import create_next, deployment_id, load_deployment, refuse_second
 from sane.store.base import Store
 
 
@@ -22,9 +22,9 @@ async def create_again(store: Store, deployment: str, hosts: Collection[str], *,
     if state.status == "reverted":
         raise ConflictError(f"deployment {state.id} was reverted: there is nothing to deploy again")
     specs = [replace(h.spec, task="redeploy" if h.spec.name in hosts else "probe") for h in state.hosts]
-    for _ in range(CREATE_TRIES):
+
+    async def make(revision: int) -> Event:
         await refuse_second(store, state.key)
-        revision = await store.next_revision(state.key)
         event = create(
             deployment_id(state.key, revision),
             state.key,
@@ -40,9 +40,6 @@ async def create_again(store: Store, deployment: str, hosts: Collection[str], *,
             skip_canary=True,
             reason=reason,
         )
-        try:
-            return await store.create_deployment(replace(event, data={**event.data, "source": first.data["source"]}))
-        except ConflictError:
-            if await store.next_revision(state.key) == revision:
-                raise
-    raise ConflictError(f"revisions of {state.key} are taken faster than this one could get one")
+        return replace(event, data={**event.data, "source": first.data["source"]})
+
+    return await create_next(store, state.key, make)

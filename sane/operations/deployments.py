@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -33,11 +33,11 @@ from sane.store.base import DeploymentRow, Lease, Store
 from sane.store.reading import read_events
 
 __all__ = [
-    "CREATE_TRIES",
     "TERMINAL",
     "DeployRequest",
     "bury_dead_driver",
     "create_deployment",
+    "create_next",
     "create_retry",
     "deployment_id",
     "find_deployment",
@@ -82,23 +82,36 @@ async def create_deployment(store: Store, plan: DeploymentPlan, request: DeployR
     """
     hosts = plan.inventory.select(request.limit)
     specs = specs_of(plan, hosts, request.version)
-    for _ in range(CREATE_TRIES):
-        if not await was_asked_before(store, plan.workflow.key, request.idempotency_key):
-            await refuse_second(store, plan.workflow.key)
+    key = plan.workflow.key
+
+    async def make(revision: int) -> Event:
+        if not await was_asked_before(store, key, request.idempotency_key):
+            await refuse_second(store, key)
             await refuse_by_gates(store, plan.workflow)
-        revision = await store.next_revision(plan.workflow.key)
         if request.expect_revision not in (0, revision):
-            message = f"the next revision of {plan.workflow.key} is {revision}, not {request.expect_revision}"
+            message = f"the next revision of {key} is {revision}, not {request.expect_revision}"
             raise ConflictError(message, hint="Somebody deployed it meanwhile: plan again.")
-        event = created_event(plan, request, specs, deployment_id(plan.workflow.key, revision), revision)
+        event = created_event(plan, request, specs, deployment_id(key, revision), revision)
         event = _with_data(event, source=plan.as_json(), limit=request.limit, **_idempotency(request, plan))
-        event = _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
+        return _with_data(event, created_by=f"{socket.gethostname()[:40]}-{os.getpid()}")
+
+    return await create_next(store, key, make)
+
+
+async def create_next(store: Store, key: str, make: Callable[[int], Awaitable[Event]]) -> Event:
+    """Append the creation of a key's next revision and return it; `make` makes it anew for a number that is still free.
+
+    Raises ConflictError for any other conflict, such as that of an idempotency key, and what `make` raises.
+    """
+    for _ in range(CREATE_TRIES):
+        revision = await store.next_revision(key)
+        event = await make(revision)
         try:
             return await store.create_deployment(event)
         except ConflictError:
-            if await store.next_revision(plan.workflow.key) == revision:
-                raise  # not the number: the idempotency key
-    raise ConflictError(f"revisions of {plan.workflow.key} are taken faster than this one could get one")
+            if await store.next_revision(key) == revision:
+                raise
+    raise ConflictError(f"revisions of {key} are taken faster than this one could get one")
 
 
 async def refuse_by_gates(store: Store, workflow: Workflow) -> None:
@@ -123,22 +136,18 @@ async def create_retry(store: Store, deployment: str) -> Event:
     Raises ConflictError where nothing needs one, and for an older deployment: it would take hosts back unasked.
     """
     state, first = await load_deployment(store, deployment)
-    for _ in range(CREATE_TRIES):
+
+    async def make(revision: int) -> Event:
         await refuse_second(store, state.key)
-        revision = await store.next_revision(state.key)
         if revision != state.revision + 1:
             raise ConflictError(
                 f"deployment {state.id} is not the newest of {state.key}: revision {revision - 1} came behind it",
                 hint=f"sane retry {state.key} retries the newest; sane deployment rollback goes back to an older one.",
             )
         event = retry_of(state, deployment_id(state.key, revision), revision, steady_clock()())
-        event = _with_data(event, source=first.data["source"], digest=first.data.get("digest", ""))
-        try:
-            return await store.create_deployment(event)
-        except ConflictError:
-            if await store.next_revision(state.key) == revision:
-                raise
-    raise ConflictError(f"revisions of {state.key} are taken faster than this one could get one")
+        return _with_data(event, source=first.data["source"], digest=first.data.get("digest", ""))
+
+    return await create_next(store, state.key, make)
 
 
 async def find_deployment(store: Store, name: str) -> DeploymentRow:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from sane.core.events import Event
 from sane.core.rollout.revisions import Revision, rollback_of, rollback_to
 from sane.engine.runner import steady_clock
-from sane.errors import ConflictError, NotFoundError, UsageError
-from sane.operations.deployments import CREATE_TRIES, deployment_id, load_deployment, refuse_second
+from sane.errors import NotFoundError, UsageError
+from sane.operations.deployments import create_next, deployment_id, load_deployment, refuse_second
 from sane.primitives._bundle import read_manifest
 from sane.store.base import DeploymentRow, Store
 from sane.store.reading import read_events
@@ -31,7 +31,8 @@ async def create_rollback(
     Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, another
     current revision than expected, or a deployment of the key that is still active.
     """
-    for _ in range(CREATE_TRIES):
+
+    async def make(revision: int) -> Event:
         rows = await store.list_deployments(key=key, limit=HISTORY_LIMIT)
         if not rows:
             raise NotFoundError(f"there is no deployment of '{key}'", hint="sane deployment list shows the keys.")
@@ -39,17 +40,13 @@ async def create_rollback(
         history = await _history(store, key, rows)
         target = rollback_to(history, rows[0].revision, to_revision, expect_revision)
         state, first = await load_deployment(store, target.deployment)
-        revision = await store.next_revision(key)
         event = rollback_of(state, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
         why = reason or str(event.data["reason"])
         kept = {"source": first.data["source"], "digest": first.data.get("digest", ""), "reason": why}
         kept["left_out"] = sorted(history[-1].hosts - target.hosts)
-        try:
-            return await store.create_deployment(replace(event, data={**event.data, **kept, "rollback_of": state.id}))
-        except ConflictError:
-            if await store.next_revision(key) == revision:
-                raise
-    raise ConflictError(f"revisions of {key} are taken faster than this one could get one")
+        return replace(event, data={**event.data, **kept, "rollback_of": state.id})
+
+    return await create_next(store, key, make)
 
 
 async def _history(store: Store, key: str, rows: Sequence[DeploymentRow]) -> list[Revision]:
