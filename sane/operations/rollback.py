@@ -24,12 +24,14 @@ async def create_rollback(
     expect_revision: int | None,
     *,
     canary: bool = False,
+    unproven: bool = False,
     reason: str = "",
 ) -> Event:
     """Append the event of a new revision that repeats an earlier one; `left_out` in it are hosts that this one lacks.
 
-    Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, another
-    current revision than expected, or a deployment of the key that is still active.
+    Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, one that
+    was never stable without `unproven`, another current revision than expected, or a deployment of the key that is
+    still active.
     """
 
     async def make(revision: int) -> Event:
@@ -38,7 +40,7 @@ async def create_rollback(
             raise NotFoundError(f"there is no deployment of '{key}'", hint="sane deployment list shows the keys.")
         await refuse_second(store, key)
         history = await _history(store, key, rows)
-        target = rollback_to(history, rows[0].revision, to_revision, expect_revision)
+        target = rollback_to(history, rows[0].revision, to_revision, expect_revision, unproven=unproven)
         state, first = await load_deployment(store, target.deployment)
         event = rollback_of(state, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
         why = reason or str(event.data["reason"])

@@ -115,15 +115,22 @@ def _retried(state: RolloutState, number: int, host: HostState, going_back: bool
 
 
 def rollback_to(
-    history: Sequence[Revision], current: int, to_revision: int | None = None, expect_revision: int | None = None
+    history: Sequence[Revision],
+    current: int,
+    to_revision: int | None = None,
+    expect_revision: int | None = None,
+    *,
+    unproven: bool = False,
 ) -> Revision:
     """Return the revision to roll back to: the one asked for, or the newest stable one before the current.
 
     Passed over are one that has fewer of the current one's hosts than another, for those it lacks would stay as they
     are, and, where the current one is stable, one of the same content: going back to it would change nothing.
 
-    Raises ConflictError where the key is not at `expect_revision`, or the target is the current one or pruned;
-    NotFoundError where there is no such revision. All of it is known before any host is touched.
+    One that never was stable is taken where it is asked for by its number and `unproven` says that this is meant.
+
+    Raises ConflictError where the key is not at `expect_revision`, or the target is the current one, pruned, or was
+    never stable; NotFoundError where there is no such revision. All of it is known before any host is touched.
     """
     if expect_revision is not None and expect_revision != current:
         raise ConflictError(
@@ -139,6 +146,11 @@ def rollback_to(
         raise NotFoundError(f"there is no revision {to_revision}", hint=f"Known revisions: {known}.")
     if found.pruned:
         raise ConflictError(f"the files of revision {to_revision} were pruned", hint="Deploy that version again.")
+    if not (found.stable or unproven):
+        raise ConflictError(
+            f"revision {to_revision} is {found.status}, and was never stable: its hosts were not all proven healthy",
+            hint="Leave --to-revision out to take the newest stable one; with --unproven it is taken all the same.",
+        )
     return found
 
 

@@ -211,6 +211,7 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
     type=int,
     help="Which one; else the newest stable one before the current that has most of its hosts and another content.",
 )
+@click.option("--unproven", is_flag=True, help="Take the one of --to-revision even if it was never stable.")
 @click.option("--expect-revision", type=int, help="Refuse unless this is the current revision.")
 @click.option("--canary/--no-canary", default=False, help="Go through the canaries again.")
 @REASON
@@ -218,6 +219,7 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
 def rollback(
     key: str,
     to_revision: int | None,
+    unproven: bool,
     expect_revision: int | None,
     canary: bool,
     reason: str,
@@ -226,7 +228,7 @@ def rollback(
     wait: bool,
     keep_windows: bool,
 ) -> None:
-    """Make a new revision of KEY from an earlier stable one, and roll it out.
+    """Make a new revision of KEY from an earlier stable one, and roll it out; from another only with --unproven.
 
     \b
     Example:
@@ -236,7 +238,9 @@ def rollback(
     from sane.operations.rollback import create_rollback
 
     async def create(store: Any) -> Any:
-        event = await create_rollback(store, key, to_revision, expect_revision, canary=canary, reason=reason)
+        event = await create_rollback(
+            store, key, to_revision, expect_revision, canary=canary, unproven=unproven, reason=reason
+        )
         if left_out := event.data["left_out"]:
             click.echo(f"these hosts were not in that revision, and keep what they have: {fold(left_out)}", err=True)
         return event

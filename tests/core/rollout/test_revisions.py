@@ -59,7 +59,7 @@ def test_what_can_not_be_retried_is_refused() -> None:
 
 def test_rollback_takes_the_newest_stable_revision_before_the_current_one() -> None:
     assert rollback_to(HISTORY, 4).revision == 2
-    assert rollback_to(HISTORY, 4, 3).version == "1.2"
+    assert rollback_to(HISTORY, 4, 2).version == "1.1"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,15 @@ def test_rollback_takes_the_newest_stable_revision_before_the_current_one() -> N
 def test_an_impossible_rollback_is_refused(to: int, expect: int | None, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         rollback_to(HISTORY, 4, to, expect)
+
+
+def test_a_revision_that_never_was_stable_is_gone_back_to_only_by_who_says_so() -> None:
+    with pytest.raises(ConflictError, match="revision 3 is failed, and was never stable") as refused:
+        rollback_to(HISTORY, 4, 3)
+    assert "--unproven" in refused.value.hint
+    assert rollback_to(HISTORY, 4, 3, unproven=True).revision == 3
+    with pytest.raises(ConflictError, match="pruned"):
+        rollback_to(HISTORY, 4, 1, unproven=True)
 
 
 def test_there_may_be_nothing_to_roll_back_to() -> None:
