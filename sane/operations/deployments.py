@@ -211,12 +211,7 @@ def _idempotency(asked: DeployRequest, plan: DeploymentPlan) -> dict[str, Any]:
 
 async def was_asked_before(store: Store, key: str, idempotency_key: str) -> bool:
     """Return whether this request has its deployment already: asking twice for the same one is not a second."""
-    if not idempotency_key:
-        return False
-    async for event in read_events(store, key=key, kinds=("deployment_created",)):
-        if event.data.get("idempotency_key") == idempotency_key:
-            return True
-    return False
+    return bool(idempotency_key and await store.list_deployments(key=key, idempotency_key=idempotency_key, limit=1))
 
 
 async def refuse_second(store: Store, key: str) -> None:

@@ -127,8 +127,10 @@ class Store(Protocol):
         """Return who holds the key's lease, even past its end; None when it was released or never taken."""
         ...
 
-    async def list_deployments(self, *, key: str = "", deployment: str = "", limit: int = 100) -> list[DeploymentRow]:
-        """Return deployments, newest first."""
+    async def list_deployments(
+        self, *, key: str = "", deployment: str = "", idempotency_key: str = "", limit: int = 100
+    ) -> list[DeploymentRow]:
+        """Return deployments, newest first; "" means any."""
         ...
 
     async def list_hosts(self, key: str) -> list[HostRow]:

@@ -146,9 +146,11 @@ class LogStore(ABC):
         """Return who holds the key's lease, even past its end."""
         return await self._read(lambda: leases.find_lease(key))
 
-    async def list_deployments(self, *, key: str = "", deployment: str = "", limit: int = 100) -> list[DeploymentRow]:
+    async def list_deployments(
+        self, *, key: str = "", deployment: str = "", idempotency_key: str = "", limit: int = 100
+    ) -> list[DeploymentRow]:
         """Return deployments, newest first."""
-        return await self._read(lambda: views.list_deployments(key, deployment, limit))
+        return await self._read(lambda: views.list_deployments(key, deployment, limit, idempotency_key))
 
     async def list_hosts(self, key: str) -> list[HostRow]:
         """Return what the hosts of a key have, by name."""

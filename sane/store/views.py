@@ -190,13 +190,17 @@ def rebuild() -> Script[None]:
         after = rows[-1][0]
 
 
-def list_deployments(key: str, deployment: str, limit: int) -> Script[list[DeploymentRow]]:
-    """Return deployments, newest first."""
-    where = [f"{name} = ?" for name, value in (("key", key), ("id", deployment)) if value]
+def list_deployments(key: str, deployment: str, limit: int, idempotency_key: str = "") -> Script[list[DeploymentRow]]:
+    """Return deployments, newest first; "" means any."""
+    given = {"key": key, "id": deployment, "idempotency_key": idempotency_key}
+    asked = {name: value for name, value in given.items() if value}
+    where = [f"{name} = ?" for name in asked]
+    if idempotency_key:
+        where.append("idempotency_key <> ''")  # the condition of its index, which the value of a ? can't prove
     rows = yield from fetch(
         f"SELECT {READ_DEPLOYMENT} FROM deployments {'WHERE ' + ' AND '.join(where) if where else ''}"
         " ORDER BY created_seq DESC LIMIT ?",
-        *(value for value in (key, deployment) if value),
+        *asked.values(),
         limit,
     )
     return [deployment_of(row) for row in rows]

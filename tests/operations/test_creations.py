@@ -12,7 +12,7 @@ from sane.core.events import Event
 from sane.core.rollout.controller import policy_as_json
 from sane.core.rollout.policy import RolloutPolicy
 from sane.errors import ConflictError
-from sane.operations.deployments import create_next
+from sane.operations.deployments import create_next, was_asked_before
 from sane.store import open_store
 from sane.store.base import Store
 from tests.engine.test_runner import NOW
@@ -73,3 +73,24 @@ async def test_another_conflict_is_told_at_once(store: Store) -> None:
     with pytest.raises(ConflictError, match="exists already"):
         await create_next(store, "app", same)
     assert asked == [1, 2]
+
+
+class _NoHistory:
+    """A log whose creations, each with all its files, nobody may read for a word that an index holds."""
+
+    def __init__(self, within: Store) -> None:
+        self._within = within
+
+    async def read(self, *args: Any, **options: Any) -> list[Event]:
+        raise AssertionError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._within, name)
+
+
+async def test_whether_a_request_was_made_before_is_looked_up(store: Store) -> None:
+    await store.create_deployment(creation(1, "app-1", idempotency_key="one", request_digest="d"))
+    await store.create_deployment(creation(1, "other-1", "other", idempotency_key="two", request_digest="d"))
+    log = cast("Store", _NoHistory(store))
+    asked = [await was_asked_before(log, "app", word) for word in ("one", "two", "three", "")]
+    assert asked == [True, False, False, False]
