@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -118,6 +119,65 @@ def test_what_is_no_message_is_answered(tmp_path: Path):
         key=str,
     )
     assert any("batches" in answer["error"]["message"] for answer in answers if "error" in answer)
+
+
+def answers_to(lines: list[bytes]) -> list[dict[str, Any]]:
+    """Return what a server answers to each of these lines, then to a ping with the id "last"."""
+    parameters = stdio_server("--access", "write")
+    last = b'{"jsonrpc": "2.0", "id": "last", "method": "ping"}\n'
+    argv = [parameters.command, *parameters.args]
+    process = subprocess.Popen(argv, env=parameters.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n".join([*lines, last]))
+    process.stdin.flush()
+    answers: list[dict[str, Any]] = []
+    while not answers or answers[-1]["id"] != "last":
+        answers.append(json.loads(process.stdout.readline()))
+    process.communicate(timeout=20)
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "code", "fault"),
+    [
+        (
+            rb'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","arguments":{"a":"\ud800"}}}',
+            5,
+            -32602,
+            "ud800",
+        ),
+        (b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":[1]}', 5, -32602, "params must be an object"),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', None, -32600, "id must be"),
+        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', None, -32600, "id must be"),
+        (b'{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}', None, -32600, "id must be"),
+        (b'{"jsonrpc":"2.0","id":"a","method":7}', "a", -32600, "method"),
+        (b'{"id":"a","method":"ping"}', "a", -32600, "jsonrpc"),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', None, -32600, "batches"),
+        (b"[" * 100_000, None, -32700, "nested too deeply"),
+        (b"{,}", None, -32700, "no JSON: Expecting"),
+        (b'"' + b"x" * (33 << 20) + b'"', None, -32700, "longer than"),
+        (b'{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"x"}}', 6, -32602, "send initialize first"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else None,
+)
+def test_a_refusal_has_the_id_and_names_the_fault(line: bytes, asked: int | str | None, code: int, fault: str):
+    first, last = answers_to([line])
+    assert last == {"jsonrpc": "2.0", "id": "last", "result": {}}
+    assert (first["id"], first["error"]["code"]) == (asked, code)
+    assert fault in first["error"]["message"]
+    if "ud800" in fault:
+        assert (first["error"]["data"]["code"], first["error"]["data"]["retryable"]) == ("usage", False)
+
+
+def test_wrong_parameters_are_named():
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    first = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    begun = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "run_command", "arguments": [1]}}
+    for answer in answers_to([json.dumps(message).encode() for message in (first, begun, call)])[1:-1]:
+        assert (answer["id"], answer["error"]["code"]) == (2, -32602)
+        assert "arguments: " in answer["error"]["message"]
 
 
 def test_an_empty_input_ends_the_server(tmp_path: Path):

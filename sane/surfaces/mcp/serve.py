@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
 from sane.errors import UnavailableError, UsageError
-from sane.surfaces.mcp.refusals import refusing
+from sane.surfaces.mcp.refusals import Refusals
 from sane.surfaces.mcp.server import ToolServer
 from sane.surfaces.mcp.stdin_lines import open_stdin_lines
 
@@ -34,8 +34,9 @@ async def serve_stdio(tier: str, inventory: str | None, limit_chars: int) -> Non
 
     async with _end_on_signals(), _open(inventory) as context, open_stdin_lines(MOST_BODY_BYTES) as lines:
         server = ToolServer(tier, context, limit_chars).build()
-        # It iterates over the lines and asks no more of a file.
-        async with stdio_server(stdin=cast("Any", lines)) as (receive, send), refusing(receive, send) as messages:
+        refusals = Refusals()
+        checked = cast("Any", refusals.check(lines))  # it iterates over the lines and asks no more of a file
+        async with stdio_server(stdin=checked) as (receive, send), refusals.answering(receive, send) as messages:
             await server.run(messages, send, server.create_initialization_options())
 
 

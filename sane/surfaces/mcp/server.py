@@ -23,6 +23,7 @@ from sane.engine.context import AsyncContext
 from sane.errors import SaneError, UnavailableError
 from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
 from sane.surfaces.mcp.pages import OutputPages
+from sane.surfaces.mcp.refusals import name_faults
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
     LIST_TARGETS,
@@ -65,7 +66,7 @@ class ToolServer:
 
     def build(self) -> Server[Any]:
         """Return the protocol server."""
-        return Server(
+        server: Server[Any] = Server(
             "sane",
             version=__version__,
             instructions=INSTRUCTIONS,
@@ -75,6 +76,8 @@ class ToolServer:
             on_list_resource_templates=self._list_templates,
             on_read_resource=self._read_resource,
         )
+        server.middleware.append(name_faults)
+        return server
 
     async def _list_tools(self, ctx: Request, params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=self._tools)

@@ -10,23 +10,30 @@ import contextlib
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import BinaryIO
+
+TOO_LONG = "too long"  # no JSON begins so
 
 
 @contextlib.asynccontextmanager
-async def open_stdin_lines(limit_bytes: int) -> AsyncGenerator[AsyncIterator[str] | None]:
-    """Yield the lines of standard input; None where it is a file or the null device, which need no waiting.
+async def open_stdin_lines(limit_bytes: int) -> AsyncGenerator[AsyncIterator[str]]:
+    """Yield the lines of standard input.
 
     Meanwhile descriptor 0 is the null device, so that nothing else reads the client's messages. Blank lines are left
-    out; a line longer than `limit_bytes` comes as one that is no JSON.
+    out; a line longer than `limit_bytes` comes as TOO_LONG.
     """
     mode = os.fstat(0).st_mode
-    if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(0)):
-        yield None
-        return
+    needs_no_waiting = stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(0))  # and epoll takes no file
     wire = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    if needs_no_waiting:
+        with os.fdopen(wire, "rb", closefd=False) as file:
+            yield _file_lines(file, limit_bytes)
+        os.dup2(wire, 0)
+        os.close(wire)
+        return
     reader = asyncio.StreamReader(limit=limit_bytes)
     pipe = os.fdopen(wire, "rb", buffering=0, closefd=False)
     loop = asyncio.get_running_loop()
@@ -46,8 +53,14 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
             yield line.decode("utf-8", "replace")
 
 
+async def _file_lines(file: BinaryIO, limit_bytes: int) -> AsyncIterator[str]:
+    for line in file:
+        if not line.isspace():
+            yield TOO_LONG if len(line) > limit_bytes else line.decode("utf-8", "replace")
+
+
 async def _line(reader: asyncio.StreamReader) -> bytes:
-    """Return the next line, b"" at the end; of one that is too long only what no JSON begins with."""
+    """Return the next line, b"" at the end."""
     is_whole = True
     while True:
         try:
@@ -58,4 +71,4 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
             continue
         except asyncio.IncompleteReadError as error:
             line = error.partial
-        return line if is_whole else b"too long"
+        return line if is_whole else TOO_LONG.encode()
