@@ -6,18 +6,24 @@ from sane.core.syntax_risk import worth_checking
 from sane.errors import TransportError
 from sane.transports.base import Machine
 
-CHECKERS = frozenset({"bash", "zsh", "dash", "fish", "sh", "ksh"})
+# bash takes extended patterns where `extglob` is set; what set it (bash-completion does) can't be seen from outside.
+BASH = ("bash", "-O", "extglob")
+BUSYBOX = ("busybox", "ash")
+CHECKERS = {"bash": BASH, "rbash": BASH, "ash": BUSYBOX, "busybox": BUSYBOX} | {
+    name: (name,) for name in ("zsh", "dash", "fish", "sh", "ksh", "mksh", "oksh", "yash")
+}
 CHECK_TIMEOUT_S = 5.0
 
 
 async def syntax_error(machine: Machine, shell: str, script: str) -> str | None:
     """Return what the shell says is wrong with a command; None when it parses, or when there is no such shell to
     ask."""
-    if shell not in CHECKERS or not worth_checking(script):
+    checker = CHECKERS.get(shell)
+    if checker is None or not worth_checking(script):
         return None
     try:
         done = await machine.execute(
-            [shell, "-n"], stdin=script.encode("utf-8", "surrogateescape") + b"\n", timeout_s=CHECK_TIMEOUT_S
+            [*checker, "-n"], stdin=script.encode("utf-8", "surrogateescape") + b"\n", timeout_s=CHECK_TIMEOUT_S
         )
     except (TransportError, TimeoutError):
         return None
