@@ -22,6 +22,18 @@ LINGER_S = 0.1  # how long output may still come once the command has ended and 
 LINGER_ROUNDS = 20
 OPEN_AGAIN_S = (0.005, 0.02, 0.05, 0.1, 0.2)
 STDIN_BLOCK_BYTES = 1 << 18
+WATCH_AFTER_S = 0.25  # a plain command has ended by then, and pays nothing
+WATCH_AGAIN_S = 1.0  # where the server had no room for it
+WATCH_GRACE_S = 15  # behind the time limit: by then we have ended it ourselves, if anybody does
+# One line, without a backslash, for sh inside the quotes of any login shell. The leader of the group has another parent
+# once the process of sshd that started it has gone; it has no entry once it has ended, and then what it left is to
+# stay. The second field is a name in brackets; with a blank in it the others can't be told.
+_WATCH = (
+    "sh -c '(seconds=0; parent=; while read -r pid name state now rest </proc/{group}/stat; do "
+    'case $name in *")") ;; *) exit ;; esac; [ ${{parent:=$now}} = $now ] && [ $seconds -lt {limit_s} ] || '
+    "{{ kill -s TERM -- -{group}; sleep 1; kill -s KILL -- -{group}; exit; }}; "
+    "sleep 2; seconds=$((seconds + 2)); done) </dev/null >/dev/null 2>&1 &'"
+)
 
 
 class Finished(NamedTuple):
@@ -62,10 +74,14 @@ class RemoteCommand:
         limit_bytes: int = 64 << 20,
         on_output: Callable[[bytes], None] | None = None,
         session: CommandSession | None = None,
+        watch_s: float | None = None,
     ) -> None:
+        """Prepare one; with `watch_s` the host ends it after that time, and soon after this process is killed."""
         self._session = session or CommandSession(limit_bytes, on_output)
         self._connection = connection
         self._script = f"sh -c 'echo {self._session.mark} $PPID >&2'; {script}"
+        self._watch_s = watch_s
+        self._watching: asyncio.Task[None] | None = None
         self._stdin = stdin or b""
         self._host = host
         self._phase = phase
@@ -115,6 +131,8 @@ class RemoteCommand:
 
     async def _see_through(self) -> None:
         session = self._session
+        if self._watch_s is not None:
+            asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin_watch, self._watch_s)
         await self._feed()
         await session.exited.wait()
         if session.failure is not None and not session.closed.is_set():
@@ -130,6 +148,22 @@ class RemoteCommand:
             if session.activity == seen:
                 break
         session.channel.close()
+
+    def _begin_watch(self, watch_s: float) -> None:
+        if not self._session.exited.is_set():  # a task that nobody cancels: a session cut short keeps its place
+            self._watching = asyncio.create_task(self._watch(watch_s))
+
+    async def _watch(self, watch_s: float) -> None:
+        limit_s = int(min(watch_s, 1e9)) + WATCH_GRACE_S
+        while not self._session.exited.is_set() and not self._connection.is_closed():
+            if self._session.group is not None:
+                script = _WATCH.format(group=self._session.group, limit_s=limit_s)
+                with contextlib.suppress(OSError, asyncssh.Error):
+                    await self._connection.run(script, stdin=asyncssh.DEVNULL)
+                    return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_AGAIN_S):
+                    await self._session.exited.wait()
 
     async def _barrier(self) -> None:
         """Wait for one more answer: what the host sent before it has come by then, however slow the way."""

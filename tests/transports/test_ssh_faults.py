@@ -9,8 +9,9 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -263,8 +264,8 @@ async def test_a_cancellation_on_a_stopped_host_stays_one(
     os.kill(pid, signal.SIGKILL)
 
 
-async def _pid_in(file: Path) -> int:
-    deadline = time.monotonic() + 5
+async def _pid_in(file: Path, within_s: float = 5) -> int:
+    deadline = time.monotonic() + within_s
     while not (file.exists() and file.read_text().strip()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
@@ -447,3 +448,106 @@ async def test_an_agent_is_used_when_it_is_asked_for(
         process.terminate()
         process.wait(5)
     assert not is_running(process.pid)
+
+
+OWNER = """import asyncio, sys
+from sane.core.command import Command
+from sane.transports.ssh_config import SshConfig
+from sane.transports.ssh_pool import SshPool
+async def main(config, outlives, *scripts):
+    async with SshPool(SshConfig(config=config)) as pool:
+        for script in scripts:
+            await pool.transport("web1").run(Command(script, outlives_caller=outlives == "outlives"))
+asyncio.run(main(*sys.argv[1:]))"""
+
+STARTS_WITHIN_S = 20  # a process that imports the SSH library, on a busy machine
+
+
+@contextlib.contextmanager
+def owner_of(tmp_path: Path, sshd: Sshd, *scripts: str, outlives: str = "") -> Generator[subprocess.Popen[bytes]]:
+    """Yield a process that runs scripts on the host, one after the other."""
+    config = tmp_path / "ssh_config"
+    config.write_text(sshd.config())
+    environ = {**os.environ, "PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen([sys.executable, "-c", OWNER, config, outlives, *scripts], env=environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _is_watched(group: int) -> None:
+    """Wait until the host watches over a command, which it does once that has taken a quarter of a second."""
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while not any(f"/proc/{group}/stat".encode() in command_line(pid) for pid in os.listdir("/proc") if pid.isdigit()):
+        assert time.monotonic() < deadline, "nothing watches over it"
+        await asyncio.sleep(0.02)
+
+
+def command_line(pid: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+async def _ends(pid: int, within_s: float = 15) -> None:
+    deadline = time.monotonic() + within_s
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the host looks into /proc")
+async def test_a_command_ends_soon_after_a_caller_that_is_killed(tmp_path: Path, sshd: Sshd) -> None:
+    """Takes 3 s: every 2 s the host looks, and what ignores TERM gets KILL a second later."""
+    began, job, left = tmp_path / "began", tmp_path / "job", tmp_path / "left"
+    leaves = f"sleep 60 >/dev/null 2>&1 & echo $! >{left}"
+    hangs = f"sh -c 'trap : TERM; echo $$ >{job}; while :; do sleep 1; done' & echo $$ >{began}; sleep 60; :"
+    with owner_of(tmp_path, sshd, leaves, hangs) as owner:
+        pids = [await _pid_in(began, STARTS_WITHIN_S), await _pid_in(job)]
+        kept = await _pid_in(left)
+        await _is_watched(pids[0])
+        owner.kill()
+        try:
+            for pid in pids:
+                await _ends(pid)
+            assert is_running(kept)  # its own command had ended: it was asked to stay
+        finally:
+            os.kill(kept, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the host looks into /proc")
+async def test_the_host_ends_a_command_whose_time_is_over_where_nobody_else_does(
+    tmp_path: Path, own_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way there is cut, and its sshd does not know it yet."""
+    monkeypatch.setattr("sane.transports.ssh_session.WATCH_GRACE_S", 1)
+    monkeypatch.setattr("sane.transports.ssh_session.KILL_TIMEOUT_S", 0.1)
+    began = tmp_path / "began"
+    async with pool_for(tmp_path, own_sshd.config()) as pool:
+        task = asyncio.create_task(pool.transport("web1").run(Command(f"echo $$ >{began}; sleep 60; :", timeout_s=3)))
+        pid = await _pid_in(began)
+        await _is_watched(pid)
+        own_sshd.signal_sessions(signal.SIGSTOP)
+        with pytest.raises(LostError):
+            await task
+        await _ends(pid)
+
+
+async def test_a_command_that_is_to_outlive_its_caller_does_there(tmp_path: Path, sshd: Sshd) -> None:
+    began, other = tmp_path / "began", tmp_path / "other"
+    os.mkfifo(tmp_path / "fifo")
+    waits = f"echo $$ >{began}; read x <{tmp_path}/fifo"
+    (tmp_path / "2").mkdir()
+    with owner_of(tmp_path, sshd, waits, outlives="outlives") as owner:
+        with owner_of(tmp_path / "2", sshd, f"echo $$ >{other}; sleep 60; :") as watched:
+            pids = await _pid_in(began, STARTS_WITHIN_S), await _pid_in(other, STARTS_WITHIN_S)
+            await _is_watched(pids[1])
+            owner.kill()
+            owner.wait()
+            watched.kill()
+        await _ends(pids[1])  # by then a watch over the first had ended it as well
+        assert is_running(pids[0])
+        (tmp_path / "fifo").write_text("go\n")
+        await _ends(pids[0])
