@@ -10,15 +10,25 @@ from typing import NamedTuple, Protocol
 from sane.core.command import Command, CommandResult
 from sane.core.pane.control_stream import Mark, OutputReader, nested_output
 from sane.core.pane.framing import END, EXIT, FEED
+from sane.core.pane.prompt_line import SHELLS, classify_line
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
 from sane.errors import LostError, NotFoundError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.handshake import Handshake
-from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_interrupted, end_late, goes
-from sane.transports.pane_state import IDLE_WAIT_S, Screen, line_editor_waits, look, wait_idle
+from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_given_up, end_interrupted, end_late, goes
+from sane.transports.pane_state import (
+    IDLE_WAIT_S,
+    Screen,
+    line_editor_waits,
+    look,
+    prints_elsewhere,
+    program_in_front,
+    wait_idle,
+)
 
 INTERRUPT_LOOK_S = 0.05  # behind a `^C` in the output: does a prompt show?
+QUIET_LOOK_S = 0.25  # behind any output: a shell that gave the command up shows its prompt, and prints no end
 LIVENESS_S = 1.0  # how often to ask whether the pane still lives
 
 
@@ -73,7 +83,9 @@ class Exchange:
         self.nested = False
         self._refusal: Exception | None = None  # what the caller's `on_output` raised
         self.prompt = ""  # the cursor line's text when the command was typed
-        self._at_prompt = False
+        self._at_prompt: Screen | None = None
+        self._interrupted = False
+        self._own_shell = False  # the pane's own program is a shell, and waits in it
 
     async def run(self) -> CommandResult:
         """Carry the command out; when the caller is cancelled or interrupted, stop it and bring the prompt back."""
@@ -85,6 +97,7 @@ class Exchange:
         if verdict == "repl":
             return await self._run_raw()
         self.nested = verdict == "nested"
+        self._own_shell = self.local and program_in_front(screen) in SHELLS
         timeout_s = self.command.timeout_s
         try:
             if not await Handshake(self).run(screen):
@@ -111,13 +124,14 @@ class Exchange:
         return await RawExchange(self.pane, self.client, self.command, self._on_output).run()
 
     async def _wait_end(self, deadline: float) -> Mark | CommandResult | None:
-        """Return the mark of the command's end, or its result when a person ended it with Ctrl-C at the pane."""
+        """Return the mark of the command's end, or its result when a person ended it with Ctrl-C at the pane, or its
+        shell gave it up."""
         while True:
-            mark = await self.wait_for(deadline, END, EXIT, notice_interrupt=True)
-            if mark is not None or not self._at_prompt:
+            mark = await self.wait_for(deadline, END, EXIT, notice_prompt=True)
+            if mark is not None or self._at_prompt is None:
                 return mark
-            self._at_prompt = False
-            result = await end_interrupted(self)
+            screen, self._at_prompt = self._at_prompt, None
+            result = await (end_interrupted(self) if self._interrupted else end_given_up(self, screen))
             if result is not None:
                 return result
 
@@ -131,13 +145,14 @@ class Exchange:
         """Write text straight to the pane's terminal."""
         await self.client.send(*paste_commands(f"sane-{self.token}", self.pane_id, text))
 
-    async def wait_for(self, deadline: float, *kinds: str, notice_interrupt: bool = False) -> Mark | None:
+    async def wait_for(self, deadline: float, *kinds: str, notice_prompt: bool = False) -> Mark | None:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone.
 
-        With `notice_interrupt` also None, and `_at_prompt` set, when a prompt shows behind a `^C`.
+        With `notice_prompt` also None, and `_at_prompt` set, when a prompt shows and nothing more comes.
         """
         self._next_check = time.monotonic() + LIVENESS_S
-        interrupted_at = -1
+        shown_at = -1
+        self._interrupted = False
         while True:
             fresh = self.reader.feed(self.client.take_output())
             self._pass_on(fresh)
@@ -145,9 +160,9 @@ class Exchange:
             now = time.monotonic()
             if mark is not None or now >= deadline or self.client.closed:
                 return mark
-            if notice_interrupt and fresh and (b"^C" in fresh or SHELL_SAYS_DONE in fresh):
-                interrupted_at = 0
-                self._next_check = min(self._next_check, now + INTERRUPT_LOOK_S)
+            if notice_prompt and fresh:
+                self._interrupted = self._interrupted or b"^C" in fresh or SHELL_SAYS_DONE in fresh
+                self._next_check = min(self._next_check, now + self._prompt_look_s())
             if self.client.maybe_gone or now >= self._next_check:
                 self.client.maybe_gone = False
                 self._next_check = now + LIVENESS_S
@@ -155,19 +170,30 @@ class Exchange:
                 if screen is None and not self.client.closed:
                     self.reader.feed(self.client.take_output())
                     return self.reader.find(*kinds)
-                if interrupted_at >= 0 and screen is not None and self._shows_prompt(screen):
-                    if interrupted_at == self.client.output_count:
-                        self._at_prompt = True
+                if notice_prompt and screen is not None and self._shows_prompt(screen):
+                    if shown_at == self.client.output_count:
+                        self._at_prompt = screen
                         return None
-                    interrupted_at = self.client.output_count
-                    self._next_check = now + INTERRUPT_LOOK_S
+                    shown_at = self.client.output_count
+                    self._next_check = now + self._prompt_look_s()
                 continue
             await self.client.pump(min(deadline, self._next_check))
 
+    def _prompt_look_s(self) -> float:
+        if self._interrupted:
+            return INTERRUPT_LOOK_S
+        return QUIET_LOOK_S if self._own_shell else LIVENESS_S  # behind ssh the prompt's text alone tells
+
     def _shows_prompt(self, screen: Screen) -> bool:
-        if self.local and line_editor_waits(screen):
-            return True
-        return bool(self.prompt) and screen.before.rstrip() == self.prompt and not screen.behind
+        same = bool(self.prompt) and screen.before.rstrip() == self.prompt and not screen.behind
+        if self._interrupted:
+            return same or (self.local and line_editor_waits(screen))
+        if not self._own_shell:
+            return same
+        if program_in_front(screen) not in SHELLS:
+            return False
+        ordinary = classify_line(screen.before, screen.behind) == "prompt"
+        return same or prints_elsewhere(screen) or (ordinary and line_editor_waits(screen))
 
     async def _look_alive(self) -> Screen | None:
         try:

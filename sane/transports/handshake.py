@@ -26,8 +26,8 @@ from sane.core.pane.prompt_line import classify_line, device_name
 from sane.core.pane.script import compose, inner_place
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
-from sane.transports.pane_recovery import recover
-from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
+from sane.transports.pane_recovery import ELSEWHERE, recover
+from sane.transports.pane_state import Screen, line_editor_waits, look, prints_elsewhere, wait_idle, waiting_reader
 
 if TYPE_CHECKING:
     from sane.transports.exchange import Exchange
@@ -51,6 +51,11 @@ class Handshake:
 
     async def run(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
+        if self._local and not self._exchange.nested and prints_elsewhere(screen):
+            raise PaneError(
+                f"pane {self._pane.name} can't take a command: {ELSEWHERE}; nothing was typed",
+                hint="Enter `exec >/dev/tty` there.",
+            )
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
         if ready is None and reader and not self._client.closed and await recover(self._exchange):
@@ -169,7 +174,7 @@ class Handshake:
         if mark is None:
             await recover(self._exchange)
         raise PaneError(
-            f"keys pressed in pane {self._pane.name} mixed with the command; it was not run",
+            f"keys pressed in pane {self._pane.name} mixed with the command, or its shell lacks printf; it was not run",
             hint="Try again when nobody types there.",
         )
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
 from sane.core.pane.control_stream import OutputReader
 from sane.core.pane.framing import END, EXIT, READY, dialect_of, rows_taken, typed_line
 from sane.core.pane.payload import recovery_payload
-from sane.core.pane.script import code_of_shell, inner_place
+from sane.core.pane.script import code_of_shell, inner_place, without_prompt
 from sane.errors import LostError, NotFoundError, PaneError
-from sane.transports.pane_state import wait_idle
+from sane.transports.pane_state import prints_elsewhere, wait_idle
 
 if TYPE_CHECKING:
     from sane.core.pane.control_stream import Mark
     from sane.transports.exchange import Exchange
+    from sane.transports.pane_state import Screen
 
 RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
 GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
+GIVEN_UP = (
+    "a prompt shows again and nothing told how the command ended: "
+    "its shell gave it up for an error, or another shell took its place"
+)
+ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 
 
@@ -54,6 +61,24 @@ async def end_interrupted(exchange: Exchange) -> CommandResult | None:
     if not back:
         return None
     return exchange.answer(code_of_shell(output.output, INTERRUPTED_EXIT_CODE), None, interrupted=True)
+
+
+async def end_given_up(exchange: Exchange, screen: Screen) -> CommandResult | None:
+    """Return the result of a command that its shell gave up for an error of its own: dash and zsh print no end then.
+
+    No exit code is known. None when no shell answers at the prompt that shows.
+    """
+    exchange.flush()
+    if exchange.local and prints_elsewhere(screen):
+        result = exchange.answer(None, None, pane_ready=False)
+        return replace(result, output=without_prompt(result.output), note=ELSEWHERE)
+    output, exchange.reader = exchange.reader, OutputReader(exchange.token, 0)
+    back = await prompt_is_back(exchange, RECOVERY_WAIT_S[0])
+    exchange.reader = output
+    if not back:
+        return None
+    result = exchange.answer(None, None)
+    return replace(result, output=without_prompt(result.output), note=GIVEN_UP)
 
 
 async def recover(exchange: Exchange) -> bool:

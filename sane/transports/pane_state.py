@@ -127,16 +127,32 @@ def _seen_before(screen: Screen) -> bool:
 
 def line_editor_waits(screen: Screen) -> bool:
     """Return whether the pane's own shell reads a line right now: it is in the foreground, and the terminal is raw."""
+    name = program_in_front(screen)
+    # An interpreter may be the pane's own program, and its editor waits.
+    return bool(name) and not repl_name(name, "") and terminal_is_raw(screen.tty)
+
+
+def program_in_front(screen: Screen) -> str:
+    """Return the name of the pane's own program where it is in the foreground itself, and not a child of its; or ""."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{screen.pid}/stat", "rb") as file:
             name, _, rest = file.read().rpartition(b")")
         fields = rest.split()
-        if int(fields[5]) != int(fields[2]):  # tpgid, pgrp
-            return False
-        if repl_name(name.partition(b"(")[2].decode("utf-8", "replace"), ""):
-            return False  # an interpreter is the pane's own program, and its editor waits
-        return terminal_is_raw(screen.tty)
-    return False
+        if int(fields[5]) == int(fields[2]):  # tpgid, pgrp
+            return name.partition(b"(")[2].decode("utf-8", "replace")
+    return ""
+
+
+def prints_elsewhere(screen: Screen) -> bool:
+    """Return whether the pane's own shell is in front and its output does not go to the terminal (`exec >file`)."""
+    if program_in_front(screen) not in SHELLS:
+        return False
+    try:
+        return os.readlink(f"/proc/{screen.pid}/fd/1") not in (screen.tty, "/dev/tty")
+    except FileNotFoundError:
+        return True  # `exec >&-`
+    except OSError:
+        return False
 
 
 def waiting_reader(screen: Screen) -> Reader:

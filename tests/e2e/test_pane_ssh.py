@@ -31,6 +31,7 @@ def ssh_command() -> Iterator[str]:
 @pytest.fixture(params=["bash --norc", "zsh -f", "fish --no-config", "dash"])
 def ssh_pane(request: pytest.FixtureRequest, tmux: Tmux, ssh_command: str) -> Iterator[Pane]:
     pane = tmux.open(tmux.new(f"{ssh_command} -t {request.param}"))
+    pane.run("true")  # a test with a short limit begins at a prompt
     yield pane
     pane.close()
 

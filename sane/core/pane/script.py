@@ -82,6 +82,12 @@ def cut_at_interrupt(output: bytes) -> bytes:
     return output
 
 
+def without_prompt(output: bytes) -> bytes:
+    """Return output without its last line, where the shell has drawn its prompt."""
+    head, newline, _ = output.partition(SHELL_SAYS_DONE)[0].rpartition(b"\n")
+    return head + newline
+
+
 def code_of_shell(output: bytes, default: int) -> int:
     """Return the exit code that the shell itself told by an OSC 133 D mark; `default` where it told none."""
     found = re.search(rb"\x1b\]133;D;(\d{1,3})", output)
