@@ -68,7 +68,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         f"{_traps(run, keep_code, mark_exit)};"
-        f"{own}printf %b '{prologue}';"
+        f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
         f"{mark_end};{CLEANUPS[run.reader]}"
@@ -92,14 +92,14 @@ def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
 
 
 def _bash_traps(token: str, mark_exit: str) -> str:
-    """Return what takes our line out of the history, puts a DEBUG trap aside, and sets the EXIT trap.
+    """Return what takes our line out of the history, puts DEBUG and ERR traps aside, and sets the EXIT trap.
 
     An EXIT trap of ours was left by a run whose caller was killed: what that run put aside still is.
     """
     # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
     chain = mark_exit + ';function trap { (exit $__sane_s);\\eval "$2";};\\eval "${__sane_t:+\\\\$__sane_t}"'
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
-    traps = f"\\builtin trap -p DEBUG;\\builtin printf %s {token},;\\builtin trap -p EXIT"
+    traps = f"\\builtin trap -p DEBUG ERR;\\builtin printf %s {token},;\\builtin trap -p EXIT"
     split = (
         f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(token, f'%%{token},*')}"
         f"__sane_p=${{__sane_p#*{token},}}"
@@ -107,7 +107,7 @@ def _bash_traps(token: str, mark_exit: str) -> str:
     return (
         f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_p=$({traps});;*){split};;esac;'
         f"case ${{__sane_p#*{token},}} in *{OUR_MARK}*);;*)__sane_d=${{__sane_p%%{token},*}};"
-        f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG;;esac;"
+        f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG ERR;;esac;"
         f"\\builtin trap {quote(chain, 'posix')} EXIT"
     )
 
@@ -122,7 +122,7 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
 
     There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back.
     """
-    if "exit" not in run.script and "set -" not in run.script:
+    if not any(word in run.script for word in ("exit", "return", "set -")):
         return ""
     # In a function, so that the shell's own $1 and $2 stay.
     found = f"case $2:$1 in *{OUR_MARK}*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
@@ -137,10 +137,11 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
 
 OUR_MARK = f"']{HEAD}%s;'"
 LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
-# A trap that the command itself set stays.
+# A trap that the command itself set stays. `$?` is 0 where an ERR trap comes back, which would take ours for a failure.
 BASH_TRAPS_BACK = (
     f"case $(\\builtin trap -p EXIT) in *{OUR_MARK}*)\\builtin trap - EXIT;"
     '\\eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;\\eval "${__sane_d:+\\\\builtin $__sane_d}";'
+    "case ${__sane_d-} in *\\ ERR*)__sane_s=0;;esac;"
 )
 FORGET_REST = "\\unset __sane_t __sane_p __sane_l __sane_d __sane_f;"
 ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
