@@ -10,25 +10,22 @@ from sane.transports.base import Completed, Machine
 
 TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
 
-# Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one.
-LIST_FORMAT = "\t".join(
-    [
-        "#{session_id}",
-        "#{window_id}",
-        "#{pane_id}",
-        "#{window_index}",
-        "#{pane_index}",
-        "#{window_active}#{pane_active}",
-        "#{pane_dead}",
-        "#{pid}",
-        "#{session_name}",
-        "#{window_name}",
-        "#{pane_current_command}",
-        "#{@sane-label}",
-        "#{pane_current_path}",
-    ]
-)
-FIELD_COUNT = 13
+# Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one. A program's
+# name, a label and a path hold any, also a line that looks like another pane's: the length in bytes is before each.
+FIELDS = [
+    "#{session_id}",
+    "#{window_id}",
+    "#{pane_id}",
+    "#{window_index}",
+    "#{pane_index}",
+    "#{window_active}#{pane_active}",
+    "#{pane_dead}",
+    "#{pid}",
+    "#{session_name}",
+    "#{window_name}",
+]
+TEXTS = ["pane_current_command", "@sane-label", "pane_current_path"]
+LIST_FORMAT = "\t".join([*FIELDS, *(f"#{{n:{text}}}\t#{{{text}}}" for text in TEXTS)])
 
 
 class PaneInfo(NamedTuple):
@@ -111,10 +108,18 @@ def text_of(data: bytes) -> str:
 def parse_panes(text: str) -> list[PaneInfo]:
     """Return the panes in the output of list-panes with LIST_FORMAT."""
     panes: list[PaneInfo] = []
-    for line in text.splitlines():
-        parts = line.split("\t", FIELD_COUNT - 1)
-        if len(parts) == FIELD_COUNT:
-            panes.append(PaneInfo._make([*parts[:6], parts[6] == "1", *parts[7:]]))
+    rest = text.encode("utf-8", "surrogateescape")
+    while rest:
+        *fields, rest = rest.split(b"\t", len(FIELDS))
+        if len(fields) < len(FIELDS):
+            break  # no pane
+        for end in (b"\t", b"\t", b"\n"):
+            length, _, rest = rest.partition(b"\t")
+            size = int(length) if length.isdigit() else len(rest.partition(end)[0])  # old tmux can't tell it
+            fields.append(rest[:size])
+            rest = rest[size + 1 :]
+        told = [text_of(field) for field in fields]
+        panes.append(PaneInfo._make([*told[:6], told[6] == "1", *told[7:]]))
     return panes
 
 

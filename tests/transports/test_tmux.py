@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sane.transports.blocking import run_blocking
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.local_machine_blocking import BlockingMachine
-from sane.transports.tmux import TmuxServer
+from sane.transports.tmux import TmuxServer, parse_panes
 from tests.e2e.pane_fixtures import Tmux, tmux
 
 __all__ = ["tmux"]
@@ -63,3 +64,30 @@ def test_text_that_begins_with_a_tilde_is_typed_as_it_is(tmux: Tmux) -> None:
     finally:
         run_blocking(client.close())
     assert tmux.wait_for(name, "/x;\n").startswith("~/x;\n~/x;")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\tb", "a\u2028b", "a\udcffb", "a\n$0\t@0\t%0\t0\t0\t11\t0\t1\tx\tx\t1\tx\t0\t\t1\tb"]
+)
+def test_a_folder_and_a_label_may_have_any_name(tmux: Tmux, name: str) -> None:
+    folder = tmux.folder / name
+    folder.mkdir()
+    session = tmux.new("sleep 100")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    run_blocking(server.ask("respawn-pane", "-k", "-t", session, "-c", str(folder), "sleep 100"))
+    run_blocking(server.ask("set-option", "-p", "-t", session, "@sane-label", name))
+    until = time.monotonic() + 10
+    while True:  # what was started needs a moment to be in its folder
+        (pane,) = (pane for pane in run_blocking(server.list_panes()) if pane.session == session)
+        if (pane.program, pane.label, pane.path) == ("sleep", name, str(folder)):
+            break
+        assert time.monotonic() < until, pane
+    assert len(run_blocking(server.list_panes())) == len(tmux.call("list-panes", "-a", "-F", "#{pane_id}").splitlines())
+
+
+def test_reads_what_an_old_tmux_tells_without_lengths() -> None:
+    line = "$0\t@0\t%0\t0\t0\t11\t0\t7\ts\tw\t\tbash\t\t\t\t/a b\n"
+    assert parse_panes("no pane\n") == []
+    assert [(pane.pane_id, pane.program, pane.label, pane.path) for pane in parse_panes(line * 2)] == [
+        ("%0", "bash", "", "/a b")
+    ] * 2
