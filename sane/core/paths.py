@@ -1,4 +1,4 @@
-"""Where sane keeps its own state, computed from the environment alone."""
+"""Where sane keeps its own state, computed from the environment, and the user database where that names no home."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def home_dir(environ: Mapping[str, str]) -> str:
+    """Return $HOME, else the home that the system's user database has; `/` where it has none."""
+    home = environ.get("HOME")
+    if not home:
+        import os
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = "/"
+    return home or "/"
+
+
 def state_dir(environ: Mapping[str, str]) -> Path:
     """Return $SANE_STATE_DIR, else $XDG_STATE_HOME/sane, else ~/.local/state/sane. Not created."""
     from pathlib import Path
 
     if environ.get("SANE_STATE_DIR"):
         return Path(environ["SANE_STATE_DIR"])
-    base = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "/")) / ".local" / "state")
+    base = environ.get("XDG_STATE_HOME") or str(Path(home_dir(environ)) / ".local" / "state")
     return Path(base) / "sane"
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sane.core.paths import home_dir
 from sane.errors import RemoteError, UsageError
 
 LINE_LIMIT_BYTES = 64 << 10
@@ -14,7 +15,7 @@ LINE_LIMIT_BYTES = 64 << 10
 
 def log_path(log_file: str | None, environ: Mapping[str, str]) -> Path:
     """Return the log's place: `log_file`, else ~/.tmux-sane/friction.jsonl."""
-    home = Path(environ.get("HOME", "/"))
+    home = Path(home_dir(environ))
     if log_file is None:
         return home / ".tmux-sane" / "friction.jsonl"
     if not log_file:
