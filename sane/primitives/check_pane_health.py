@@ -21,8 +21,8 @@ LEAST_PROBE_S = 0.2  # no shell answers faster on a busy machine, and one that w
 
 
 @dataclasses.dataclass(frozen=True)
-class PaneHealth:
-    """Answer healthy, frozen, dead or unknown (a program runs: nothing can be asked); `panes` for a whole session."""
+class CheckedPane:
+    """Answer healthy, frozen, dead or unknown (a program runs: nothing can be asked)."""
 
     pane: str
     health_status: str
@@ -32,7 +32,13 @@ class PaneHealth:
     timestamp: str
     duration_ms: float
     prompt_age_seconds: float | None = None
-    panes: list[PaneHealth] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PaneHealth(CheckedPane):
+    """Answer as for one pane; `panes` for a whole session."""
+
+    panes: list[CheckedPane] | None = None
 
 
 def is_healthy(answer: Mapping[str, object]) -> bool:
@@ -57,7 +63,7 @@ async def check_pane_health(
     started = time.monotonic()
     first = await open_tmux_pane(ctx, target)
     if not all:
-        return await _check(first, target, timeout_s)
+        return PaneHealth(**vars(await _check(first, target, timeout_s)))
     host, _, _ = target.rpartition("/")
     prefix = f"{host}/" if target.startswith("ssh:") else ""
     names = [pane.pane_id for pane in await first.server.list_panes() if pane.session == first.pane.session]
@@ -70,17 +76,17 @@ async def check_pane_health(
     return PaneHealth(target, status, not bad, frozen, details, timestamp_now(), took_ms, panes=panes)
 
 
-async def _check(pane: PaneTransport, name: str, timeout_s: float) -> PaneHealth:
+async def _check(pane: PaneTransport, name: str, timeout_s: float) -> CheckedPane:
     started = time.monotonic()
     try:
         screen = await pane.look()
     except NotFoundError:
-        return PaneHealth(name, "dead", False, False, "the pane is gone", timestamp_now(), elapsed_ms(started))
+        return CheckedPane(name, "dead", False, False, "the pane is gone", timestamp_now(), elapsed_ms(started))
     status, details = await _judge(pane, screen, timeout_s)
     age_s = await _quiet_seconds(pane) if status == "healthy" else None
     took_ms = elapsed_ms(started)
     healthy, frozen = status == "healthy", status == "frozen"
-    return PaneHealth(name, status, healthy, frozen, details, timestamp_now(), took_ms, age_s)
+    return CheckedPane(name, status, healthy, frozen, details, timestamp_now(), took_ms, age_s)
 
 
 async def _judge(pane: PaneTransport, screen: Screen, timeout_s: float) -> tuple[str, str]:

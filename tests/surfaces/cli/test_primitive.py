@@ -15,7 +15,7 @@ import pytest
 from sane.surfaces.cli import primitive
 from sane.surfaces.cli.arguments import Arguments
 from sane.surfaces.cli.primitive import main, render, to_json
-from sane.verbs.registry import VERB_NAMES
+from sane.verbs.registry import VERB_NAMES, answer_fields, load_verb
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +47,11 @@ def test_every_verb_has_help_with_an_example(capfd: pytest.CaptureFixture[str], 
     assert (status, err) == (0, "")
     assert out.startswith(f"Usage: sane-{name}")
     assert f"Example:\n  sane-{name}" in out
+
+
+@pytest.mark.parametrize("name", VERB_NAMES)
+def test_every_verb_says_what_it_answers(name: str) -> None:
+    assert answer_fields(load_verb(name))
 
 
 def test_usage_is_written_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
