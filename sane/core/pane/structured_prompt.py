@@ -18,11 +18,11 @@ PROMPTS = {
         'case "${PROMPT_COMMAND-}" in *__sane_rslt*);;'
         '*)PROMPT_COMMAND="__sane_rslt${PROMPT_COMMAND:+;$PROMPT_COMMAND}";;esac;'
         r"PS1='\[\e]133;D;${__sane_last-}\a\e]133;A\a\]\u@\h - $(" + DATE + r") seq:\! rslt:${__sane_last-0} bash "
-        r"\$ \[\e]133;B\a\]'"
+        r"$ \[\e]133;B\a\]'"
     ),
     "zsh": (
         "setopt prompt_subst;"
-        r"PROMPT=$'%{\e]133;D;%?\a\e]133;A\a%}%n@%m - ${(L)${(%):-%D{%b%d%Y:%I%M%S%p\\}}} seq:%! rslt:%? zsh %(!.#.$) "
+        r"PROMPT=$'%{\e]133;D;%?\a\e]133;A\a%}%n@%m - ${(L)${(%):-%D{%b%d%Y:%I%M%S%p\\}}} seq:%! rslt:%? zsh $ "
         r"%{\e]133;B\a%}'"
     ),
     "fish": (
