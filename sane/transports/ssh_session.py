@@ -229,7 +229,7 @@ class RemoteCommand:
 
     async def _signal(self, name: str) -> None:
         if self._session.group is not None:
-            await self._run_beside(f"kill -{name} -- -{self._session.group}")
+            await self._run_beside(f"kill -s {name} -- -{self._session.group}")  # dash knows no `-TERM --`
             return
         with contextlib.suppress(OSError, asyncssh.Error):  # it has just ended
             self._session.channel.send_signal(name)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -551,3 +552,20 @@ async def test_a_command_that_is_to_outlive_its_caller_does_there(tmp_path: Path
         assert is_running(pids[0])
         (tmp_path / "fifo").write_text("go\n")
         await _ends(pids[0])
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh", "bash"])
+async def test_a_timeout_ends_the_command_whatever_the_login_shell(tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell.split()[0]) is None:
+        pytest.skip(f"{shell} is not installed")
+    server = Sshd(options={"ForceCommand": f'exec {shell} -c "$SSH_ORIGINAL_COMMAND"'})
+    began = tmp_path / "began"
+    try:
+        server.start()
+        async with pool_for(tmp_path, server.config()) as pool:
+            command = Command(f"echo $$ >{began}; sleep 60; :", timeout_s=0.5)
+            with within(1):
+                assert (await pool.transport("web1").run(command)).timed_out
+            await _ends(await _pid_in(began))
+    finally:
+        server.stop()
