@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 from sane.core.redact import redact
 from sane.core.signing import KEY_ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_request
 from sane.core.watch.config import AlertSettings
+from sane.errors import UnavailableError
+from sane.transports.http_post import post
 from sane.transports.threaded import make_future
 
 TRIES = 3
@@ -159,11 +161,18 @@ async def post_signed(
         TIMESTAMP_HEADER: str(now_s),
         SIGNATURE_HEADER: sign_request(secret.encode(), now_s, "POST", path, body),
     }
-    return await _in_thread_of_its_own(lambda: _post(url, body, headers, timeout_s))
+    try:
+        async with asyncio.timeout(timeout_s):
+            await _in_thread_of_its_own(lambda: post("the webhook", url, body, headers, timeout_s))
+    except UnavailableError as error:
+        return error.message
+    except TimeoutError:  # the thread goes on for as long as the receiver says a byte now and then
+        return f"the webhook did not answer in {timeout_s:g} s"
+    return ""
 
 
-async def _in_thread_of_its_own(work: Callable[[], str]) -> str:
-    """Return what `work` returns; whoever is cancelled waits for nothing, and neither does the end of the process.
+async def _in_thread_of_its_own(work: Callable[[], object]) -> None:
+    """Wait for the end of `work`; whoever is cancelled waits for nothing, and neither does the end of the process.
 
     (A loop that ends waits for the threads of its pool, and a receiver may be silent for the whole time limit.)
     """
@@ -176,28 +185,7 @@ async def _in_thread_of_its_own(work: Callable[[], str]) -> str:
             done(None, error)
 
     threading.Thread(target=body, daemon=True, name="sane-webhook").start()
-    return await future
-
-
-def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> str:
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    class _NoRedirects(urllib.request.HTTPRedirectHandler):
-        """Refuse redirects: the signature is for one receiver."""
-
-        def redirect_request(self, *_: Any, **__: Any) -> None:
-            return None
-
-    request = urllib.request.Request(url, body, dict(headers), method="POST")
-    try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_s):
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"the webhook answered {error.code}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return f"the webhook can't be reached: {getattr(error, 'reason', error)}"
+    await future
 
 
 async def show_in_tmux(session: str, text: str, timeout_s: float = TIMEOUT_S) -> str:

@@ -164,7 +164,7 @@ class ModelChain:
                 result = await _patiently(lambda: agent.run(prompt, **self._limits(settings, usage, token_limit)))
             outcome = "answered"
             return result.output
-        except (Exception, TimeoutError) as error:
+        except Exception as error:
             outcome = "failed"
             failure = self._failure(settings, error)
             why = failure.message
@@ -196,7 +196,7 @@ class ModelChain:
                     if piece:
                         yield piece
             outcome = "answered"
-        except (Exception, TimeoutError) as error:
+        except Exception as error:
             outcome = "failed"
             failure = self._failure(settings, error)
             why = failure.message

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sane.errors import UnavailableError
+from sane.transports.http_post import post
 from sane.transports.offload import call_blocking
 
 TIMEOUT_S = 20.0
@@ -65,24 +66,11 @@ def read_verdict(answer: Any) -> tuple[bool, str]:
 
 
 def _post(url: str, body: Mapping[str, object], key: str) -> Any:
-    import urllib.error
-    import urllib.request
-
-    class _NoRedirects(urllib.request.HTTPRedirectHandler):
-        """Refuse redirects: urllib would take the key along to another host."""
-
-        def redirect_request(self, *_: Any, **__: Any) -> None:
-            return None
-
     if not url.startswith(("http://", "https://")):
         raise UnavailableError("SANE_AI_URL is no http address")
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    answer = post("the model's endpoint", url, json.dumps(body).encode(), headers, TIMEOUT_S, ANSWER_LIMIT_BYTES)
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S) as response:
-            return json.loads(response.read(ANSWER_LIMIT_BYTES))
-    except urllib.error.HTTPError as error:
-        raise UnavailableError(f"the model's endpoint answered {error.code}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UnavailableError(f"the model's endpoint can't be used: {reason}") from error
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise UnavailableError(f"the model's endpoint can't be used: {error}") from error

@@ -111,6 +111,23 @@ async def test_a_webhook_follows_no_redirect_and_names_what_failed(webhook: Any)
     assert "secret is not set" in (await unset.send(ALERT)).outcome
 
 
+async def test_a_webhook_that_answers_byte_by_byte_is_given_up_in_time() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 204 No Content\r\nX-Slow: ")
+        for _ in range(100):  # 5 s of it
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+        writer.write(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        settings = AlertSettings(webhook_url=url, webhook_secret_env="HOOK")
+        sender = Alerts(settings, {"HOOK": "s"}, str, first_pause_s=0, timeout_s=0.3)
+        async with asyncio.timeout(4):
+            assert "did not answer in 0.3 s" in (await sender.send(ALERT)).outcome
+
+
 async def test_an_alert_of_a_known_name_goes_out_once(webhook: Any) -> None:
     sender = alerts([], {"HOOK": "s"}, webhook_url=webhook.url, webhook_secret_env="HOOK")
     for _ in range(3):

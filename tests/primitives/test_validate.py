@@ -46,6 +46,15 @@ def test_says_where_bash_stops(call: Call, text: str, line: int, column: int) ->
     assert "unexpected" in answer["error"]
 
 
+def test_no_script_holds_a_nul_character(call: Call) -> None:
+    assert call("validate-bash", "true\na\0b") == {
+        "valid": False,
+        "error": "a script can't hold a NUL character",
+        "line": 2,
+        "column": 2,
+    }
+
+
 def test_never_runs_the_text(call: Call, tmp_path: Path) -> None:
     call("validate-bash", f"touch {tmp_path}/ran; exit 3")
     assert os.listdir(tmp_path) == []
@@ -205,6 +214,9 @@ class _ModelHandler(BaseHTTPRequestHandler):
         answer = {"id": "1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant"}}]}
         answer["choices"][0]["message"]["content"] = self.server.content
         data = self.server.raw if self.server.raw is not None else json.dumps(answer).encode()
+        if not self.server.status:  # whoever listens there speaks something else
+            self.wfile.write(data)
+            return
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Location", "/elsewhere")
@@ -280,6 +292,8 @@ def test_a_model_can_say_no(call: Call, model: Model) -> None:
         (200, '{"valid": "yes"}', None),
         (200, "", b"{"),
         (200, "", b"[]"),
+        (0, "", b"no HTTP at all\r\n\r\n"),
+        (0, "", b""),
     ],
 )
 def test_a_broken_model_is_an_error_and_is_not_remembered(
