@@ -108,16 +108,3 @@ class Event:
             "host": self.host,
             "data": dict(self.data),
         }
-
-
-def event_from_json(value: Mapping[str, Any]) -> Event:
-    """Return the event that `as_json` wrote."""
-    return Event(
-        kind=value["kind"],
-        at_ms=value["at_ms"],
-        key=value["key"],
-        deployment=value["deployment"],
-        host=value["host"],
-        data=value["data"],
-        seq=value["seq"],
-    )

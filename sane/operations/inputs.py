@@ -20,7 +20,7 @@ from sane.core.workflow.binding import check_given, check_variables
 from sane.core.workflow.workflow import Workflow, check_key, check_version, missing_revert
 from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.runner import steady_clock
-from sane.errors import ConfigError, UsageError
+from sane.errors import ConfigError
 from sane.operations.files import inventory_of, parse_yaml, read_bytes, workflow_of
 
 
@@ -160,10 +160,3 @@ def controls_of(plan: DeploymentPlan, request: DeployRequest) -> list[str]:
 
 def _digest_of_all(specs: Sequence[HostSpec]) -> str:
     return hashlib.sha256("".join(spec.digest for spec in specs).encode()).hexdigest()
-
-
-def select_hosts(inventory: Inventory, limit: str) -> tuple[Host, ...]:
-    """Return the hosts that a pattern means. Raises NotFoundError for one that matches nothing."""
-    if not limit:
-        raise UsageError("the host pattern is empty", hint="Write all, or leave --limit out.")
-    return inventory.select(limit)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sane.core.rollout.controller import RolloutState, apply
+from sane.core.rollout.controller import RolloutState, apply, status_now
 from sane.core.rollout.report_model import HostOutput, report
-from sane.core.rollout.table import TERMINAL
 from sane.errors import NotFoundError
 from sane.operations.deployments import find_driver
 from sane.store.base import DeploymentRow, Lease, Store
@@ -29,7 +28,8 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
     if state is None:
         raise NotFoundError(f"there is no deployment '{deployment}'")
     found = report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
-    return {**found, "status": _status_now(state.status, await find_driver(store, state.key))}
+    driver = await find_driver(store, state.key)
+    return {**found, "status": status_now(state.status, is_driven=driver is not None)}
 
 
 def summarise(row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:
@@ -39,18 +39,12 @@ def summarise(row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:
         "key": row.key,
         "revision": row.revision,
         "version": row.version,
-        "status": _status_now(row.status, driver),
+        "status": status_now(row.status, is_driven=driver is not None),
         "stable": row.stable,
         "description": row.reason,
         "created_at_ms": row.created_at_ms,
         "updated_at_ms": row.updated_at_ms,
     }
-
-
-def _status_now(status: str, driver: Lease | None) -> str:
-    """Return what a person sees: interrupted where it should be worked on and no controller does."""
-    idle = (*TERMINAL, "awaiting_promotion", "paused")
-    return status if driver is not None or status in idle else "interrupted"
 
 
 def _tail(path: str) -> str:

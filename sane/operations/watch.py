@@ -78,7 +78,7 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
     condition = compile_until(asked.until) if asked.until else None
     fleet = await find_fleet(store, asked)
     config = with_rungs(with_age(config, fleet), fleet)
-    watch = _Watch(store, fleet, with_rungs(with_age(config, fleet), fleet), view)
+    watch = _Watch(store, fleet, config, view)
     owner = owner_name()
     watcher = watch.watcher(owner, once=asked.once)
     async with watch.opened():

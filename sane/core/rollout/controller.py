@@ -166,12 +166,9 @@ def exit_status(state: RolloutState) -> int:
     return table.get(state.status, 9)
 
 
-def status_now(state: RolloutState, lease_expires_ms: int | None, now_ms: int) -> str:
-    """Return the status a person sees: interrupted where it should be worked on and no controller holds the lease."""
-    waiting = (t.AWAITING, t.PAUSED)
-    if state.terminal or state.status in waiting or (lease_expires_ms is not None and now_ms < lease_expires_ms):
-        return state.status
-    return t.INTERRUPTED
+def status_now(status: str, *, is_driven: bool) -> str:
+    """Return the status a person sees: interrupted where it should be worked on and no controller does."""
+    return status if is_driven or status in (*t.TERMINAL, t.AWAITING, t.PAUSED) else t.INTERRUPTED
 
 
 def policy_as_json(policy: RolloutPolicy) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from sane.core.document import Fields, Node, Problems, node_of, with_units
+from sane.core.document import Fields, Node, Problems, with_units
 from sane.core.nearest import nearest_hint
 from sane.core.units import Amount, parse_amount, show_duration
 from sane.errors import UsageError
@@ -49,11 +49,6 @@ class RolloutPolicy(PolicyFields):
             object.__setattr__(self, "on_failure", "revert_all")
         if mistakes := broken_rules(self):
             raise UsageError(mistakes[0].message, hint=mistakes[0].hint)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the policy as JSON, from which `policy_from_mapping` makes it again."""
-        written = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: str(value) if isinstance(value, Amount) else value for name, value in written.items()}
 
     def parallel(self, total: int) -> int:
         """Return how many hosts may be in flight at once: a percentage is rounded up, and it is at least 1."""
@@ -143,17 +138,6 @@ _FLAGS = ("auto_promote", "auto_revert")
 # The names of the fleet's HTTP route, and what each means here; a bare health_check_timeout is in seconds.
 _ALIASES = {"max_parallel": "batch_size", "auto_revert": "auto_rollback", "healthy_deadline": "health_check_timeout"}
 POLICY_KEYS: tuple[str, ...] = (*_WORDS, *_AMOUNTS, *_FLAGS, *with_units(_DURATIONS), *_ALIASES.values())
-
-
-def policy_from_mapping(mapping: Mapping[str, object], where: str = "") -> RolloutPolicy:
-    """Return the policy that a mapping (options, the body of a request) says; what is absent or None has its default.
-
-    `where` names the source in messages. Raises ConfigError with every mistake.
-    """
-    problems = Problems()
-    policy = read_policy(node_of(mapping, where), problems)
-    problems.check()
-    return policy
 
 
 def override_policy(policy: RolloutPolicy, given: Mapping[str, Any]) -> RolloutPolicy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -441,11 +440,11 @@ def test_a_workflow_without_some_part_has_nothing_to_do_there(parts: list[str]) 
 
 def test_an_active_deployment_without_a_lease_is_interrupted() -> None:
     state = apply(None, begin(SIX[:1], policy()))
-    assert status_now(state, None, 5) == "interrupted"
-    assert status_now(state, 5, 5) == "interrupted"
-    assert status_now(state, 6, 5) == "pending"
+    assert status_now(state.status, is_driven=False) == "interrupted"
+    assert status_now(state.status, is_driven=True) == "pending"
     assert exit_status(state) == 9
-    assert status_now(replace(state, status=t.PAUSED), None, 5) == "paused"
+    for status in (t.PAUSED, t.AWAITING, *t.TERMINAL):
+        assert status_now(status, is_driven=False) == status
 
 
 def test_a_bad_creation_is_refused() -> None:
