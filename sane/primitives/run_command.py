@@ -9,6 +9,7 @@ from typing import Annotated
 from sane.core.command import Command, CommandResult
 from sane.core.target import parse_target
 from sane.errors import UsageError
+from sane.transports.base import Transport
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
@@ -16,6 +17,8 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 8.0
 TRANSIENT_EXIT_CODES = frozenset(
     {75, 255}
 )  # EX_TEMPFAIL of sysexits(3); what ssh itself exits with when it can't connect
+CHECK_TIMEOUT_S = 5.0
+SYNTAX_EXIT_CODES = frozenset({1, 2, 3})  # of `-n`: zsh; bash, dash and busybox; ksh
 TRANSIENT_TEXTS = (
     b"connection refused",
     b"connection reset",
@@ -68,8 +71,9 @@ async def run_command(
     """
     if timeout_s <= 0:
         raise UsageError(f"timeout must be more than 0, got '{timeout_s:g}'", hint="It is in seconds.")
-    transport = await ctx.transport(parse_target(target))
-    said = await _check_syntax(ctx, transport, command)
+    parsed = parse_target(target)
+    transport = await ctx.transport(parsed)
+    said = await _check_syntax(ctx, transport, command, on_host=parsed.host is not None and parsed.pane is None)
     if said is not None:
         return RanCommand("", None, 0.0, attempts=0, error=f"syntax error, nothing was sent: {said}")
     started, attempt = time.monotonic(), 0
@@ -83,13 +87,23 @@ async def run_command(
         await (await ctx.machine(None)).sleep(pause_s)
 
 
-async def _check_syntax(ctx: Context, transport: object, command: str) -> str | None:
-    shell = getattr(transport, "shell", "")
-    if not shell:
+async def _check_syntax(ctx: Context, transport: Transport, command: str, *, on_host: bool) -> str | None:
+    """Return what the target's shell can't parse in a command; None where it can, or where that can't be known.
+
+    A host has its own shell, and asking it is a round trip: only what bash here can't parse is worth one.
+    """
+    shell: str = getattr(transport, "shell", "")
+    if not shell and not on_host:
         return None
     from sane.transports.shell_syntax import syntax_error
 
-    return await syntax_error(await ctx.machine(None), shell, command)
+    said = await syntax_error(await ctx.machine(None), shell or "bash", command)
+    if said is None or shell:
+        return said
+    script = command.encode("utf-8", "surrogateescape") + b"\n"
+    there = await transport.run(Command('exec "$SHELL" -n', stdin=script, timeout_s=CHECK_TIMEOUT_S))
+    errors = there.stderr.decode("utf-8", "replace").strip()
+    return errors or said if there.exit_code in SYNTAX_EXIT_CODES else None
 
 
 def is_transient(result: CommandResult) -> bool:
