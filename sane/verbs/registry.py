@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sane.core.nearest import nearest_hint
 from sane.errors import NotFoundError, UsageError
@@ -194,12 +194,18 @@ def convert(parameter: Parameter, value: object) -> object:
     if parameter.kind == "list":
         if not isinstance(value, list | tuple):
             raise UsageError(f"{name} must be a list, got '{value}'", hint=f'Write it as {name}: ["{value}"].')
-        return [str(v) for v in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return [_item(name, item) for item in cast("list[object]", value)]
     if text is None:
         raise UsageError(f"{name} must be a string, got {value!r}")
     if parameter.choices and text not in parameter.choices:
         raise UsageError(f"{name} must be one of {', '.join(parameter.choices)}, got '{text}'")
     return text
+
+
+def _item(name: str, item: object) -> str:
+    if isinstance(item, str) or (isinstance(item, int) and not isinstance(item, bool)):
+        return str(item)  # the number of a line, say
+    raise UsageError(f"{name} must be a list of strings, and one of them is {str(item)[:100]!r}")
 
 
 def _number(kind: str, name: str, value: object) -> float:
@@ -215,6 +221,8 @@ def _number(kind: str, name: str, value: object) -> float:
         raise UsageError(f"{name} must be a number, got '{value}'")
     if number < 0:
         raise UsageError(f"{name} must not be negative, got '{value}'")
+    if kind == "int" and number != int(number):
+        raise UsageError(f"{name} must be a whole number, got '{value}'")
     return int(number) if kind == "int" else number
 
 

@@ -130,6 +130,28 @@ def test_annotations_say_what_a_verb_does():
     assert tools["read_file"].annotations.read_only_hint
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("send-keys", {"target": "x", "keys": ["a", None]}, "keys must be a list of strings"),
+        ("send-keys", {"target": "x", "keys": [{"a": 1}]}, "keys must be a list of strings"),
+        ("send-keys", {"target": "x", "keys": [True]}, "keys must be a list of strings"),
+        ("send-keys", {"target": "x", "keys": [1.5]}, "keys must be a list of strings"),
+        ("run-command", {"target": "x", "command": "x", "max_retries": 1.7}, "max_retries must be a whole number"),
+    ],
+)
+def test_what_has_another_type_is_refused(name: str, arguments: dict[str, Any], said: str):
+    with pytest.raises(UsageError, match=said):
+        bind(load_verb(name), arguments)
+
+
+def test_a_whole_number_may_be_written_as_json_has_it():
+    line = {"target": "x", "path": "x", "operation": "insert", "what": [3, "text"]}
+    assert bind(load_verb("edit-file"), line)["what"] == ["3", "text"]
+    retries = {"target": "x", "command": "x", "max_retries": 2.0}
+    assert repr(bind(load_verb("run-command"), retries)["max_retries"]) == "2"
+
+
 def test_a_tier_has_its_own_tools_and_those_below():
     names = [{verb.name for verb in tools_of_tier(tier)} for tier in TIERS]
     assert names[0] < names[1] <= names[2]
