@@ -69,6 +69,9 @@ async def missing_commands(transport: Transport, text: str, timeout_s: float = 1
 
 async def check_bash(transport: Transport, text: str, timeout_s: float = 10.0) -> Verdict:
     """Return bash's own verdict on a script, with the line and column of its first complaint."""
+    if (at := text.find("\0")) >= 0:  # bash leaves it out when it reads; no argument can hold it
+        line = text.count("\n", 0, at) + 1
+        return Verdict(False, "a script can't hold a NUL character", line, at - text.rfind("\n", 0, at))
     command = Command(
         "env LC_ALL=C bash --norc --noprofile -n 2>&1",
         stdin=text.encode("utf-8", "surrogateescape") + b"\n",

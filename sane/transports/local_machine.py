@@ -7,10 +7,11 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 
-from sane.errors import LostError, TransportError
+from sane.errors import LostError
 from sane.transports.base import Completed
 from sane.transports.lifeline import Lifeline
 from sane.transports.local_machine_blocking import CLOSE_GRACE_S, READ_BYTES, WRITE_TIMEOUT_S, resolve_program
+from sane.transports.process import start_error
 
 
 class LocalMachine:
@@ -58,8 +59,8 @@ class LocalMachine:
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
-        except OSError as error:
-            raise TransportError(f"{program} can't be started: {error.strerror}", phase="command") from error
+        except (OSError, ValueError) as error:
+            raise start_error(program, error) from error
 
     async def sleep(self, seconds: float) -> None:
         """Wait, while other tasks run."""

@@ -13,7 +13,7 @@ from sane.errors import LostError, TransportError
 from sane.transports.base import Completed
 from sane.transports.lifeline import Lifeline
 from sane.transports.local import find_program
-from sane.transports.process import run_process
+from sane.transports.process import run_process, start_error
 
 READ_BYTES = 1 << 18
 WRITE_TIMEOUT_S = 30.0
@@ -66,11 +66,11 @@ class BlockingChannel:
             # A session of its own: Ctrl-C at the terminal must not end it before it was told to.
             self._pid = os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsid=True)
             self._lifeline.bind(self._pid)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             os.close(self._in)
             os.close(self._out)
             self._lifeline.close()
-            raise TransportError(f"{argv[0]} can't be started: {error.strerror}", phase="command") from error
+            raise start_error(argv[0], error) from error
         finally:
             for fd in (child_in, child_out, null):
                 os.close(fd)

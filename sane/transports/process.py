@@ -7,6 +7,7 @@ subprocess would cost more than the call.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sane.errors import TransportError
+from sane.errors import SaneError, TransportError, UsageError
 from sane.transports.lifeline import Lifeline
 
 KILL_GRACE_S = 1.0  # between SIGTERM and SIGKILL
@@ -100,10 +101,8 @@ class _Run:
             )
             if self._lifeline is not None:
                 self._lifeline.bind_group(self.pid)
-        except OSError as error:
-            raise TransportError(
-                f"{os.fsdecode(argv[0])} can't be started: {error.strerror}", phase="command"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise start_error(os.fsdecode(argv[0]), error) from error
         finally:
             for fd in (child_out, child_err, child_in):
                 os.close(fd)
@@ -251,6 +250,15 @@ class _Run:
         code = self._exit_code
         out, err = (b"".join(chunks) for chunks in self._kept.values())
         return Finished(128 - code if code < 0 else code, out, err, self._timed_out, self._cancelled, self._truncated)
+
+
+def start_error(program: str, error: OSError | ValueError) -> SaneError:
+    """Return why a program could not be started: a word that no program can be given is its caller's fault."""
+    if isinstance(error, ValueError):
+        return UsageError("an argument can't hold a NUL character, or half of a surrogate pair")
+    if error.errno == errno.E2BIG:
+        return UsageError(f"the arguments for {program} are longer than the system takes", hint="128 KiB are too much.")
+    return TransportError(f"{program} can't be started: {error.strerror}", phase="command")
 
 
 def _pidfd_of(pid: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sane.errors import UsageError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine import LocalMachine
 from sane.transports.local_machine_blocking import BlockingMachine
@@ -119,3 +120,14 @@ def test_a_channels_program_ends_with_whoever_started_it(program: str) -> None:
     finally:
         if is_running(child):
             os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800", "x" * (1 << 22)], ids=["NUL", "half a pair", "4 MB"])
+def test_a_word_that_no_program_can_be_given_is_its_callers_fault(word: str):
+    async def give(machine: LocalMachine | BlockingMachine, way: str) -> None:
+        with pytest.raises(UsageError):
+            await getattr(machine, way)(["sh", "-c", "exit 0", word])
+
+    for way in ("execute", "spawn"):
+        asyncio.run(give(LocalMachine(), way))
+        run_blocking(give(BlockingMachine(), way))
