@@ -17,13 +17,15 @@ from sane.core.pane.framing import (
     Place,
     Reader,
     dialect_of,
+    erase_sequence,
+    escape_for_b,
     quote,
     rows_taken,
     typed_line,
 )
 from sane.core.pane.payload import Run, payload
 from sane.core.pane.prompt_line import classify_line, device_name
-from sane.core.pane.script import compose, inner_place
+from sane.core.pane.script import compose, inner_is_piped, inner_place
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
 from sane.transports.pane_recovery import ELSEWHERE, recover
@@ -58,8 +60,12 @@ class Handshake:
             )
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
-        if ready is None and reader and not self._client.closed and await recover(self._exchange):
-            # It waited and yet could not read (`enable -n read`), or keys came before our line.
+        device = ready is None and not reader and self._exchange.command.raw_ok and await self._shows_device()
+        if device:
+            return False
+        if ready is None and not self._client.closed and await recover(self._exchange):
+            # It waited and yet did not read (`enable -n read`), its editor took the keys for commands (vi's), or
+            # somebody's came before our line.
             screen, _ = await wait_idle(
                 self._client,
                 self._pane_id,
@@ -67,11 +73,9 @@ class Handshake:
                 local=self._local,
                 wait_s=READY_WAIT_S,
             )
-            line, pieces, reader = typed_line(self._token, screen.place), [], ""
+            line, pieces, reader = typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
             ready = await self._type(line, screen)
         if ready is None:
-            if self._exchange.command.raw_ok and await self._shows_device():
-                return False
             await self._give_up(screen)
         assert ready is not None
         self._dialect = dialect_of(ready.kind)
@@ -80,6 +84,8 @@ class Handshake:
             await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
         place = inner_place(screen.place, ready.arguments) if self._exchange.nested else screen.place
         rows = rows_taken(line, place)
+        if self._exchange.nested and inner_is_piped(ready.arguments):
+            await self._refuse_piped(place, rows)
         if self._exchange.reader.lines_outside > 1 and not self._exchange.nested:
             rows = await self._rows_until_now(screen, rows)
         if rows != rows_taken(line, screen.place) or not pieces:
@@ -88,6 +94,15 @@ class Handshake:
         if screen.echo_off:
             await self._client.send(f"set-option -pu -t {self._pane_id} @sane-echo")
         return True
+
+    async def _refuse_piped(self, place: Place, rows: int) -> None:
+        erase = escape_for_b(erase_sequence(place, rows).encode())
+        await self._exchange.paste(f"stty echo;printf %b '{erase}'\n")
+        raise PaneError(
+            f"the tmux inside pane {self._pane.name} pipes that pane's output to somebody already (pipe-pane): "
+            "how a command ends can't be read there; it was not run",
+            hint="End it with `tmux pipe-pane` inside, or use a pane that is not nested.",
+        )
 
     async def _type(self, line: str, screen: Screen) -> Mark | None:
         self._exchange.prompt = screen.before.rstrip()

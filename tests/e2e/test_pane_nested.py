@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from sane.errors import PaneError
 from tests.e2e.pane_fixtures import Pane, Tmux, tmux
 from tests.e2e.test_pane_ssh import ssh_command
 
@@ -26,6 +28,7 @@ def nested(request: pytest.FixtureRequest, tmux: Tmux, ssh_command: str) -> Iter
     name = tmux.new(inner, width=100)
     pane = tmux.open(name)
     pane.session = name  # pyright: ignore
+    pane.run("true")  # a test with a short limit begins at a prompt
     yield pane
     pane.close()
     subprocess.run(["tmux", "-L", label, "kill-server"], env=tmux.environ, capture_output=True, check=False)
@@ -46,3 +49,30 @@ def test_timeout_in_nested_tmux(nested: Pane) -> None:
     result = nested.run("echo a; sleep 30", timeout_s=0.7)
     assert (result.exit_code, result.timed_out, result.pane_ready) == (124, True, True)
     assert nested.run("echo b").output == b"b\n"
+
+
+def test_what_a_person_has_set_up_inside_stays(tmux: Tmux, short_dir: Path) -> None:
+    """An EXIT trap, the history, and a pipe-pane of their own: with that one the call is refused."""
+    socket = f"{short_dir}/inner"
+    name = tmux.new(f"env -u TMUX TERM=screen HISTCONTROL= tmux -S {socket} -f /dev/null new-session 'bash --norc'")
+    pane = tmux.open(name)
+
+    def inner(*words: str) -> str:
+        return subprocess.run(["tmux", "-S", socket, *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        pane.run("HISTCONTROL=; trap 'echo mine' EXIT")
+        assert pane.run("echo hi").output == b"hi\n"
+        inner("send-keys", "history; trap -p EXIT", "Enter")
+        screen = tmux.wait_for(name, "trap -- 'echo mine' EXIT")
+        assert "allow-passthrough" not in screen
+        inner("pipe-pane", f"cat >{short_dir}/log")
+        with pytest.raises(PaneError, match="pipes that pane's output"):
+            pane.run(f"touch {short_dir}/ran")
+        assert inner("display-message", "-p", "#{pane_pipe}") == "1\n"
+        assert not (short_dir / "ran").exists()
+        inner("pipe-pane")
+        assert pane.run("echo again").output == b"again\n"
+    finally:
+        pane.close()
+        subprocess.run(["tmux", "-S", socket, "kill-server"], capture_output=True, check=False)

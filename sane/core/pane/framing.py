@@ -70,7 +70,7 @@ def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader
         line = (
             " stty -echo&&tmux set -qp allow-passthrough on&&printf '\\33Ptmux;\\33\\33]"
             f"{HEAD}%s;{token};R\\\\41;%s\\7\\33\\134' {TAIL} "
-            "$(tmux display -pt $TMUX_PANE '#{pane_width}.#{pane_left}')&&"
+            "$(tmux display -pt $TMUX_PANE '#{pane_width}.#{pane_left}.#{pane_pipe}')&&"
             'eval "$(head -n1)"'
         )
     elif reader == "bash":

@@ -122,7 +122,7 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
 
     There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back.
     """
-    if not any(word in run.script for word in ("exit", "return", "set -")):
+    if not any(word in run.script for word in EXITING):
         return ""
     # In a function, so that the shell's own $1 and $2 stay.
     found = f"case $2:$1 in *{OUR_MARK}*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
@@ -135,6 +135,7 @@ def _plain_exit_trap(run: Run, mark_exit: str) -> str:
     )
 
 
+EXITING = ("exit", "return", "set -")  # without one of these no command ends its shell, but `exec` and signals
 OUR_MARK = f"']{HEAD}%s;'"
 LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
 # A trap that the command itself set stays. `$?` is 0 where an ERR trap comes back, which would take ours for a failure.
@@ -198,12 +199,17 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
     on_exit = (
         f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s', chr(34) + '${BASH_VERSION+bash}' + chr(34))}{EXIT_PAUSE}"
     )
+    exits = any(word in run.script for word in EXITING)
+    plain = f"else trap {quote(on_exit, 'posix')} EXIT;" if exits else ""
+    traps = f'if [ -n "${{BASH_VERSION-}}" ];then {_bash_traps(token, on_exit)};{plain}fi'
+    plain = "else trap - EXIT;" if exits else ""
+    traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{FORGET_REST}{plain}fi;'
     keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
     return (
-        f"{{ stty echo;{start};__sane_t=;trap {quote(on_exit, 'posix')} EXIT;{keep_set_e}"
+        f"{{ stty echo;{start};{keep_set_e}{traps};"
         f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;__sane_j=${{!-}};{send};"
-        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};trap - EXIT;"
-        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_t __sane_j;}'
+        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};{traps_back}"
+        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_j;}'
     )
 
 

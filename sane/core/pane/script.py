@@ -95,8 +95,18 @@ def code_of_shell(output: bytes, default: int) -> int:
 
 
 def inner_place(outer: Place, arguments: Sequence[str]) -> Place:
-    """Return where the cursor is inside a nested tmux's pane, whose `WIDTH.LEFT` the READY mark tells."""
-    width, _, left = (arguments[0] if arguments else "").partition(".")
+    """Return where the cursor is inside a nested tmux's pane; the READY mark tells its `WIDTH.LEFT.PIPE`."""
+    width, left, _ = _inner_pane(arguments)
     if not width.isdigit() or not left.isdigit():
         return outer
     return Place(max(0, outer.column - int(left)), int(width))
+
+
+def inner_is_piped(arguments: Sequence[str]) -> bool:
+    """Return whether the nested tmux's pane has a pipe-pane of somebody's already."""
+    return _inner_pane(arguments)[2] == "1"
+
+
+def _inner_pane(arguments: Sequence[str]) -> tuple[str, str, str]:
+    width, left, pipe = (*(arguments[0] if arguments else "").split("."), "", "", "")[:3]
+    return width, left, pipe
