@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +199,22 @@ def test_a_command_that_fails_leaves_the_shells_options_and_its_code(tmux: Tmux,
     tmux.wait_for(name, f"<{code}> <{before.decode().strip()}>")
     tmux.type(name, "false\n")  # with `set -e` left behind, this ends the shell
     assert pane.run("echo there").output == b"there\n"
+    pane.close()
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
+def test_options_that_a_command_turns_off_stay_off(tmux: Tmux, shell: str) -> None:
+    pane = tmux.open(name := tmux.new(SHELLS[shell]))
+    assert [pane.run(script).output for script in ("set -ev", "echo a", "(exit 0)")] == [b"", b"a\n", b""]
+    assert pane.run("set +ev").exit_code == 0
+    tmux.type(name, "false\n")
+    tmux.type(name, 'echo "<$->"\n')
+    tmux.wait_for(name, "m")
+    until = time.monotonic() + 5
+    while not (found := re.findall(r"<(\w+)>", tmux.screen(name))):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not {"e", "v"} & set(found[-1])
     pane.close()
 
 

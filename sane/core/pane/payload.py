@@ -6,6 +6,7 @@ prints the command in its place and a START mark, evaluates the command, prints 
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from sane.core.pane.framing import (
@@ -59,7 +60,7 @@ def _posix_body(run: Run, prologue: str) -> str:
     keep_code = "{ __sane_s=$?;\\set +x;} 2>&-;"
     mark_exit = keep_code + own + printf_mark(token, EXIT, '"$__sane_s"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
     mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
-    forget = "\\unset __sane_e __sane_x __sane_s"
+    forget = "\\unset __sane_e __sane_v __sane_x __sane_s"
     return (
         f"{{ {own}{'unset __sane_l' if run.reader else 'stty echo'};"
         # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
@@ -67,14 +68,30 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
+        # `set -v` prints what is evaluated too: the command would stand in its own output.
+        "case $- in *v*)__sane_v=1;\\set +v;;esac;"
         f"{_traps(run, keep_code, mark_exit)};"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
         f"{mark_end};{CLEANUPS[run.reader]}"
-        f'case "${{__sane_e-}}$__sane_x:$__sane_s" in :0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
-        f'*)\\eval "{forget};${{__sane_e:+\\set -e;}}${{__sane_x:+\\set -x;}}";;esac;}}'
+        'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in '
+        f':0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
+        f'*)\\eval "{forget};{_options_back(run.script)}";;esac;}}'
     )
+
+
+def _options_back(script: str = "") -> str:
+    """Return what sets again the options that were put aside, but for those that the script itself turns off.
+
+    Nothing else tells: they were off when it ran. `x` was not, and is known.
+    """
+    kept = [letter for letter, name in (("e", "errexit"), ("v", "verbose")) if not _turns_off(script, letter, name)]
+    return "".join(f"${{__sane_{letter}:+\\set -{letter};}}" for letter in [*kept, "x"])
+
+
+def _turns_off(script: str, letter: str, name: str) -> bool:
+    return re.search(rf"\bset \+[a-z]*{letter}|\+o {name}|unsetopt.*{name}", script) is not None
 
 
 def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
@@ -233,7 +250,7 @@ def recovery_payload(
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:
-        again = '\\eval "${__sane_e:+\\set -e;}${__sane_x:+\\set -x;}";\\unset __sane_e __sane_x __sane_s;'
+        again = f'\\eval "{_options_back()}";\\unset __sane_e __sane_v __sane_x __sane_s;'
         # Its line leaves the history too, where bash keeps such lines.
         forget = f"__sane_p=$(\\builtin history 1);{_forget_line(token, '')}unset __sane_p"
         again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'
