@@ -81,7 +81,7 @@ class AsyncContext:
         if target.host is not None:
             from sane.transports.ssh import SshTransport
 
-            return SshTransport(self.pool, self.settings(target.host))
+            return SshTransport(self.pool, await self.settings(target.host))
         from sane.transports.local import LocalTransport
 
         return LocalTransport()
@@ -89,14 +89,15 @@ class AsyncContext:
     async def machine(self, host: str | None) -> Machine:
         """Return this machine for None, else the machine behind a host name."""
         if host not in self._machines:
-            self._machines[host] = self._machine(host)
+            machine = await self._machine(host)
+            self._machines.setdefault(host, machine)
         return self._machines[host]
 
-    def _machine(self, host: str | None) -> Machine:
+    async def _machine(self, host: str | None) -> Machine:
         if host is not None:
             from sane.transports.ssh_machine import SshMachine
 
-            return SshMachine(self.pool, self.settings(host))
+            return SshMachine(self.pool, await self.settings(host))
         from sane.transports.local_machine import LocalMachine
 
         return LocalMachine()
@@ -120,9 +121,9 @@ class AsyncContext:
             self._pool = SshPool(SshConfig(overrides_of=self._overrides))
         return self._pool
 
-    def settings(self, host: str) -> HostSettings:
+    async def settings(self, host: str) -> HostSettings:
         """Return how a host is reached over SSH. Raises UsageError, ConfigError."""
-        return self.pool.config.resolve(host)
+        return await self.pool.config.resolve_aside(host)
 
     def _overrides(self, name: str) -> HostOverrides | None:
         host = self._inventory.find(name) if self._inventory else None

@@ -52,7 +52,7 @@ class HostPlaces:
             return Target(host.name, None)
         where = host.name if via == "host-tmux" else None
         machine = await self._context.machine(where)
-        argv = ssh_argv(self._context.settings(host.name)) if where is None else []
+        argv = ssh_argv(await self._context.settings(host.name)) if where is None else []
         pane = await open_window(machine, self._session, host.name, argv, anew=host.name in self._anew)
         self._windows[host.name] = Target(where, pane)
         return self._windows[host.name]

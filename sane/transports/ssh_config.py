@@ -13,6 +13,7 @@ from pathlib import Path
 from sane.core.ssh.config import Directive, Surroundings, parse_ssh_config
 from sane.core.ssh.settings import HostSettings, OverridesOf, resolve_settings
 from sane.errors import ConfigError
+from sane.transports.offload import call_blocking
 
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 MATCH_EXEC_TIMEOUT_S = 10.0
@@ -43,13 +44,23 @@ class SshConfig:
 
         Raises UsageError and ConfigError.
         """
+        return resolve_settings(name, *self._load(), self._overrides_of)
+
+    async def resolve_aside(self, name: str) -> HostSettings:
+        """Return what `resolve` does; under asyncio the loop goes on while a `Match exec` runs its command."""
+        directives, around = self._load()
+        if not any(_runs_command(directive) for directive in directives):
+            return resolve_settings(name, directives, around, self._overrides_of)
+        return await call_blocking(lambda _: resolve_settings(name, directives, around, self._overrides_of))
+
+    def _load(self) -> tuple[tuple[Directive, ...], Surroundings]:
         if self._around is None:
             self._around = surroundings(self._environ)
         if self._directives is None or not self._files.are_same():
             self._directives = None  # one with a mistake in it is read again
             self._files = _Files()
             self._directives = self._read(self._files, self._around.home)
-        return resolve_settings(name, self._directives, self._around, self._overrides_of)
+        return self._directives, self._around
 
     def _read(self, files: _Files, home: str) -> tuple[Directive, ...]:
         user = self._config or f"{home}/.ssh/config"
@@ -69,6 +80,10 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         environ=environ,
         run=_run_condition,
     )
+
+
+def _runs_command(directive: Directive) -> bool:
+    return any(name.lstrip("!") == "exec" for c in directive.conditions for name, _ in c.criteria)
 
 
 def _run_condition(command: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -196,6 +197,24 @@ def test_the_files_are_parsed_once_for_many_hosts(tmp_path: Path) -> None:
     parsed = resolver._directives  # pyright: ignore[reportPrivateUsage]
     assert [resolver.resolve(f"web{n}").user for n in range(3)] == ["u0", "u1", "u2"]
     assert resolver._directives is parsed  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_the_loop_goes_on_while_a_condition_runs_its_command(tmp_path: Path) -> None:
+    gate, config = tmp_path / "gate", tmp_path / "config"
+    os.mkfifo(gate)
+    config.write_text(f'Match exec "read word <{gate}"\n User ran\n')
+    resolver = SshConfig(config=str(config))
+    asking = asyncio.create_task(resolver.resolve_aside("web1"))
+    async with asyncio.timeout(8):
+        while True:  # until the command waits for its word, the system refuses us
+            try:
+                writer = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+                break
+            except OSError:
+                await asyncio.sleep(0.01)
+        os.write(writer, b"word\n")
+        os.close(writer)
+        assert (await asking).user == "ran"
 
 
 def test_a_mistake_is_named_with_its_line(tmp_path: Path) -> None:

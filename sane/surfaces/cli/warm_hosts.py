@@ -53,12 +53,12 @@ class WarmHosts:
 
         Raises ConfigError and UsageError where it says nothing usable.
         """
-        held = self._find(host)
+        held = await self._find(host)
         held.callers += 1
         try:
             if time.monotonic() - held.used_s > TRUSTED_S and not await _answers(held, host):
                 held.callers -= 1
-                held = self._replace(host, AsyncContext(self._read_inventory()))
+                held = await self._replace(host, AsyncContext(self._read_inventory()))
                 held.callers += 1
             yield held.context
         finally:
@@ -82,15 +82,15 @@ class WarmHosts:
         self.close_idle(0.0)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _find(self, host: str) -> _Held:
+    async def _find(self, host: str) -> _Held:
         context = AsyncContext(self._read_inventory())
         held = self._held.get(host)
-        if held is not None and held.settings == context.settings(host):
+        if held is not None and held.settings == await context.settings(host):
             return held
-        return self._replace(host, context)
+        return await self._replace(host, context)
 
-    def _replace(self, host: str, context: AsyncContext) -> _Held:
-        settings = context.settings(host)
+    async def _replace(self, host: str, context: AsyncContext) -> _Held:
+        settings = await context.settings(host)
         if host in self._held:
             self._replaced.append(self._held.pop(host))
         held = self._held[host] = _Held(settings, context, time.monotonic())

@@ -159,7 +159,7 @@ def test_an_idle_connection_is_closed(hosts: TestLab, monkeypatch: pytest.Monkey
     async def scenario() -> None:
         warm = WarmHosts()
         async with warm.lend("server1") as context:
-            settings, pool = context.settings("server1"), context.pool
+            settings, pool = await context.settings("server1"), context.pool
             await pool.connection(settings)
             warm.close_idle(0.0)
             assert pool.is_open(settings), "closed under a caller"
