@@ -22,7 +22,7 @@ from sane import __version__
 from sane.engine.context import AsyncContext
 from sane.errors import SaneError, UnavailableError
 from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
-from sane.surfaces.mcp.pages import OutputPages
+from sane.surfaces.mcp.pages import OutputPages, as_text, shorten_error
 from sane.surfaces.mcp.refusals import name_faults
 from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
 from sane.surfaces.mcp.tools import (
@@ -86,13 +86,13 @@ class ToolServer:
         try:
             return await self._answer(ctx, params.name, params.arguments or {})
         except SaneError as error:
-            return result_of(error_answer(error), is_error=True)
+            return result_of(shorten_error(error_answer(error)), is_error=True)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelling():
                 raise
             log.exception("%s failed", params.name)
             defect = {"error": f"{type(error).__name__}: {error}", "code": "internal", "hint": "", "retryable": False}
-            return result_of(defect, is_error=True)
+            return result_of(shorten_error(defect), is_error=True)
 
     async def _answer(self, ctx: Request, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
         if name == READ_ON:
@@ -101,7 +101,8 @@ class ToolServer:
         if name == LIST_TARGETS:
             host = check_host_argument(arguments)
             own_pane = await self._own_pane.find() if host is None else None
-            return result_of(await list_targets(self._context, host, own_pane), is_error=False)
+            targets = await list_targets(self._context, host, own_pane)
+            return result_of(self._pages.shorten(targets, self._limit_chars), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
         bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:
@@ -155,8 +156,7 @@ class ToolServer:
 
 def result_of(answer: Mapping[str, Any], *, is_error: bool) -> types.CallToolResult:
     """Return an answer as text, for a model to read, and as data."""
-    text = json.dumps(answer, ensure_ascii=False, default=str)
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = as_text(answer).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)], structured_content=json.loads(text), is_error=is_error
     )
