@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, NamedTuple, cast
 
+from sane.core.health_document import RefusedError, parse_document
 from sane.core.units import show_duration, tell_duration
 
 WORDS: dict[str, str] = {
@@ -27,7 +27,15 @@ MAX_BYTES = 64 << 10  # a status, a version, a nonce and some detail: far below 
 AGE_IN_POLLS = 3  # a file older than three polls is stale (docs/reference/states.md)
 _SHOWN_CHARACTERS = 80
 
-Gate = Callable[[Mapping[str, Any]], bool | None]
+
+class GateSaid(NamedTuple):
+    """Say what came of a gate, and why it did not pass."""
+
+    answer: bool | None
+    detail: str
+
+
+Gate = Callable[[Mapping[str, Any]], GateSaid | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +98,6 @@ class HealthVerdict:
         return self.verdict == "pass"
 
 
-class _RefusedError(Exception):
-    """Say why content is no document, and whether it looks cut."""
-
-    def __init__(self, reason: str, *, torn: bool = False) -> None:
-        super().__init__(reason)
-        self.torn = torn
-
-
 def judge(content: bytes | None, facts: Facts) -> HealthVerdict:
     """Return what the content of a health file proves; None is a file that is not there."""
     rules: list[Rule] = []
@@ -110,14 +110,14 @@ def judge(content: bytes | None, facts: Facts) -> HealthVerdict:
     rules.append(Rule("small", True, f"{size} bytes"))
     try:
         document = parse_document(content)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         return _refuse("malformed", Rule("whole", False, str(refused)), rules, torn=refused.torn)
     rules.append(Rule("whole", True, "whole JSON"))
     told = (_text(document.get("status")), _text(document.get("version")))
     for check in (_version_rule, _nonce_rule, _activation_rule, _age_rule):
         rule = check(document, facts)
         if not rule.passed:
-            if check is _age_rule and (said := _words(document, facts))[0] != "pass":
+            if check is _age_rule and (said := _worst_said(document, facts))[0] != "pass":
                 # Of this activation, and no good news: what it said tells more than how long ago it did.
                 rule = rule._replace(detail=f"{said[1]}, {rule.detail}")
             return _refuse("version_mismatch" if check is _version_rule else "stale", rule, rules, told)
@@ -137,28 +137,40 @@ def _judge_words(document: Mapping[str, Any], facts: Facts, rules: list[Rule], t
     if verdict != "pass":
         return _refuse(verdict, Rule(name, False, detail), rules, told)
     rules.append(Rule(name, True, detail))
-    results = [(f"gate {name}", *_ask(gate, document)) for name, gate in facts.gates]
-    for word in ("fail", "inconclusive"):  # a gate that says no decides before one that can't say
-        for rule_name, verdict, detail in results:
-            if verdict == word:
-                return _refuse(verdict, Rule(rule_name, False, detail), rules, told)
+    results = _ask_gates(document, facts)
+    if results and results[0][1] != "pass":
+        rule_name, verdict, detail = results[0]
+        return _refuse(verdict, Rule(rule_name, False, detail), rules, told)
     rules.extend(Rule(rule_name, True, detail) for rule_name, _, detail in results)
     return HealthVerdict("pass", *told, rules=tuple(rules))
+
+
+def _ask_gates(document: Mapping[str, Any], facts: Facts) -> list[tuple[str, str, str]]:
+    """Return the rule, verdict and detail of each gate: those that say no first, then those that can't say."""
+    results = [(f"gate {name}", *_ask(name, gate, document)) for name, gate in facts.gates]
+    return sorted(results, key=lambda result: ("fail", "inconclusive", "pass").index(result[1]))
+
+
+def _worst_said(document: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
+    """Return the verdict and detail that would decide if the file were young."""
+    words, gates = _words(document, facts), _ask_gates(document, facts)
+    return gates[0][1:] if words[0] == "pass" and gates else words
 
 
 def _words(document: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
     return _agents(document) if facts.health_check == "agent_states" else _status(document)
 
 
-def _ask(gate: Gate, document: Mapping[str, Any]) -> tuple[str, str]:
+def _ask(name: str, gate: Gate, document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the verdict of a gate: only exactly True passes; an exception says nothing, as an absent field does."""
     try:
-        answer: object = gate(document)
+        said: object = gate(document)
     except Exception as error:  # a gate is code of others: whatever it raises is inconclusive
-        return "inconclusive", f"the gate could not be judged: {error}"
+        return "inconclusive", f"`{name}` could not be judged: {error}"
+    answer, detail = said if isinstance(said, GateSaid) else (said, f"`{name}` is {_shown(said)}")
     if answer is True:
         return "pass", "true"
-    return ("fail", "false") if answer is False else ("inconclusive", f"not true or false: {_shown(answer)}")
+    return "fail" if answer is False else "inconclusive", detail
 
 
 def _status(document: Mapping[str, Any]) -> tuple[str, str]:
@@ -204,7 +216,9 @@ def _version_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
     named = {name: _text(document.get(name)) for name in expected if document.get(name) is not None}
     for name, value in named.items():
         if expected[name] and value != expected[name]:
-            return Rule("version", False, f"{name} is {_shown(value)}, expected {_shown(expected[name])}")
+            if not value and isinstance(document[name], int | float) and not isinstance(document[name], bool):
+                return Rule("version", False, f"{name} is {_shown(document[name])}, a number: write it in quotes")
+            return Rule("version", False, f"{name} is {_shown(document[name])}, expected {_shown(expected[name])}")
     proven = [name for name in named if expected[name]]
     if not proven and any(expected.values()):
         return Rule("version", False, f"it names no version, expected {_shown(facts.version or facts.digest)}")
@@ -241,48 +255,6 @@ def _age_rule(document: Mapping[str, Any], facts: Facts) -> Rule:
     if age < -limit:
         return Rule("young", False, f"written {tell_duration(-age)} in the future of the host's clock")
     return Rule("young", age <= limit, f"{tell_duration(max(age, 0))} old, at most {show_duration(limit)} counts")
-
-
-def parse_document(content: bytes) -> dict[str, Any]:
-    """Return the JSON object that the content is. Raises an error that `judge` turns into malformed."""
-    if not content.strip():
-        raise _RefusedError("it is empty", torn=True)
-    try:
-        value = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite
-        )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair can't be shown anywhere
-    except UnicodeDecodeError:
-        raise _RefusedError("it is not UTF-8", torn=True) from None
-    except json.JSONDecodeError as error:
-        raise _RefusedError(f"it is not JSON: {error.msg} at character {error.pos + 1}", torn=True) from None
-    except UnicodeEncodeError:
-        raise _RefusedError("it holds half of a surrogate pair") from None
-    except RecursionError:
-        raise _RefusedError("it is nested too deep") from None
-    except ValueError as error:
-        raise _RefusedError(f"it holds a number that is too large: {error}"[:_SHOWN_CHARACTERS]) from None
-    if not isinstance(value, dict):
-        raise _RefusedError("it is not a JSON object")
-    return cast("dict[str, Any]", value)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _RefusedError("a name stands in it twice")
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise _RefusedError(f"it holds {name}, which is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not isfinite(value):
-        raise _RefusedError("it holds a number that is too large")
-    return value
 
 
 def _text(value: object) -> str:

@@ -61,8 +61,8 @@ class WorkflowPerformer:
     async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
         """Carry an effect out and return the event that says what came of it."""
         if isinstance(action, JudgeGates):
-            outcome = await judge_gates(self._context, self._places, self._plan, state, action)
-            return finished(action, state, self._now_ms(), outcome)
+            outcome, why = await judge_gates(self._context, self._places, self._plan, state, action)
+            return finished(action, state, self._now_ms(), outcome, **({"error": why} if why else {}))
         if isinstance(action, ProbeHealth):
             return await self._probe(action, state)
         try:

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from sane.core.command import Command
-from sane.core.health import AGE_IN_POLLS, Facts, HealthVerdict, judge
+from sane.core.fleet.hostset import fold
+from sane.core.health import AGE_IN_POLLS, Facts, GateSaid, HealthVerdict, judge
+from sane.core.health import Gate as HealthGate
 from sane.core.host.health_probe import ProbeReading, health_probe_script, parse_probe
 from sane.core.rollout.controller import JudgeGates, ProbeHealth, RolloutState
 from sane.core.workflow.gates import Gate, evaluate
@@ -108,20 +110,24 @@ async def _read(transport: Transport, path: str, max_bytes: int, env: Mapping[st
     return parse_probe(result.output)
 
 
-def gates_of(gates: Sequence[Gate]) -> list[tuple[str, Callable[[Mapping[str, Any]], bool | None]]]:
-    """Return gates as the judge takes them: a name, and a function that answers true, false or None."""
+def gates_of(gates: Sequence[Gate]) -> list[tuple[str, HealthGate]]:
+    """Return gates as the judge takes them: a name, and a function that answers true, false or None, and why."""
+    answers: dict[str, bool | None] = {"pass": True, "fail": False, "inconclusive": None}
 
-    def asker(gate: Gate) -> Callable[[Mapping[str, Any]], bool | None]:
-        answers: dict[str, bool | None] = {"pass": True, "fail": False, "inconclusive": None}
-        return lambda document: answers[evaluate(gate, document).outcome]
+    def asker(gate: Gate) -> HealthGate:
+        def ask(document: Mapping[str, Any]) -> GateSaid:
+            result = evaluate(gate, document)
+            return GateSaid(answers[result.outcome], result.detail)
+
+        return ask
 
     return [(gate.expression, asker(gate)) for gate in gates]
 
 
 async def judge_gates(
     context: AsyncContext, places: HostPlaces, plan: DeploymentPlan, state: RolloutState, action: JudgeGates
-) -> Literal["pass", "fail", "inconclusive"]:
-    """Return what the gates over the canaries against the control hosts say; the worst one decides.
+) -> tuple[Literal["pass", "fail", "inconclusive"], str]:
+    """Return what the gates over the canaries against the control hosts say, and why; the worst one decides.
 
     The gates see `canary` and `control`, each a list of the hosts' health documents under `host` and `health`.
     """
@@ -133,8 +139,12 @@ async def judge_gates(
         "canary": [found[name] for name in action.canaries if found[name]],
         "control": [found[name] for name in controls if found[name]],
     }
-    outcomes = {evaluate(gate, seen).outcome for gate in plan.workflow.canary_gates}
-    return "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
+    results = [evaluate(gate, seen) for gate in plan.workflow.canary_gates]
+    worst = next((r for word in ("fail", "inconclusive") for r in results if r.outcome == word), None)
+    if worst is None:
+        return "pass", ""
+    silent = [name for name in names if not found[name]]
+    return worst.outcome, worst.detail + (f"; no health could be read of {fold(silent)}" if silent else "")
 
 
 async def _document(

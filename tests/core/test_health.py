@@ -90,6 +90,26 @@ def test_the_rule_that_fails_is_named(content: bytes | None, facts: dict[str, An
     assert seen.reason == seen.rules[-1].detail != ""
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (written(version=2.1), "version is 2.1, a number: write it in quotes"),
+        (written(version=True), 'version is true, expected "2.0.0"'),
+        (written(version="1"), 'version is "1", expected "2.0.0"'),
+        (b'{"status": "healthy', "it is not JSON: Unterminated string starting at character 12"),
+        (b'{"status" 1}', "it is not JSON: Expecting ':' delimiter at character 11"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_that_help(content: bytes, said: str) -> None:
+    assert judge(content, FACTS).reason == said
+
+
+def test_a_file_that_is_old_and_does_not_pass_its_gate_says_both() -> None:
+    old = replace(FACTS, activated_at_ms=None, mtime_ms=NOW - 10_000_000, gates=[("errors", lambda _: False)])
+    seen = judge(written(), old)
+    assert (seen.verdict, seen.reason.partition(", ")[0]) == ("stale", "`errors` is false")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", written()[:-5], b"\x00" * 20, b'{"status": "caf\xc3'])
 def test_content_that_looks_cut_is_torn(content: bytes) -> None:
     assert judge(content, FACTS).torn

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.deploy_fixtures import Site, call, lab, open_site
+from tests.e2e.deploy_fixtures import Site, call, events_of, lab, open_site
 
 __all__ = ["lab", "open_site"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -90,6 +90,11 @@ def test_canaries_are_judged_beside_control_hosts(open_site: OpenSite, option: b
     failed = site.deploy("3.0.0", *options, "--no-wait")
     assert failed.exit_code == 4, failed.stdout
     assert failed.hosts()["server2"] == "not_attempted"
+    assert (
+        "`canary[0].health.status == control[0].health.status && length(control) == `1`` is false"
+        in (failed.report["description"])
+    )
+    assert 'status is "healthy", "passing"' in failed.report["description"]
 
 
 def test_without_control_hosts_such_a_gate_asks_a_person(open_site: OpenSite) -> None:
@@ -97,6 +102,29 @@ def test_without_control_hosts_such_a_gate_asks_a_person(open_site: OpenSite) ->
     site.workflow.write_text(site.workflow.read_text() + GATE)
     answer = site.deploy("1.0.0", "--no-wait")
     assert (answer.exit_code, answer.report["status"]) == (8, "paused")
+    assert "a gate is inconclusive: `canary[0].health.status == control[0]" in answer.report["description"]
+    assert "`canary[0]" in events_of("app", "action_finished")[-1]["data"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "said"),
+    [
+        ("errors < `5`", 4, "not healthy within 1s: `errors < `5`` is false, not true (errors is 7)"),
+        ("latency < `5`", 8, "server1: not healthy within 1s: `latency < `5``: latency is absent"),
+    ],
+)
+def test_a_gate_over_a_host_that_does_not_pass_is_named_with_what_it_saw(
+    open_site: OpenSite, gate: str, code: int, said: str
+) -> None:
+    say = r"""printf '{"status":"healthy","version":"%s","nonce":"%s","errors":7}' \
+        {{ version }} "$SANE_NONCE" >{{ health_path }}"""
+    site = open_site(1, say=say, deadline="1s", poll="100ms")
+    site.workflow.write_text(site.workflow.read_text() + f"gates: {{host: '{gate}'}}\n")
+    answer = site.deploy("1.0.0", "--no-wait")
+    assert answer.exit_code == code, answer.stdout
+    assert said in answer.stdout
+    if code == 4:
+        assert answer.hosts("hint")["server1"].startswith("A gate of the workflow does not pass")
 
 
 def test_a_gate_over_another_deployment_refuses_before_anything_is_touched(open_site: OpenSite) -> None:

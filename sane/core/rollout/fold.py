@@ -171,7 +171,7 @@ def fold_finished(state: RolloutState, event: Event) -> RolloutState:
     if not event.host:
         if operation != state.gate_operation:
             return state
-        return replace(state, gate_operation="", gate_outcome=outcome)
+        return replace(state, gate_operation="", gate_outcome=outcome, gate_detail=str(event.data.get("error", "")))
     number = number_of(state, event.host)
     host = state.hosts[number]
     if host.operation != operation:

@@ -41,6 +41,12 @@ _BY_VERDICT = {
 }
 
 
+# A rule that says more of what to do than its verdict.
+_BY_RULE = {
+    "gate": "A gate of the workflow does not pass: look at the values it names, or at the gate.",
+}
+
+
 def hint_for(exit_code: int | None, output: str) -> str:
     """Return one sentence on what to do next; "" where nothing particular can be said."""
     for pattern, hint in _BY_OUTPUT:
@@ -49,10 +55,11 @@ def hint_for(exit_code: int | None, output: str) -> str:
     return _BY_CODE.get(exit_code if exit_code is not None else -1, "")
 
 
-def hint_for_health(verdict: str, host: str, version: str) -> str:
-    """Return what to do about a host whose health was not proven in time, by the last verdict on it."""
+def hint_for_health(verdict: str, host: str, version: str, rule: str = "") -> str:
+    """Return what to do about a host whose health was not proven in time, by the last verdict on it and its rule."""
+    said = _BY_RULE.get(rule.partition(" ")[0]) or _BY_VERDICT.get(verdict, "")
     explain = f"`sane health explain -i INVENTORY {host} --version {version}` shows its words and every rule of proof."
-    return f"{_BY_VERDICT.get(verdict, '')} {explain}".strip()
+    return f"{said} {explain}".strip()
 
 
 def install_hint(extra: str) -> str:

@@ -125,10 +125,11 @@ def _look_again(state: RolloutState, now_ms: int) -> Actions:
 
 
 def _judge(state: RolloutState) -> Actions:
+    why = f": {state.gate_detail}" if state.gate_detail else ""
     if state.gate_outcome == "fail":
-        return (Stop("gate", "a gate failed over the canaries and the control hosts"),)
+        return (Stop("gate", f"a gate failed over the canaries and the control hosts{why}"),)
     if state.gate_outcome:
-        return (Transition(t.RUNNING, t.PAUSED, "a gate is inconclusive"),)
+        return (Transition(t.RUNNING, t.PAUSED, f"a gate is inconclusive{why}"),)
     names = tuple(state.hosts[number].spec.name for number in bits(state.canaries))
     return (JudgeGates(f"{state.id}/gates/{state.gate_attempt + 1}", names, state.controls),)
 

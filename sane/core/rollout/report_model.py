@@ -59,7 +59,7 @@ def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
     }
     unproven = host.status in _FAILED and not host.failed_step and seen is not None
     version = host.previous_version if host.status == t.REVERT_FAILED else host.spec.version
-    explained = hint_for_health(seen.verdict, host.spec.name, version) if unproven and seen else ""
+    explained = hint_for_health(seen.verdict, host.spec.name, version, seen.rule) if unproven and seen else ""
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,

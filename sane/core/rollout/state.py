@@ -15,7 +15,6 @@ PARTS = ("preflight", "stage", "switch", "probe", "revert")
 # What is asked of a host: deploy skips one that has the digest, redeploy does not, probe only looks,
 # revert goes on with a revert that did not end, keep leaves it as it is and only lists it.
 TASKS = ("deploy", "redeploy", "probe", "revert", "keep")
-OUTCOMES = ("ok", "unchanged", "failed", "unreachable", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,7 @@ class RolloutState:
     stopping: Stopping | None = None
     gate_operation: str = ""
     gate_outcome: str = ""
+    gate_detail: str = ""
     gate_attempt: int = 0
     watched_ms: int = 0
     reprobed: int = 0

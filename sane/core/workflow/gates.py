@@ -21,6 +21,7 @@ from sane.core.nearest import nearest_hint
 from sane.errors import ConfigError
 
 MAX_EXPRESSION_CHARACTERS = 10_000
+_SHOWN = 5  # names, and values of each, in what is said of a gate that does not pass
 Outcome = Literal["pass", "fail", "inconclusive"]
 _Tree = Any  # jmespath's own nodes: dicts of type, value and children
 
@@ -133,9 +134,10 @@ def evaluate(gate: Gate, document: object) -> GateResult:
         return GateResult("inconclusive", f"`{gate.expression}`: {names[:200]} is absent")
     if value is True:
         return GateResult("pass")
+    seen = f" ({interpreter.told()})" if interpreter.seen else ""
     if value is None:
-        return GateResult("inconclusive", f"`{gate.expression}` is null")
-    return GateResult("fail", f"`{gate.expression}` is {_show(value)}, not true")
+        return GateResult("inconclusive", f"`{gate.expression}` is null{seen}")
+    return GateResult("fail", f"`{gate.expression}` is {_show(value)}, not true{seen}")
 
 
 def query(gate: Gate, document: object) -> object:
@@ -154,18 +156,32 @@ def _show(value: object) -> str:
 
 
 class _Interpreter(TreeInterpreter):
-    """Evaluate as JMESPath says, and remember which fields were absent; `excused` are those that may be."""
+    """Evaluate as JMESPath says, and remember which fields were absent; `excused` are those that may be.
+
+    `seen` are the plain values that fields had, for who asks why.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.absent: list[str] = []
         self.excused: list[str] = []
+        self.seen: dict[str, list[str]] = {}
+
+    def told(self) -> str:
+        """Return the first values that were seen: `errors is 7, 9; status is "ok"`."""
+        shown = [f"{name} is {', '.join(values[:_SHOWN])}" for name, values in list(self.seen.items())[:_SHOWN]]
+        return "; ".join(shown)[:200]
 
     def visit_field(self, node: Any, value: Any) -> Any:
         if not isinstance(value, dict) or node["value"] not in value:
             self.absent.append(str(node["value"]))
             return None
-        return cast("dict[str, Any]", value)[node["value"]]
+        found = cast("dict[str, Any]", value)[node["value"]]
+        if isinstance(found, str | int | float | None):
+            values = self.seen.setdefault(str(node["value"]), [])
+            if len(values) < _SHOWN and (text := _show(found)) not in values:
+                values.append(text)
+        return found
 
     def visit_or_expression(self, node: Any, value: Any) -> Any:
         left = self._excusing(node["children"][0], value)
