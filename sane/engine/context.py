@@ -36,6 +36,7 @@ class AsyncContext:
         self._report = report
         self._opening: dict[Target, asyncio.Task[Transport]] = {}
         self._machines: dict[str | None, Machine] = {}
+        self._reached_by: dict[str, HostSettings] = {}
         self._pool: SshPool | None = None
         self._panes: PanePool | None = None
 
@@ -68,6 +69,7 @@ class AsyncContext:
 
     async def transport(self, target: Target) -> Transport:
         """Return the transport to a target. Raises TransportError, NotFoundError, PaneError."""
+        await self._forget_outdated(target.host)
         task = self._opening.get(target)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._opening[target] = asyncio.create_task(self._open(target))
@@ -88,6 +90,7 @@ class AsyncContext:
 
     async def machine(self, host: str | None) -> Machine:
         """Return this machine for None, else the machine behind a host name."""
+        await self._forget_outdated(host)
         if host not in self._machines:
             machine = await self._machine(host)
             self._machines.setdefault(host, machine)
@@ -123,7 +126,17 @@ class AsyncContext:
 
     async def settings(self, host: str) -> HostSettings:
         """Return how a host is reached over SSH. Raises UsageError, ConfigError."""
-        return await self.pool.config.resolve_aside(host)
+        self._reached_by[host] = await self.pool.config.resolve_aside(host)
+        return self._reached_by[host]
+
+    async def _forget_outdated(self, host: str | None) -> None:
+        """Forget a host that has to be connected to again, where the user's files say another way by now."""
+        known = self._reached_by.get(host) if host is not None else None
+        if host is None or known is None or self.pool.is_open(known) or await self.settings(host) == known:
+            return
+        self._machines.pop(host, None)
+        for target in [target for target in self._opening if target.host == host]:
+            del self._opening[target]
 
     def _overrides(self, name: str) -> HostOverrides | None:
         host = self._inventory.find(name) if self._inventory else None
