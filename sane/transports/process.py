@@ -20,6 +20,7 @@ from sane.transports.lifeline import Lifeline
 
 KILL_GRACE_S = 1.0  # between SIGTERM and SIGKILL
 LINGER_S = 0.1  # how long output may still come after the process ended while something else holds its pipe
+LONGEST_PAUSE_S = 3600.0  # of one poll, which takes 24 days at most
 EXIT_CHECK_S = 0.02  # how often to look for the end where the system has no pidfd
 CHUNK_BYTES = 1 << 16
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -159,7 +160,7 @@ class _Run:
                     self._take(fd, poll)
 
     def _pause_ms(self, now: float, until: float | None) -> float | None:
-        pauses_s = [] if until is None else [max(0.0, until - now)]
+        pauses_s = [] if until is None else [min(max(0.0, until - now), LONGEST_PAUSE_S)]
         if self._pidfd < 0:
             pauses_s.append(EXIT_CHECK_S)
         return min(pauses_s) * 1000 + 0.5 if pauses_s else None
