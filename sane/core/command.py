@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,12 +15,12 @@ TIMEOUT_EXIT_CODE = 124  # as timeout(1) has it
 class Command:
     """Describe one command: `script` is shell text for the target's own shell.
 
-    `env` values are data, quoted by the transport, never spliced into the script. `timeout_s` None waits for ever,
-    which only a surface with a person at it may ask for. `display` is what a watcher of a pane sees
-    instead of the script; None shows the script itself. `raw_ok`: where no shell but an interpreter or a network device
-    waits in a pane, it may be typed there as it is. `brief`: text for sh that ends soon, leaves nothing running and has
-    little to say, which may share a shell with others of its kind. `outlives_caller`: it goes on where its caller is
-    killed, which ends any other.
+    `cwd` is entered before; `~/` is the target's home there. `env` values are data, quoted by the transport, never
+    spliced into the script. `timeout_s` None waits for ever, which only a surface with a person at it may ask for; with
+    0 nothing runs. `display` is what a watcher of a pane sees instead of the script; None shows the script itself.
+    `raw_ok`: where no shell but an interpreter or a network device waits in a pane, it may be typed there as it is.
+    `brief`: text for sh that ends soon, leaves nothing running and has little to say, which may share a shell with
+    others of its kind. `outlives_caller`: it goes on where its caller is killed, which ends any other.
     """
 
     script: str
@@ -34,7 +35,7 @@ class Command:
     outlives_caller: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what no shell can take: a NUL, half of a surrogate pair."""
+        """Raise UsageError for what no shell can take: a NUL, half of a surrogate pair, a variable of that name."""
         texts = (self.script, self.cwd or "", *self.env, *self.env.values())
         if any("\0" in text for text in texts):
             raise UsageError("a command can't hold a NUL character")
@@ -42,6 +43,11 @@ class Command:
             "".join(texts).encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # JSON can hold such a thing; no byte stands for it
             raise UsageError("a command can't hold half of a surrogate pair") from None
+        for name in self.env:
+            if not (name.isascii() and name.isidentifier()):
+                raise UsageError(f"'{name}' is not a name for a variable", hint="Use letters, digits and underscores.")
+        if self.timeout_s is not None and not self.timeout_s >= 0:  # so that a NaN is refused too
+            raise UsageError(f"timeout_s must not be negative, got {self.timeout_s}", hint="None waits for ever.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +80,28 @@ class CommandResult:
     def text(self) -> str:
         """Return the output as text; bytes that are not UTF-8 become U+FFFD."""
         return self.output.decode("utf-8", "replace")
+
+
+def never_begun(command: Command, target: str) -> CommandResult | None:
+    """Return the result of a command whose time is over before it begins; None for any other."""
+    if command.timeout_s != 0:
+        return None
+    return CommandResult(target, command.display or command.script, b"", TIMEOUT_EXIT_CODE, 0.0, timed_out=True)
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Return a file's path as text. Raises UsageError for what no file is called: nothing, a NUL, half of a pair."""
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise UsageError(f"a path can't {'hold a NUL character' if text else 'be empty'}")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("a path can't hold half of a surrogate pair") from None
+    return text
+
+
+def check_limit(limit_bytes: int) -> None:
+    """Raise UsageError for a limit below 0."""
+    if limit_bytes < 0:
+        raise UsageError(f"limit_bytes must not be negative, got {limit_bytes}")

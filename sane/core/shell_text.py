@@ -45,14 +45,14 @@ def quote_argv(argv: Sequence[str]) -> str:
     return " ".join(quote_word(word) for word in argv)
 
 
-def with_surroundings(script: str, cwd: str | None, env: Mapping[str, str]) -> str:
-    """Return a script that first enters `cwd` and sets `env`; line numbers in its messages stay those of `script`.
+def exports(env: Mapping[str, str]) -> str:
+    """Return what sets variables before a script, in the script's first line, so that line numbers stay its own.
 
     Raises UsageError on a variable name that no shell takes.
     """
-    before = f"cd {quote_path(cwd)} || exit 1; " if cwd is not None else ""
+    before = ""
     for name, value in env.items():
         if not _NAME.fullmatch(name):
             raise UsageError(f"'{name}' is not a name for a variable", hint="Use letters, digits and underscores.")
         before += f"export {name}={quote_word(value)}; "
-    return before + script
+    return before

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, never_begun, path_text
 from sane.errors import LostError, NotFoundError, RemoteError, UnavailableError, UnreachableError
 from sane.transports.base import OnOutput
 
@@ -68,6 +68,8 @@ class FakeTransport:
         """Answer as scripted; a duration past `timeout_s` ends 124, and cancelling ends the command."""
         started = time.monotonic()
         await self._reach()
+        if (done := never_begun(command, f"ssh:{self.name}")) is not None:
+            return done
         self.commands.append(command)
         self.running += 1
         timed_out, reply = False, Reply()
@@ -113,6 +115,7 @@ class FakeTransport:
 
     async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
         """Keep a file. Raises RemoteError when the disk is full."""
+        path = path_text(path)
         await self._reach()
         if self.fault == "full-disk":
             raise RemoteError(f"{path} can't be written on {self.name}: No space left on device")
@@ -122,6 +125,8 @@ class FakeTransport:
 
     async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
         """Return a file's first `limit_bytes`. Raises NotFoundError when absent."""
+        path = path_text(path)
+        check_limit(limit_bytes)
         await self._reach()
         if path not in self.files:
             raise NotFoundError(f"{path} does not exist on {self.name}")

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Mapping
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, never_begun, path_text
 from sane.errors import NotFoundError, RemoteError
 from sane.transports.offload import call_blocking, call_streaming
 from sane.transports.process import Finished, OnOutput, run_process
@@ -36,8 +36,10 @@ class LocalTransport:
 
         `output` is its stdout and `stderr` the other stream. Cancelling ends the whole group; so does an exception of
         `on_output`, which is raised then, and on Linux the end of this process, also by `kill -9`.
-        Raises TransportError when the shell can't be started.
+        Raises TransportError when the shell can't be started, RemoteError when `cwd` can't be entered.
         """
+        if (done := never_begun(command, NAME)) is not None:
+            return done
         started = time.monotonic()
         finished = await call_streaming(lambda fd, say: self._run_shell(command, say, fd), on_output)
         return CommandResult(
@@ -56,11 +58,14 @@ class LocalTransport:
 
         A symbolic link is written through. Raises RemoteError naming the path and the reason.
         """
-        await call_blocking(lambda _: _put(self._expand(path), content, mode))
+        full = self._expand(path_text(path))
+        await call_blocking(lambda _: _put(full, content, mode))
 
     async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
         """Return a file's first `limit_bytes`. Raises NotFoundError when absent, RemoteError when it can't be read."""
-        return await call_blocking(lambda _: _get(self._expand(path), limit_bytes))
+        check_limit(limit_bytes)
+        full = self._expand(path_text(path))
+        return await call_blocking(lambda _: _get(full, limit_bytes))
 
     async def close(self) -> None:
         """Do nothing: no connection is held."""
@@ -77,7 +82,9 @@ class LocalTransport:
             script_fd, script = _spool(script), b". /dev/fd/3"
         argv: list[str | bytes] = [shell, "-c", script]
         if command.cwd is not None:
-            argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", self._expand(command.cwd), *argv]
+            folder = self._expand(command.cwd)
+            _must_be_entered(folder)
+            argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", folder, *argv]
         try:
             return run_process(
                 argv,
@@ -102,6 +109,17 @@ def find_program(name: str, path: str | None) -> str | None:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     return None
+
+
+def _must_be_entered(folder: str) -> None:
+    """Raise RemoteError where a command can't start in a folder, which no exit code could tell from its own."""
+    try:
+        os.stat(os.path.join(folder, ""))
+        reason = "" if os.access(folder, os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise RemoteError(f"{folder} can't be entered: {reason}")
 
 
 def _spool(script: bytes) -> int:

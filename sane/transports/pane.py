@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from sane.core.command import Command, CommandResult
+from sane.core.command import Command, CommandResult, check_limit, never_begun, path_text
 from sane.core.pane.prompt_line import SHELLS
 from sane.core.paths import runtime_dir
 from sane.transports.base import Machine, OnOutput
@@ -54,8 +54,14 @@ class PaneTransport:
 
         Waits its turn where others use the pane too. Raises PaneError when the pane can't take a command (then
         nothing was typed),
-        NotFoundError when it is gone, LostError when the way to it is lost.
+        NotFoundError when it is gone, LostError when the way to it is lost, RemoteError when `cwd` can't be entered.
         """
+        if (done := never_begun(command, self.name)) is not None:
+            return done
+        if command.cwd is not None:
+            from sane.transports.pane_files import entered
+
+            command = await entered(self, command, command.cwd)
         return (await self.exchange(command, on_output)).result
 
     async def put(self, path: str, content: bytes, *, mode: int | None = None) -> None:
@@ -65,13 +71,14 @@ class PaneTransport:
         """
         from sane.transports.pane_files import put_through
 
-        await put_through(self, path, content, mode)
+        await put_through(self, path_text(path), content, mode)
 
     async def get(self, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
         """Return a file's first `limit_bytes`, through the pane. Raises RemoteError, or NotFoundError when absent."""
         from sane.transports.pane_files import get_through
 
-        return await get_through(self, path, limit_bytes)
+        check_limit(limit_bytes)
+        return await get_through(self, path_text(path), limit_bytes)
 
     async def exchange(
         self, command: Command, on_output: OnOutput | None = None, feed: Iterable[str] | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
+import os
 from typing import TYPE_CHECKING, NoReturn
 
 from sane.core.command import Command
+from sane.core.host.file_scripts import WHY_NOT_ENTERED
 from sane.core.pane.files import (
     DAMAGED,
     NO_SUCH_FILE,
@@ -16,6 +19,7 @@ from sane.core.pane.files import (
     put_script,
 )
 from sane.core.pane.framing import CHECKSUM
+from sane.core.shell_text import quote_path
 from sane.errors import LostError, NotFoundError, RemoteError
 
 if TYPE_CHECKING:
@@ -45,6 +49,19 @@ async def get_through(pane: PaneTransport, path: str, limit_bytes: int) -> bytes
     if checksum is None or checksum.arguments[0] != hashlib.sha256(content).hexdigest():
         raise RemoteError(f"{path} arrived damaged: something else printed in the pane", hint="Try again.")
     return content
+
+
+async def entered(pane: PaneTransport, command: Command, folder: str) -> Command:
+    """Return a command whose `cwd` is the full path of a folder that can be entered. Raises RemoteError.
+
+    The exit code of the command itself could not tell that its folder is not there.
+    """
+    enter = 'cd -- "$1" 2>/dev/null && pwd && exit; ' + WHY_NOT_ENTERED + '; echo "$why"; exit 1'
+    script = f"sh -c '{enter}' sane {quote_path(folder)}"
+    done = await pane.exchange(Command(script, timeout_s=BASE_TIMEOUT_S, display=f"# sane: cd {folder}"))
+    if done.result.exit_code != 0:
+        _refuse(done.result, folder, "entered")
+    return dataclasses.replace(command, cwd=os.fsdecode(done.result.output.removesuffix(b"\n")))
 
 
 def _command(script: str, note: str, size_bytes: int) -> Command:

@@ -10,9 +10,9 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, never_begun, path_text
 from sane.core.host.file_scripts import ABSENT, read_script, write_script
-from sane.core.shell_text import with_surroundings
+from sane.core.shell_text import exports
 from sane.core.ssh.settings import HostSettings
 from sane.errors import NotFoundError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.base import OnOutput
@@ -39,19 +39,26 @@ class SshTransport:
         """Return the target as a person writes it."""
         return f"ssh:{self.settings.name}"
 
+    async def connect(self) -> None:
+        """Open the connection now, for all that comes. Raises UnreachableError and AuthError with their phase."""
+        await self._pool.connection(self.settings)
+
     async def run(self, command: Command, on_output: OnOutput | None = None) -> CommandResult:
         """Run a command in the login shell; cancelling ends it and its process group. So does the host itself, where
         this process is killed: 3 s later, or 15 s after the time limit where the connection seems open still.
 
         `output` is its stdout and `stderr` the other stream; `on_output` gets both as they come. Raises TransportError
-        with its phase; LostError means that what became of the command is unknown.
+        with its phase; LostError means that what became of the command is unknown; RemoteError that `cwd` can't be
+        entered.
         """
         started = time.monotonic()
-        script = with_surroundings(command.script, command.cwd, command.env)
-        if len(script.encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
-            script = await self._spool(script)
-        if command.brief and on_output is None:
-            finished = await self._ask(script, command)
+        if (done := never_begun(command, self.name)) is not None:
+            return done
+        before, script = exports(command.env), command.script
+        if len((before + script).encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
+            before, script = "", await self._spool(before + script)
+        if command.brief and on_output is None and command.cwd is None:
+            finished = await self._ask(before + script, command)
         else:
             finished = await self._execute(
                 script,
@@ -60,6 +67,8 @@ class SshTransport:
                 limit_bytes=command.output_limit_bytes,
                 on_output=on_output,
                 watched=not command.outlives_caller,
+                cwd=command.cwd,
+                before=before,
             )
         return CommandResult(
             target=self.name,
@@ -77,6 +86,7 @@ class SshTransport:
 
         Raises RemoteError naming the path and the reason (full disk, permission), TransportError with phase transfer.
         """
+        path = path_text(path)
         script = write_script(path, len(content), mode, secrets.token_hex(6))
         finished = await self._transfer(script, path, len(content), stdin=content)
         if finished.exit_code != 0:
@@ -90,6 +100,8 @@ class SshTransport:
 
         Raises NotFoundError when absent, RemoteError when it can't be read, TransportError with phase transfer.
         """
+        path = path_text(path)
+        check_limit(limit_bytes)
         finished = await self._transfer(read_script(path, limit_bytes), path, limit_bytes, limit_bytes=limit_bytes)
         if finished.exit_code == ABSENT:
             raise NotFoundError(f"{path} does not exist on {self.settings.name}")
@@ -122,6 +134,8 @@ class SshTransport:
         limit_bytes: int,
         on_output: Callable[[bytes], None] | None = None,
         watched: bool = False,
+        cwd: str | None = None,
+        before: str = "",
     ) -> Finished:
         watch_s = (float("inf") if timeout_s is None else timeout_s) if watched else None
         for again in (True, False):
@@ -135,6 +149,8 @@ class SshTransport:
                     limit_bytes=limit_bytes,
                     on_output=on_output,
                     watch_s=watch_s,
+                    cwd=cwd,
+                    before=before,
                 )
                 try:
                     return await command.run(timeout_s)

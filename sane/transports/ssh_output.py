@@ -24,6 +24,8 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
         self._limit_bytes = limit_bytes
         self._on_output = on_output
         self._held = bytearray()  # stderr until the mark is seen
+        self.lead = b""  # what stands before the script in its first line; a shell that can't parse that shows it
+        self.refused = ""  # why the folder can't be entered, in place of the group
         self._kept: tuple[list[bytes], list[bytes]] = ([], [])
         self._room = [limit_bytes, limit_bytes]
         self.channel: Any = None
@@ -55,15 +57,20 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
         start = self._held.find(self._mark + b" ")
         end = self._held.find(b"\n", start) if start >= 0 else -1
         number = bytes(self._held[start + len(self._mark) + 1 : end]) if end >= 0 else b""
-        if not number.isdigit() and len(self._held) < MARK_LIMIT_BYTES:
+        self.refused = number.decode("utf-8", "replace")[2:] if number.startswith(b"- ") else ""
+        if not number.isdigit() and not self.refused and len(self._held) < MARK_LIMIT_BYTES:
             return
         if number.isdigit():
             self.group = int(number)
             del self._held[start : end + 1]
+        elif self.refused:
+            del self._held[start:]
+            self._mark = b""
+            return
         self._release_held()
 
     def _release_held(self) -> None:
-        self._mark, held = b"", bytes(self._held)
+        self._mark, held = b"", bytes(self._held).replace(self.lead, b"") if self.lead else bytes(self._held)
         self._held.clear()
         if held:
             self._keep(1, held)
@@ -94,7 +101,7 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
         self.exited.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._held:
+        if self._held and not self.refused:
             self._release_held()
         if exc is not None and not self.exited.is_set():
             self.failure = self.failure or exc

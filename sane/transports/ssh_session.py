@@ -12,7 +12,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
-from sane.errors import LostError, TransportError, UnavailableError, UnreachableError
+from sane.core.host.file_scripts import WHY_NOT_ENTERED
+from sane.core.shell_text import quote_path
+from sane.errors import LostError, RemoteError, TransportError, UnavailableError, UnreachableError
 from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_output import CommandSession
 
@@ -25,6 +27,7 @@ STDIN_BLOCK_BYTES = 1 << 18
 WATCH_AFTER_S = 0.25  # a plain command has ended by then, and pays nothing
 WATCH_AGAIN_S = 1.0  # where the server had no room for it
 WATCH_GRACE_S = 15  # behind the time limit: by then we have ended it ourselves, if anybody does
+_ENTER = "cd {path} || exec sh -c '" + WHY_NOT_ENTERED + '; echo {mark} "-" $why >&2; exit 1\' sh {path}; '
 # One line, without a backslash, for sh inside the quotes of any login shell. The leader of the group has another parent
 # once the process of sshd that started it has gone; it has no entry once it has ended, and then what it left is to
 # stay. The second field is a name in brackets; with a blank in it the others can't be told.
@@ -75,11 +78,17 @@ class RemoteCommand:
         on_output: Callable[[bytes], None] | None = None,
         session: CommandSession | None = None,
         watch_s: float | None = None,
+        cwd: str | None = None,
+        before: str = "",
     ) -> None:
         """Prepare one; with `watch_s` the host ends it after that time, and soon after this process is killed."""
         self._session = session or CommandSession(limit_bytes, on_output)
         self._connection = connection
-        self._script = f"sh -c 'echo {self._session.mark} $PPID >&2'; {script}"
+        mark, self._cwd = self._session.mark, cwd
+        enter = _ENTER.format(path=quote_path(cwd), mark=mark) if cwd is not None else ""
+        lead = f"{enter}sh -c 'echo {mark} $PPID >&2'; {before}"
+        self._script = lead + script
+        self._session.lead = lead.encode("utf-8", "surrogateescape")
         self._watch_s = watch_s
         self._watching: asyncio.Task[None] | None = None
         self._stdin = stdin or b""
@@ -90,7 +99,7 @@ class RemoteCommand:
         """Return what the command left once it has ended, or was ended after `timeout_s`.
 
         A cancellation ends it too. Raises UnreachableError when it was never started, LostError when what became of it
-        is unknown.
+        is unknown, RemoteError when its folder can't be entered.
         """
         timed_out = False
         opening = asyncio.create_task(self._open())
@@ -109,6 +118,8 @@ class RemoteCommand:
             raise self._lost(session.failure) from session.failure
         if session.exit_code is None and not timed_out and self._connection.is_closed():
             raise self._lost(ConnectionError("it was closed"))
+        if session.refused:
+            raise RemoteError(f"{self._cwd} can't be entered on {self._host}: {session.refused}")
         return Finished(session.exit_code, session.output(0), session.output(1), timed_out, session.truncated)
 
     async def _open(self) -> None:

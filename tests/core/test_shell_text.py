@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sane.core.shell_text import quote_argv, quote_path, quote_word, with_surroundings
+from sane.core.shell_text import exports, quote_argv, quote_path, quote_word
 from sane.errors import UsageError
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "fish") if shutil.which(shell)]
@@ -58,13 +58,13 @@ def test_paths() -> None:
     assert quote_path("~other") == "'./~other'"
 
 
-def test_surroundings_come_before_the_script_on_its_first_line() -> None:
-    assert with_surroundings("run", None, {}) == "run"
-    assert with_surroundings("run", "/a b", {"X": "1 2"}) == "cd '/a b' || exit 1; export X='1 2'; run"
+def test_variables_are_set_on_the_first_line_of_the_script() -> None:
+    assert exports({}) == ""
+    assert exports({"X": "1 2", "Y": ""}) == "export X='1 2'; export Y=''; "
 
 
 def test_names_and_values_that_no_shell_takes() -> None:
     with pytest.raises(UsageError, match="not a name"):
-        with_surroundings("run", None, {"A;reboot": "x"})
+        exports({"A;reboot": "x"})
     with pytest.raises(UsageError, match="NUL"):
         quote_word("a\0b")

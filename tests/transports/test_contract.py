@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sane.core.command import Command
-from sane.errors import NotFoundError, RemoteError
+from sane.errors import NotFoundError, RemoteError, UsageError
 from tests.transports.contract import (
     BINARY,
     ECHO_STDIN,
@@ -130,6 +130,49 @@ async def test_timeout_leaves_nothing_running(place: Place) -> None:
     assert (result.exit_code, result.timed_out) == (124, True)
     await until(lambda: place.still_running(pids) == [])
     assert (await place.transport.run(Command(LINES))).exit_code == 0
+
+
+async def test_with_no_time_at_all_nothing_runs(place: Place) -> None:
+    pids = place.root / "pids"
+    result = await place.transport.run(Command(place.hang, env={"PIDS": str(pids)}, timeout_s=0))
+    assert (result.output, result.exit_code, result.timed_out) == (b"", 124, True)
+    assert not pids.exists()
+
+
+async def test_a_time_without_end(place: Place) -> None:
+    for timeout_s in (2_147_484, 1e10, float("inf")):  # more than a poll takes, in ms and in s
+        assert (await place.transport.run(Command(EXIT_7, timeout_s=timeout_s))).exit_code == 7
+
+
+async def test_a_folder_that_can_not_be_entered(place: Place) -> None:
+    if hasattr(place.transport, "files"):
+        return  # it has no folders
+    (place.root / "file").touch()
+    for name, reason in (("none", "No such file or directory"), ("file", "Not a directory")):
+        with pytest.raises(RemoteError, match=f"{name} can't be entered.*: {reason}"):
+            await place.transport.run(Command(LINES, cwd=str(place.root / name)))
+    for exit_code in (1, 2):
+        result = await place.transport.run(Command(f"(exit {exit_code})", cwd=str(place.root)))
+        assert result.exit_code == exit_code
+
+
+async def test_a_folder_below_the_home(place: Place) -> None:
+    if hasattr(place.transport, "files"):
+        return
+    home = (await place.transport.run(Command('printf %s "$HOME"'))).text
+    assert (await place.transport.run(Command(SHOW_CWD, cwd="~"))).text == home
+    (Path(home) / "below it").mkdir(exist_ok=True)
+    assert (await place.transport.run(Command(SHOW_CWD, cwd="~/below it"))).text == f"{home}/below it"
+
+
+async def test_paths_and_limits_that_mean_nothing(place: Place) -> None:
+    for path in ("", "/tmp/\0", "/tmp/\ud800"):
+        with pytest.raises(UsageError):
+            await place.transport.put(path, b"x")
+        with pytest.raises(UsageError):
+            await place.transport.get(path)
+    with pytest.raises(UsageError, match="limit_bytes"):
+        await place.transport.get(str(place.root / "file"), limit_bytes=-1)
 
 
 async def test_cancellation_leaves_nothing_running(place: Place) -> None:

@@ -129,9 +129,19 @@ async def test_line_numbers_in_messages_are_those_of_the_script(pool: SshPool) -
 
 
 async def test_a_directory_that_is_not_there(pool: SshPool) -> None:
-    result = await pool.transport("web1").run(Command("echo not reached", cwd="/no/such/place"))
-    assert (result.output, result.exit_code) == (b"", 1)
-    assert b"/no/such/place" in result.stderr
+    chunks: list[bytes] = []
+    with pytest.raises(RemoteError, match="/no/such/place can't be entered on web1: No such file or directory"):
+        await pool.transport("web1").run(Command("echo not reached", cwd="/no/such/place", brief=True), chunks.append)
+    assert chunks == []
+
+
+@pytest.mark.parametrize("script", ["echo (", "if true\nthen echo ("])
+async def test_a_shell_that_can_not_parse_a_command_shows_that_alone(pool: SshPool, script: str) -> None:
+    result = await pool.transport("web1").run(Command(script, cwd="/", env={"A": "a value"}))
+    assert (result.output, result.exit_code) == (b"", 2)
+    assert b"syntax error" in result.stderr.lower()
+    for ours in (b"PPID", b"value", b"cd /"):
+        assert ours not in result.stderr
 
 
 async def test_home_paths(pool: SshPool, sshd: Sshd) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from sane.core.shell_text import quote_path, quote_word
 
 ABSENT = 66  # exit code: the file does not exist
+# Sets $why, without a quote of the kind that goes around it: the shells themselves say different things, or nothing.
+WHY_NOT_ENTERED = (
+    'if [ -d "$1" ]; then why="Permission denied"; elif [ -e "$1" ]; then why="Not a directory"; '
+    'else why="No such file or directory"; fi'
+)
 
 # $1 path, $2 a random word, $3 size in bytes, $4 mode or nothing; the content on stdin. What arrived is counted, since
 # a lost connection looks like the end of the content. A symbolic link is written through. `stat` is GNU's or BSD's.
