@@ -108,6 +108,8 @@ def ask(name: str, words: Sequence[str]) -> int | None:
     if not path or not is_private(path.rpartition(b"/")[0]):
         return None
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if connection.fileno() <= 2:  # standard input or output is closed (`<&-`), and this would be taken for it
+        return None
     connection.settimeout(ANSWER_LIMIT_S)
     try:
         connection.connect(path)

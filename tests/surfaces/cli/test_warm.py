@@ -101,6 +101,17 @@ def calls(short_dir: Path) -> Iterator[Calls]:
     made.end()
 
 
+def test_a_call_whose_standard_input_is_closed_is_refused_as_without_a_helper(calls: Calls) -> None:
+    """Its connection to the helper would be descriptor 0, and would be read for what the helper asks for."""
+    calls.warm_up()
+    words = f'"{calls.bin}/sane-create-file" "{calls.pane}" "{calls.folder}/new" --stdin <&-'
+    argv = ["sh", "-c", words]
+    done = subprocess.run(argv, env=calls.environ, capture_output=True, text=True, timeout=10, check=False)
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (1, "error")
+    assert "standard input" in done.stderr
+    assert not (calls.folder / "new").exists()
+
+
 TABLE: list[tuple[list[str], bytes]] = [
     (["run-command", "{pane}", "printf 'a b\\n\\n c'; exit_code() { return 7; }; exit_code"], b""),
     (["run-command", "{pane}", "false", "--exit-status"], b""),
