@@ -7,7 +7,7 @@ import click
 # Before the completion of `sane` itself, so that a line in a bare .zshrc is enough.
 _ZSH_START = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }"
 _PANES = "tmux list-panes -a -F '#{session_name}:#{window_index}.#{pane_index}' 2>/dev/null"
-_OPTIONS = "--query --output --exit-status --help"
+_OPTIONS = "--query --output --help"
 
 # What a primitive takes first is a target: the panes there are now. Bash parts words at colons, so the typed word is
 # taken from the line, and what stands before its last colon is left out of the answer.
@@ -16,7 +16,9 @@ _sane_targets() {
     local line=${COMP_LINE:0:COMP_POINT} words="local: $(%(panes)s)"
     local typed=${line##*[[:space:]]}
     local before=${line%%"$typed"}
-    if [[ $typed == -* ]]; then words="%(options)s"
+    if [[ $typed == -* ]]; then
+        words="%(options)s"
+        [[ $1 == sane-run-command ]] && words+=" --exit-status"
     elif [[ $before =~ [^[:space:]][[:space:]]+[^[:space:]] ]]; then compopt -o default; return; fi
     COMPREPLY=($(compgen -W "$words" -- "$typed"))
     [[ $COMP_WORDBREAKS == *:* ]] && COMPREPLY=("${COMPREPLY[@]#"${typed%%"${typed##*:}"}"}")
@@ -25,7 +27,9 @@ complete -F _sane_targets %(names)s"""
 
 _ZSH = """\
 _sane_targets() {
-    if [[ $PREFIX == -* ]]; then compadd -- %(options)s
+    if [[ $PREFIX == -* ]]; then
+        compadd -- %(options)s
+        [[ $words[1] == sane-run-command ]] && compadd -- --exit-status
     elif (( CURRENT == 2 )); then compadd -- local: ${(f)"$(%(panes)s)"}
     else _files; fi
 }
@@ -36,9 +40,10 @@ for name in %(names)s
     complete -c $name -n 'test (count (commandline -opc)) -eq 1' -f -a 'local: (%(panes)s)'
     complete -c $name -l query -x -d 'print only what this JMESPath expression selects'
     complete -c $name -l output -x -a 'json ndjson table'
-    complete -c $name -l exit-status -d "exit with the command's own code"
     complete -c $name -l help
-end"""
+end
+complete -c sane-run-command -l exit-status -d "exit with the command's own code"
+"""
 
 
 @click.command()

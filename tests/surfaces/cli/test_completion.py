@@ -108,6 +108,8 @@ def test_a_primitive_completes_its_target_first_and_files_after_it(place: Path) 
     assert bash("sane-run-command lo", place) == ["local:"]
     assert bash("sane-run-command local: lo", place) == []  # bash takes files then
     assert bash("sane-run-command --ou", place) == ["--output"]
+    assert "--exit-status" in bash("sane-run-command --", place)
+    assert "--exit-status" not in bash("sane-list-panes --", place)
     assert "local:" in fish("sane-run-command ", place)
     assert "local:" not in fish("sane-run-command local: ", place)
 
