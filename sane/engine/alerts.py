@@ -23,9 +23,12 @@ from urllib.parse import urlsplit
 from sane.core.redact import redact
 from sane.core.signing import KEY_ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_request
 from sane.core.watch.config import AlertSettings
-from sane.errors import UnavailableError
+from sane.errors import SaneError, UnavailableError
 from sane.transports.http_post import post
+from sane.transports.local_machine import LocalMachine
 from sane.transports.threaded import make_future
+from sane.transports.tmux import TmuxServer
+from sane.transports.tmux import text_of as text_of_server
 
 TRIES = 3
 FIRST_PAUSE_S = 0.5
@@ -223,19 +226,10 @@ def _ring(ttys: Sequence[str]) -> None:
 async def _tmux(arguments: Sequence[str], timeout_s: float) -> tuple[str, str]:
     """Run one tmux command and return why it failed ("": it did not) and what it printed."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            "tmux", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-    except OSError as error:
-        return f"tmux can't be run: {error.strerror or error}", ""
-    try:
         async with asyncio.timeout(timeout_s):
-            output, errors = await process.communicate()
+            done = await TmuxServer(LocalMachine()).run(*arguments)
     except TimeoutError:
         return f"tmux did not answer in {timeout_s:g} s", ""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    why = errors.decode("utf-8", "replace").strip() if process.returncode else ""
-    return why, output.decode("utf-8", "replace")
+    except SaneError as error:
+        return error.message, ""
+    return text_of_server(done.stderr).strip() if done.exit_code else "", text_of_server(done.stdout)

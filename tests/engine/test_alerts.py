@@ -120,9 +120,8 @@ async def test_a_webhook_that_answers_byte_by_byte_is_given_up_in_time() -> None
         writer.write(b"\r\n\r\n")
         writer.close()
 
-    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        settings = AlertSettings(webhook_url=url, webhook_secret_env="HOOK")
+    async with listening(drip) as port:
+        settings = AlertSettings(webhook_url=f"http://127.0.0.1:{port}/", webhook_secret_env="HOOK")
         sender = Alerts(settings, {"HOOK": "s"}, str, first_pause_s=0, timeout_s=0.3)
         async with asyncio.timeout(4):
             assert "did not answer in 0.3 s" in (await sender.send(ALERT)).outcome
