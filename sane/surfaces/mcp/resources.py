@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 import mcp_types as types
 
+from sane.core.paths import home_dir
 from sane.engine.context import AsyncContext
 from sane.errors import NotFoundError
 from sane.transports.tmux import PaneInfo, TmuxServer, text_of
@@ -95,7 +96,7 @@ async def _screen(context: AsyncContext, pane: str) -> str:
 
 
 def _hosts(context: AsyncContext) -> list[dict[str, str]]:
-    config = Path(os.environ.get("HOME", "/")) / ".ssh" / "config"
+    config = Path(home_dir(os.environ)) / ".ssh" / "config"
     words = [line.split() for line in config.read_text(errors="replace").splitlines()] if config.is_file() else []
     aliases = [a for w in words if w and w[0].lower() == "host" for a in w[1:] if not set(a) & set("*?!")]
     names = [*((name, "inventory") for name in context.host_names()), *((alias, "~/.ssh/config") for alias in aliases)]
