@@ -33,6 +33,8 @@ class Tmux:
 
     def __init__(self, folder: Path, config: str = "") -> None:
         (folder / "home").mkdir(exist_ok=True)
+        # Where it is absent, a new fish reads every manual page in the background: 20 s of a core.
+        (folder / "home/.local/share/fish/generated_completions").mkdir(parents=True, exist_ok=True)
         # A server that ends with its last session would race with the next test's first one.
         (folder / "tmux.conf").write_text("set -g exit-empty off\n" + config)
         self.folder = folder
