@@ -44,34 +44,37 @@ async def probe_host(
     added, and only where the file does not name that activation.
     Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
     """
-    host = state.hosts[state.index[action.host]]
-    back = host.status == "reverting"
+    back = state.hosts[state.index[action.host]].status == "reverting"
     nonce = nonce_of(state, action.host, "revert" if back else "forward")
     binding = plan.binding(state, action.host, action.version, nonce)
-    limit_ms = plan.workflow.health.max_age_ms
+    facts = _facts(plan, state, action, nonce if action.activated else "", begun_here=begun_here)
 
     def facts_of(reading: ProbeReading) -> Facts:
+        if not (action.activated and begun_ms and reading.host_now_ms is not None):
+            return facts
         # The host's own clock at activation: its time now, less the time that has passed here.
-        activated = None
-        if action.activated and begun_ms and reading.host_now_ms is not None:
-            activated = reading.host_now_ms - max(0, now_ms() - begun_ms)
-        return Facts(
-            version=action.version,
-            digest=action.digest,
-            nonce=nonce if action.activated else "",
-            activated_at_ms=activated,
-            poll_interval_ms=state.policy.poll_interval_ms,
-            max_bytes=plan.workflow.health.max_bytes,
-            fresh=limit_ms is not None or (action.activated and begun_here and host.status in PROVING),
-            max_age_ms=limit_ms or AGE_IN_POLLS * state.policy.poll_interval_ms + state.policy.min_healthy_ms,
-            written_once=limit_ms is None,
-            health_check=state.policy.health_check,
-            gates=gates_of(plan.workflow.health.gates),
-        )
+        return replace(facts, activated_at_ms=reading.host_now_ms - max(0, now_ms() - begun_ms))
 
     place = await places.place(plan.host(action.host))
     transport = await context.transport(place.control)
     return await read_and_judge(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env, facts_of)
+
+
+def _facts(plan: DeploymentPlan, state: RolloutState, action: ProbeHealth, nonce: str, *, begun_here: bool) -> Facts:
+    """Return what the file must prove, but for the time of activation."""
+    status, limit_ms = state.hosts[state.index[action.host]].status, plan.workflow.health.max_age_ms
+    return Facts(
+        version=action.version,
+        digest=action.digest,
+        nonce=nonce,
+        poll_interval_ms=state.policy.poll_interval_ms,
+        max_bytes=plan.workflow.health.max_bytes,
+        fresh=limit_ms is not None or (action.activated and begun_here and status in PROVING),
+        max_age_ms=limit_ms or AGE_IN_POLLS * state.policy.poll_interval_ms + state.policy.min_healthy_ms,
+        written_once=limit_ms is None,
+        health_check=state.policy.health_check,
+        gates=gates_of(plan.workflow.health.gates),
+    )
 
 
 async def read_and_judge(
