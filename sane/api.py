@@ -13,14 +13,17 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sane.core.command import Command, CommandResult
+from sane.core.command import Command, CommandResult, check_limit, path_text
 from sane.core.fleet.inventory import Inventory
 from sane.core.target import Target, parse_target
 from sane.engine.context import open_context
 from sane.errors import UsageError
 from sane.transports.base import Transport
+
+if TYPE_CHECKING:
+    from sane.transports.ssh import SshTransport
 
 GET_LIMIT_BYTES = 64 << 20
 T = TypeVar("T")
@@ -51,6 +54,7 @@ class Connection:
         self._inventory = inventory
         self._context = open_context(inventory)
         self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[Any]] = set()
 
     @property
@@ -62,11 +66,13 @@ class Connection:
         """Open the target. Raises NotFoundError for a pane or session that does not exist, TransportError."""
         if self._is_open:
             raise UsageError(f"{self.target} is connected already", hint="Enter each connection once at a time.")
-        self._is_open = True
+        self._is_open, self._loop = True, asyncio.get_running_loop()
         self._context = open_context(self._inventory)  # one that was closed opens nothing again
         try:
             async with self._context.call() as call:
-                await call.transport(self._target)
+                opened = await call.transport(self._target)
+                if self._target.host is not None and self._target.pane is None:
+                    await cast("SshTransport", opened).connect()
         except BaseException:
             await self._close()
             raise
@@ -75,7 +81,8 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what was opened."""
+        """Close what was opened. Raises UsageError in another event loop than it was opened in."""
+        self._must_be_its_loop()
         await self._close()
 
     async def run(
@@ -83,38 +90,45 @@ class Connection:
         command: str,
         *,
         timeout_s: float | None = 30.0,
-        cwd: str | None = None,
+        cwd: str | PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> CommandResult:
-        """Run a command with the target's own shell; `on_output` gets each chunk as it comes.
+        """Run a command with the target's own shell, in the folder `cwd`; `on_output` gets each chunk as it comes.
 
         A non-zero exit and a timeout (exit code 124) are results. Cancelling stops the command.
-        Raises TransportError; for a pane that can't take a command now PaneError; UsageError for a time below 0.
+        Raises TransportError; RemoteError for a folder that can't be entered; for a pane that can't take a command now
+        PaneError; UsageError for what no command can be, and for a time below 0.
         """
-        if timeout_s is not None and not timeout_s >= 0:
-            raise UsageError(f"timeout_s must not be negative, got {timeout_s}", hint="None waits for ever.")
-        described = Command(command, cwd=cwd, env=dict(env or {}), stdin=stdin, timeout_s=timeout_s)
+        folder = None if cwd is None else path_text(cwd)
+        described = Command(command, cwd=folder, env=dict(env or {}), stdin=stdin, timeout_s=timeout_s)
         return await self._do(lambda transport: transport.run(described, on_output))
 
-    async def put(self, path: str, content: bytes | str, *, mode: int | None = None) -> None:
+    async def put(self, path: str | PathLike[str], content: bytes | str, *, mode: int | None = None) -> None:
         """Replace a file atomically; text becomes UTF-8. `mode` is a number such as 0o644; None keeps what is there.
 
-        Raises RemoteError when the target refuses, TransportError; UsageError for a mode that is none.
+        Raises RemoteError when the target refuses, TransportError; UsageError for a path or a mode that is none, and
+        for text with half of a surrogate pair.
         """
         if mode is not None and not 0 <= mode <= 0o7777:
             raise UsageError(f"mode must be 0o0 to 0o7777, got {mode:#o}", hint="Write it as 0o644.")
-        data = content.encode() if isinstance(content, str) else content
-        await self._do(lambda transport: transport.put(path, data, mode=mode))
+        name, data = path_text(path), _encoded(content) if isinstance(content, str) else content
+        await self._do(lambda transport: transport.put(name, data, mode=mode))
 
-    async def get(self, path: str, *, limit_bytes: int = GET_LIMIT_BYTES) -> bytes:
-        """Return a file's first `limit_bytes`. Raises NotFoundError when absent, RemoteError, TransportError."""
-        return await self._do(lambda transport: transport.get(path, limit_bytes=limit_bytes))
+    async def get(self, path: str | PathLike[str], *, limit_bytes: int = GET_LIMIT_BYTES) -> bytes:
+        """Return a file's first `limit_bytes`.
+
+        Raises NotFoundError when absent, RemoteError, TransportError; UsageError for a path or a limit that is none.
+        """
+        name = path_text(path)
+        check_limit(limit_bytes)
+        return await self._do(lambda transport: transport.get(name, limit_bytes=limit_bytes))
 
     async def _do(self, work: Callable[[Transport], Coroutine[Any, Any, T]]) -> T:
         if not self._is_open:
             raise UsageError(f"{self.target} is not connected", hint="Use `async with sane.connect(…) as host:`.")
+        self._must_be_its_loop()
         task = asyncio.ensure_future(self._call(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -129,6 +143,13 @@ class Connection:
                 hint="Await what runs before the end of `async with`.",
             ) from None
 
+    def _must_be_its_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise UsageError(
+                f"{self.target} was connected in another event loop",
+                hint="Call it there: asyncio.run_coroutine_threadsafe(host.run(…), loop).",
+            )
+
     async def _call(self, work: Callable[[Transport], Coroutine[Any, Any, T]]) -> T:
         async with self._context.call() as call:
             return await work(await call.transport(self._target))
@@ -140,3 +161,10 @@ class Connection:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await self._context.close()
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("the content holds half of a surrogate pair, which is no UTF-8") from None

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import sane
-from sane.errors import NotFoundError, UsageError
+from sane.errors import NotFoundError, TransportError, UsageError
 from tests.e2e.lab import TestLab, lab
 from tests.e2e.mcp_fixtures import assert_ends, pid_in, tmux_here, writes_pid
 from tests.e2e.pane_fixtures import Tmux
+from tests.transports.sshd import free_port
 
 __all__ = ["lab", "tmux_here"]
 
@@ -25,18 +26,18 @@ def public_names(thing: object) -> list[str]:
 
 
 def test_the_exported_names_and_signatures_are_pinned():
-    assert sorted(sane.__all__) == ["CommandResult", "Connection", "SaneError", "__version__", "connect"]
-    assert public_names(sane) == ["CommandResult", "Connection", "SaneError", "connect"]
+    assert sorted(sane.__all__) == ["CommandResult", "Connection", "SaneError", "__version__", "connect", "errors"]
+    assert public_names(sane) == ["CommandResult", "Connection", "SaneError", "connect", "errors"]
     assert public_names(sane.Connection) == ["get", "put", "run", "target"]
     signatures = {
         "connect": "(target: 'str', *, inventory: 'str | PathLike[str] | None' = None) -> 'Connection'",
         "run": (
-            "(self, command: 'str', *, timeout_s: 'float | None' = 30.0, cwd: 'str | None' = None,"
+            "(self, command: 'str', *, timeout_s: 'float | None' = 30.0, cwd: 'str | PathLike[str] | None' = None,"
             " env: 'Mapping[str, str] | None' = None, stdin: 'bytes | None' = None,"
             " on_output: 'Callable[[bytes], None] | None' = None) -> 'CommandResult'"
         ),
-        "put": "(self, path: 'str', content: 'bytes | str', *, mode: 'int | None' = None) -> 'None'",
-        "get": "(self, path: 'str', *, limit_bytes: 'int' = 67108864) -> 'bytes'",
+        "put": "(self, path: 'str | PathLike[str]', content: 'bytes | str', *, mode: 'int | None' = None) -> 'None'",
+        "get": "(self, path: 'str | PathLike[str]', *, limit_bytes: 'int' = 67108864) -> 'bytes'",
     }
     assert str(inspect.signature(sane.connect)) == signatures["connect"]
     for name in ("run", "put", "get"):
@@ -128,6 +129,47 @@ async def test_a_connection_is_entered_once_at_a_time():
         assert (await host.run("echo again")).text == "again\n"
 
 
+async def test_a_host_that_is_not_there_is_told_on_entering():
+    with pytest.raises(TransportError) as caught:
+        async with sane.connect(f"ssh:x@127.0.0.1:{free_port()}"):
+            raise AssertionError("it was entered")
+    assert caught.value.phase == "connect"
+
+
+async def test_a_connection_belongs_to_the_event_loop_it_was_entered_in(lab: Callable[..., TestLab]):
+    async with sane.connect("ssh:server1", inventory=lab(1).inventory) as host:
+
+        def elsewhere(*, leave: bool) -> None:
+            with pytest.raises(UsageError, match="another event loop") as caught:
+                asyncio.run(host.__aexit__(None, None, None) if leave else host.run("true"))  # pyright: ignore
+            assert "run_coroutine_threadsafe" in caught.value.hint
+
+        await asyncio.to_thread(elsewhere, leave=False)
+        await asyncio.to_thread(elsewhere, leave=True)
+        assert (await host.run("echo still")).text == "still\n"
+
+
+async def test_a_path_may_be_an_object(tmp_path: Path):
+    async with sane.connect("local:") as host:
+        await host.put(tmp_path / "file", "x")
+        assert await host.get(tmp_path / "file") == b"x"
+        assert (await host.run("pwd", cwd=tmp_path)).text == f"{tmp_path}\n"
+
+
+def test_the_errors_are_there_without_an_import():
+    script = "import sane; print(sane.errors.NotFoundError.code)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("not_found\n", "")
+
+
+async def test_text_that_can_not_be_written_is_a_usage_error(tmp_path: Path):
+    async with sane.connect("local:") as host:
+        with pytest.raises(UsageError, match="surrogate"):
+            await host.put(str(tmp_path / "x"), "\ud800")
+        await host.put(str(tmp_path / "x"), "\udcff")  # a byte that is no UTF-8, as Python reads one
+        assert await host.get(str(tmp_path / "x")) == b"\xff"
+
+
 async def test_numbers_that_mean_nothing_are_refused(tmp_path: Path):
     async with sane.connect("local:") as host:
         for timeout_s in (-1, float("nan")):
@@ -136,6 +178,8 @@ async def test_numbers_that_mean_nothing_are_refused(tmp_path: Path):
         for mode in (-1, 644_000):
             with pytest.raises(UsageError, match="mode"):
                 await host.put(str(tmp_path / "x"), "", mode=mode)
+        with pytest.raises(UsageError, match="limit_bytes"):
+            await host.get("/etc/hosts", limit_bytes=-1)
         assert list(tmp_path.iterdir()) == []
 
 
