@@ -19,6 +19,7 @@ from sane.engine.context import AsyncContext
 from sane.engine.plan import DeploymentPlan
 from sane.engine.steps import Place, StepResult, run_step
 from sane.store.base import Store
+from sane.store.outputs import open_output
 from sane.store.reading import read_events
 
 HERE = Place(Target(None, None), Target(None, None), False, {})
@@ -62,9 +63,13 @@ async def run_hook(
             continue
         data: dict[str, Any] = {"step": step.name, "part": hook}
         await store.append([_event("step_started", state, now_ms(), {**data, "verb": step.verb})])
-        operation = operation_id(f"{state.id}.{hook}.{number}")
+        operation, began_ms = operation_id(f"{state.id}.{hook}.{number}"), now_ms()
         result = await run_step(context, HERE, step, binding, operation, resumed=step.name in begun)
-        data |= {"outcome": result.outcome, "exit_code": result.exit_code}
+        data |= {"outcome": result.outcome, "exit_code": result.exit_code, "duration_ms": now_ms() - began_ms}
+        if result.output:
+            with open_output(context.state_dir, state.id, "hooks", f"{hook}-{step.name}", 1) as file:
+                file.write(result.output)
+            data["output_file"] = str(file.path)
         if result.error:
             data |= {"error": result.error, "hint": result.hint}
         await store.append([_event("step_finished", state, now_ms(), data)])

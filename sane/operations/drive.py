@@ -61,10 +61,10 @@ async def drive(
             places = HostPlaces(context, state.key, plan.via, anew=begun)
             drive = _Drive(store, state, plan, places, context, now_ms, hooks)
             state = await drive.run(say, wait_for_people=wait_for_people, with_keyboard=with_keyboard)
-            await hooks.conclude(state)
+            state = await hooks.conclude(state)
             await _leave_windows(places, state, say, keep_windows)
         else:
-            await hooks.conclude(state)  # whoever drove it may have died on the way
+            state = await hooks.conclude(state)  # whoever drove it may have died on the way
         return state
     finally:
         await context.close()
@@ -135,10 +135,12 @@ class _Hooks:
             self.say(problem.error)
             await request(self.store, state.id, "fail", problem.error)
 
-    async def conclude(self, state: RolloutState) -> None:
-        """Run the hook that the end calls for."""
+    async def conclude(self, state: RolloutState) -> RolloutState:
+        """Run the hook that the end calls for, and return the state behind it."""
         if (hook := hook_after(state)) and (problem := await self._run(state, hook)):
             self.say(problem.error)
+            state, _ = await load_deployment(self.store, state.id)
+        return state
 
     async def _run(self, state: RolloutState, hook: str) -> StepResult | None:
         return await run_hook(self.store, self.context, self.plan, state, hook, self.now_ms)

@@ -29,6 +29,7 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
         raise NotFoundError(f"there is no deployment '{deployment}'")
     found = report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
     driver = await find_driver(store, state.key)
+    found["hooks"] = [{**h, "output_tail": _tail(h["output_file"] or "") or None} for h in found["hooks"]]
     return {**found, "status": status_now(state.status, is_driven=driver is not None)}
 
 

@@ -85,10 +85,10 @@ def line_of(event: Event, state: RolloutState) -> str:
     if event.kind == "deployment_transition" and data["to"] not in ("running", "pending"):
         return f"{state.key} {data['to']}: {data['reason']}"
     if event.kind == "step_finished":
-        word = "ok" if data["outcome"] == "ok" else f"{data['outcome']}, exit code {data.get('exit_code')}"
-        return (
-            f"[{event.host}] {data.get('part', '')}: {data['step']}: {word} ({data.get('duration_ms', 0) / 1000:.1f} s)"
-        )
+        code = data.get("exit_code")
+        word = data["outcome"] if data["outcome"] == "ok" or code is None else f"{data['outcome']}, exit code {code}"
+        who = f"[{event.host}] {data.get('part', '')}" if event.host else f"hook {data.get('part', '')}"
+        return f"{who}: {data['step']}: {word} ({data.get('duration_ms', 0) / 1000:.1f} s)"
     if event.kind == "host_transition" and data["to"] in MARKS:
         why = f": {data['reason']}" if data.get("reason") and data["to"] not in ("healthy", "unchanged") else ""
         return f"{MARKS[data['to']][0]} [{event.host}] {WORDS.get(data['to'], data['to'])}{why}"

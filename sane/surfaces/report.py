@@ -59,6 +59,8 @@ def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
         example = next(h for h in report["hosts"] if h["name"] in members)
         console.print(f"[red]✗[/] {escape(fingerprint['hosts'])}: {escape(fingerprint['message'])}")
         _print_detail(console, example)
+    for hook in report.get("hooks", ()):
+        _print_host(console, {**hook, "name": f"hook {hook['hook']}", "status": "failed"})
     console.print()
     console.print(_table(report))
     console.print()
@@ -71,7 +73,8 @@ def _print_host(console: Any, host: Mapping[str, Any]) -> None:
     place = f" in step '{escape(host['step'])}'" if host.get("step") and mark in "✗?" else ""
     code = f", exit code {host['exit_code']}" if host.get("exit_code") not in (None, 0) and mark in "✗?" else ""
     error = f": {escape(host['error'])}" if host.get("error") else ""
-    console.print(f"[{colour}]{mark}[/] \\[{escape(host['name'])}] {word}{place}{code}{error}")
+    name = escape(host["name"]) if "hook" in host else f"\\[{escape(host['name'])}]"
+    console.print(f"[{colour}]{mark}[/] {name} {word}{place}{code}{error}")
     _print_detail(console, host)
 
 

@@ -88,3 +88,37 @@ def test_a_last_hook_that_was_cut_off_is_ended_by_a_resume(open_site: OpenSite, 
     assert call("resume", "app").exit_code == 0
     assert call("resume", "app").exit_code == 0
     assert log.read_text().splitlines() == ["pre 1.0.0", "post", "last"]
+
+
+def test_a_last_hook_that_fails_is_in_the_report_and_in_the_exit_status(open_site: OpenSite, tmp_path: Path) -> None:
+    site = open_site(1)
+    broken = "echo begun; echo no such channel >&2; exit 3"
+    site.workflow.write_text(
+        site.workflow.read_text() + f"hooks:\n  post_deploy:\n    - name: tell\n      run-command: {broken}\n"
+    )
+    answer = site.deploy("1.0.0")
+    assert answer.exit_code == 3, answer.stdout
+    assert (answer.report["status"], answer.hosts()) == ("successful", {"server1": "healthy"})
+    (hook,) = answer.report["hooks"]
+    assert (hook["hook"], hook["step"], hook["exit_code"], hook["error"]) == (
+        "post_deploy",
+        "tell",
+        3,
+        "no such channel",
+    )
+    assert hook["output_tail"].splitlines() == ["begun", "no such channel"]
+    assert Path(hook["output_file"]).read_text() == hook["output_tail"]
+    status = call("deployment", "status", "app")
+    assert status.exit_code == 3
+    assert "✗ hook post_deploy failed in step 'tell', exit code 3: no such channel" in status.stdout
+    assert "│ begun" in status.stdout
+    assert call("deployment", "rollback", "app").exit_code == 2, "the revision is stable, and is the only one"
+    assert "★" in call("deployment", "list").stdout
+
+
+def test_a_hook_is_named_in_the_lines_of_progress(open_site: OpenSite, tmp_path: Path) -> None:
+    site = open_site(1)
+    with_hooks(site, tmp_path / "log")
+    lines = site.deploy("1.0.0").stderr.splitlines()
+    assert [line for line in lines if line.startswith("hook pre_deploy: announce: ok (")], lines
+    assert not [line for line in lines if line.startswith("[]")]

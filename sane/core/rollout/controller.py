@@ -55,7 +55,7 @@ from sane.core.rollout.actions import (
     observed,
 )
 from sane.core.rollout.batches import groups_of
-from sane.core.rollout.fold import DECISIONS, FACTS
+from sane.core.rollout.fold import BEHIND_THE_END, DECISIONS, FACTS
 from sane.core.rollout.guards import check_request
 from sane.core.rollout.host_rows import Rows, bits
 from sane.core.rollout.policy import RolloutPolicy
@@ -101,7 +101,7 @@ def apply(state: RolloutState | None, event: Event) -> RolloutState:
     """Return the state after an event; `state` None is before the deployment was created.
 
     An event of another deployment changes nothing, nor does a kind that says nothing about state. Facts that come in
-    after the end change nothing. Raises ConflictError for a change that the table or its guard refuses, NotFoundError
+    after the end change nothing, but that a hook failed. Raises ConflictError for a change that the table or its guard refuses, NotFoundError
     for an unknown host.
     """
     if state is None:
@@ -118,7 +118,7 @@ def apply(state: RolloutState | None, event: Event) -> RolloutState:
         return decision(state, event)
     if event.kind == "deployment_created":
         raise ConflictError(f"deployment {state.id} exists already")
-    if state.terminal or (fact := FACTS.get(event.kind)) is None:
+    if (fact := FACTS.get(event.kind)) is None or (state.terminal and event.kind not in BEHIND_THE_END):
         return state
     return fact(state, event)
 
@@ -151,7 +151,7 @@ def unfinished(state: RolloutState) -> tuple[Action, ...]:
 def exit_status(state: RolloutState) -> int:
     """Return the exit status of a command that rolled this out (the table of docs/reference/states.md).
 
-    0 successful · 3 partial · 4 failed, stopped · 5 reverted · 6 failed, revert incomplete · 7 superseded, or
+    0 successful · 3 partial, or successful and a hook behind it failed · 4 failed, stopped · 5 reverted · 6 failed, revert incomplete · 7 superseded, or
     another store's controller has the hosts ·
     8 awaiting promotion or paused · 9 active, can be resumed · 130 cancelled at the keyboard; cancelled elsewhere is 4.
     """
@@ -162,7 +162,7 @@ def exit_status(state: RolloutState) -> int:
     if state.status == t.CANCELLED:
         superseded = state.stopping is not None and state.stopping.cause == "supersede"
         return 130 if state.keyboard else 7 if superseded else 4
-    table = {t.SUCCESSFUL: 0, t.PARTIAL: 3, t.REVERTED: 5, t.AWAITING: 8, t.PAUSED: 8}
+    table = {t.SUCCESSFUL: 3 if state.failed_hooks else 0, t.PARTIAL: 3, t.REVERTED: 5, t.AWAITING: 8, t.PAUSED: 8}
     return table.get(state.status, 9)
 
 

@@ -10,7 +10,7 @@ from sane.core.rollout import table as t
 from sane.core.rollout.fingerprint import Failure, group_failures
 from sane.core.rollout.hints import hint_for_health
 from sane.core.rollout.host_rows import bits
-from sane.core.rollout.state import HostState, RolloutState
+from sane.core.rollout.state import HookFailed, HostState, RolloutState
 
 _FAILED = (*t.BAD, t.REVERT_FAILED, t.NO_PREVIOUS)
 
@@ -27,8 +27,8 @@ class HostOutput:
 def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None) -> dict[str, Any]:
     """Return the JSON report of a deployment.
 
-    Its shape is {deployment, key, revision, version, status, description, counts, hosts, fingerprints}; a value that
-    is not known is None. `outputs` holds what is kept of each host's output, by host name.
+    Its shape is {deployment, key, revision, version, status, description, counts, hosts, fingerprints, hooks}; a
+    value that is not known is None, and `hooks` are those that failed. `outputs` holds what is kept of each host's output, by host name.
     """
     outputs = outputs or {}
     return {
@@ -41,7 +41,12 @@ def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None)
         "counts": _counts(state),
         "hosts": [_host(host, outputs.get(host.spec.name, HostOutput())) for host in state.hosts],
         "fingerprints": _fingerprints(state, outputs),
+        "hooks": [_hook(hook) for hook in state.failed_hooks],
     }
+
+
+def _hook(hook: HookFailed) -> dict[str, Any]:
+    return {name: value if value != "" else None for name, value in hook._asdict().items()}
 
 
 def _counts(state: RolloutState) -> dict[str, int]:

@@ -93,6 +93,17 @@ class Request(NamedTuple):
     reason: str
 
 
+class HookFailed(NamedTuple):
+    """Say what came of a hook that failed: steps that run once a deployment, on the controller's machine."""
+
+    hook: str
+    step: str
+    exit_code: int | None
+    error: str
+    hint: str
+    output_file: str
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutState:
     """Keep one deployment. Sets of hosts are ints, bit i for host i (see host_rows).
@@ -139,6 +150,7 @@ class RolloutState:
     created_ms: int = 0
     ended_ms: int = 0
     keyboard: bool = False
+    failed_hooks: tuple[HookFailed, ...] = ()
 
     @property
     def total(self) -> int:

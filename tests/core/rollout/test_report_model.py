@@ -25,7 +25,7 @@ def test_the_report_of_a_partial_deployment() -> None:
     told = report(state, {"web4": HostOutput("last line", "/outputs/web4")})
     assert json.loads(json.dumps(told)) == told
     keys = ["deployment", "key", "revision", "version", "status", "description", "counts", "hosts", "fingerprints"]
-    assert list(told) == keys
+    assert list(told) == [*keys, "hooks"]
     assert (told["deployment"], told["key"], told["revision"], told["version"]) == ("app-1", "app", 1, "2")
     assert told["status"] == "partial"
     assert told["counts"] == {"total": 3, "healthy": 1, "failed": 2}
