@@ -18,7 +18,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.mcp_fixtures import ENVIRONMENT, ROOT, answer_of, assert_ends, pid_in, tmux_here, writes_pid
+from tests.e2e.mcp_fixtures import ENVIRONMENT, ROOT, answer_of, assert_ends, pid_in, runs, tmux_here, writes_pid
 from tests.e2e.pane_fixtures import Tmux
 
 __all__ = ["tmux_here"]
@@ -38,8 +38,8 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 
 
 @contextmanager
-def serve(**environ: str) -> Iterator[str]:
-    """Yield the URL of a server that is ready, and end it."""
+def serve(said: list[bytes] | None = None, **environ: str) -> Iterator[str]:
+    """Yield the URL of a server that is ready, and end it; then `said` has what it wrote on standard error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -59,7 +59,9 @@ def serve(**environ: str) -> Iterator[str]:
         yield f"http://{address}/mcp"
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        _, written = process.communicate(timeout=10)
+        if said is not None:
+            said.append(written)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -133,3 +135,95 @@ async def test_a_token_is_needed_where_one_is_set():
         authorised = httpx2.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"})
         async with authorised, Client(streamable_http_client(url, http_client=authorised)) as client:
             assert (await answer_of(client, "run_command", target="local:", command="echo in"))["output"] == "in\n"
+
+
+async def test_the_scheme_of_a_token_is_read_in_any_case():
+    with serve(SANE_MCP_TOKEN=TOKEN) as url:
+        async with httpx2.AsyncClient() as http:
+            for scheme in ("bearer", "Bearer", "BEARER"):
+                response = await http.post(url, json=HELLO, headers={**ACCEPT, "authorization": f"{scheme} {TOKEN}"})
+                assert response.status_code == 200, scheme
+
+
+async def test_silent_strangers_keep_nobody_out():
+    said: list[bytes] = []
+    with serve(said, SANE_MCP_TOKEN=TOKEN) as url:
+        host, port = httpx2.URL(url).host, httpx2.URL(url).port
+        strangers = [await asyncio.open_connection(host, port) for _ in range(300)]
+        strangers[1][1].write(b"POST /mcp HTTP/1.1\r\nHost: x\r\n")
+        async with httpx2.AsyncClient() as http:
+            response = await http.post(url, json=HELLO, headers={**ACCEPT, "authorization": f"Bearer {TOKEN}"})
+            assert response.status_code == 200
+        for _, writer in strangers:
+            writer.close()
+        # One of them is let in, and goes away within a body.
+        _, writer = await asyncio.open_connection(host, port)
+        head = f"POST /mcp HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 99\r\n"
+        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        async with httpx2.AsyncClient() as http:  # and the server has seen it
+            assert (await http.post(url, json=HELLO)).status_code == 401
+    assert b"Traceback" not in said[0]
+
+
+async def test_a_session_that_nobody_uses_makes_room_for_another_and_a_running_call_keeps_its_own(tmp_path: Path):
+    with serve() as url:
+        async with httpx2.AsyncClient() as http:
+
+            async def open_session() -> dict[str, str]:
+                response = await http.post(url, json=HELLO, headers=ACCEPT)
+                assert response.status_code == 200, response.text
+                named = {**ACCEPT, "mcp-session-id": response.headers["mcp-session-id"]}
+                begun = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+                await http.post(url, json=begun, headers=named)
+                return named
+
+            async def ping(session: dict[str, str]) -> int:
+                body = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+                return (await http.post(url, json=body, headers=session)).status_code
+
+            busy = await open_session()
+            arguments = {"target": "local:", "command": writes_pid(tmp_path / "pid")}
+            params = {"name": "run_command", "arguments": arguments}
+            call = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}
+            gone = asyncio.create_task(http.post(url, json=call, headers=busy, timeout=60))
+            pid = await pid_in(tmp_path / "pid")
+            gone.cancel()  # its client goes away, which is no cancellation
+            idle = await open_session()
+            others = [await open_session() for _ in range(63)]
+            assert [await ping(session) for session in (busy, idle, others[0], others[-1])] == [200, 404, 200, 200]
+            assert runs(pid)
+
+
+async def test_half_a_character_is_refused_with_the_id_of_its_request():
+    with serve() as url:
+        body = rb'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","arguments":{"a":"\ud800"}}}'
+        async with httpx2.AsyncClient() as http:
+            response = await http.post(url, content=body, headers={**ACCEPT, "content-type": "application/json"})
+        assert response.status_code == 400
+        answer = response.json()
+        assert (answer["id"], answer["error"]["data"]["code"]) == (5, "usage")
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1:²", "127.0.0.1:٣", "x:-1", ":80", "127.0.0.1"])
+def test_what_is_no_address_is_told(address: str):
+    argv = [str(ROOT / "bin" / "sane"), "mcp", "--http", address]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert "is not HOST:PORT" in done.stderr
+
+
+def test_every_address_of_this_machine_alone_needs_no_token():
+    with socket.socket() as free:
+        free.bind(("127.0.0.2", 0))
+    argv = [str(ROOT / "bin" / "sane"), "mcp", "--http", "127.0.0.2:0"]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[-1]
+    assert url.startswith("http://127.0.0.2:"), url
+    assert httpx2.post(url, json=HELLO, headers=ACCEPT).status_code == 200
+    assert httpx2.post(url, json=HELLO, headers={**ACCEPT, "host": "attacker.example"}).status_code == 421
+    process.terminate()
+    process.communicate(timeout=10)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sane.errors import UsageError
 from sane.surfaces.cli.extras import missing_extra
 from sane.surfaces.cli.query import answer_options, answered
 
@@ -64,24 +63,17 @@ def server(
         raise missing_extra("the server", "server", error) from None
     from sane.operations.files import load_inventory
     from sane.surfaces.http.agents import AgentSources
+    from sane.surfaces.http.listener import split_address
     from sane.surfaces.http.settings import read_settings
 
     sources = AgentSources(directory, config, load_inventory(inventory) if inventory else None, os.environ)
     settings = read_settings(os.environ, env_file)
     place = state_dir(os.environ)
-    asyncio.run(serve(split_address(address), settings, place, sources, announce=_announce))
+    asyncio.run(serve(split_address(address, "127.0.0.1:8080"), settings, place, sources, announce=_announce))
 
 
 def _announce(url: str) -> None:
     click.echo(f"sane server listens on {url}", err=True)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT or [HOST]:PORT. Raises UsageError."""
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise UsageError(f"'{address}' is not HOST:PORT", hint="Write 127.0.0.1:8080.")
-    return host.strip("[]"), int(port)
 
 
 @server.group()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -25,6 +24,7 @@ from sane.errors import SaneError, UsageError
 from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.credentials import CredentialFile
 from sane.surfaces.http.guard import App, Guard
+from sane.surfaces.http.listener import is_loopback, open_listener, url_of
 from sane.surfaces.http.problems import problem, problem_of, problem_of_fields, problem_of_status
 from sane.surfaces.http.protocol import TimedProtocol
 from sane.surfaces.http.routes import router
@@ -33,7 +33,6 @@ from sane.surfaces.http.settings import Settings
 
 SHUTDOWN_S = 5
 MOST_CONNECTIONS = 1000
-BACKLOG = 512
 
 
 def make_app(service: Service, credentials: CredentialFile, *, on_loopback: bool) -> App:
@@ -151,34 +150,13 @@ def log_settings(level: str) -> dict[str, Any]:
 def listen(address: tuple[str, int], *, has_credential: bool) -> socket.socket:
     """Return a listening socket. Raises UsageError."""
     host, port = address
+    unguarded = UsageError(
+        f"{host} is not a loopback address, and no credential is configured",
+        hint="Add one: sane server credential add NAME --scope read; or listen on 127.0.0.1.",
+    )
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        if not is_loopback(place[0]) and not has_credential:
-            raise UsageError(
-                f"{host} is not a loopback address, and no credential is configured",
-                hint="Add one: sane server credential add NAME --scope read; or listen on 127.0.0.1.",
-            )
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(place)
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+        return open_listener(address, None if has_credential else unguarded)
     except OSError as error:
         raise UsageError(
             f"can't listen on {host}:{port}: {error.strerror}", hint="Choose another with --listen."
         ) from None
-    return listener
-
-
-def is_loopback(host: str | int) -> bool:
-    """Return whether only this machine can reach an address."""
-    return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return the URL of a listener."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

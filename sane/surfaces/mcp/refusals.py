@@ -18,6 +18,7 @@ from sane.errors import UsageError
 from sane.surfaces.mcp.stdin_lines import TOO_LONG
 from sane.surfaces.tool_schemas import error_answer
 
+MOST_BYTES = 32 << 20  # of one message: a file of 10 MB as base64 in JSON fits
 _NO_MESSAGE = "{"  # stands for a line that was refused: the protocol library then tells us when it is its turn
 
 
@@ -64,9 +65,9 @@ def refusal_of(line: str | bytes) -> types.JSONRPCError | None:
         given: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        return _refusal(None, types.PARSE_ERROR, f"this line is no JSON: {why}")
+        return _refusal(None, types.PARSE_ERROR, f"this is no JSON: {why}")
     if isinstance(given, list):
-        return _refusal(None, types.INVALID_REQUEST, "batches are not taken: write each message on a line of its own")
+        return _refusal(None, types.INVALID_REQUEST, "batches are not taken: send each message by itself")
     message = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     asked = message.get("id")
     if isinstance(asked, bool) or not isinstance(asked, int | str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ class ToolServer:
         self._own_pane = OwnPane(context)
         self._tools = all_tools(tier, limit_chars)
         self._calls = 0
+        self.busy_sessions: Counter[str] = Counter()  # over HTTP: how many calls run in each
 
     def build(self) -> Server[Any]:
         """Return the protocol server."""
@@ -107,11 +109,14 @@ class ToolServer:
         bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
+        session = ctx.request.headers.get("mcp-session-id", "") if ctx.request is not None else ""
         self._calls += 1
+        self.busy_sessions[session] += 1
         try:
             answer = await self._follow(ctx, verb, bound)
         finally:
             self._calls -= 1
+            self.busy_sessions -= Counter([session])  # which drops those at none
         failed = not verb.ok(answer) or "error" in answer
         return result_of(self._pages.shorten(answer, self._limit_chars), is_error=failed)
 
