@@ -143,6 +143,35 @@ async def test_errors_are_answers_with_code_and_hint(tmux_here: Tmux):
         result = await client.call_tool("run_command", {"target": pane, "command": "echo 'open"})
         assert result.is_error
         assert "nothing was sent" in result.structured_content["error"]
+        assert (result.structured_content["code"], result.structured_content["retryable"]) == ("usage", False)
+
+
+async def test_that_a_text_is_not_valid_is_an_answer_and_no_error(tmux_here: Tmux):
+    async with connect_in_process("read") as client:
+        for name, text in [("validate_json", "{"), ("validate_yaml", "a: ["), ("validate_bash", "for x")]:
+            result = await client.call_tool(name, {"text": text})
+            assert (result.is_error, result.structured_content["valid"]) == (False, False), name
+            assert "code" not in result.structured_content
+
+
+async def test_every_error_is_typed_and_so_is_what_is_listed(tmux_here: Tmux):
+    async with connect_in_process() as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        answer = await answer_of(client, "run_command", target="ssh:127.0.0.1:1", command="true")
+        assert answer["code"] == "unreachable"
+        for name, tool in tools.items():
+            assert answer.keys() <= tool.output_schema["properties"].keys(), name
+        tmux_here.new()
+        listed = await answer_of(client, "list_targets")
+        items = tools["list_targets"].output_schema["properties"]["panes"]["items"]
+        assert listed["panes"][0].keys() <= items["properties"].keys()
+
+
+async def test_a_command_that_ends_its_pane_is_answered_with_a_code(tmux_here: Tmux):
+    pane = tmux_here.new()
+    async with connect_in_process() as client:
+        answer = await answer_of(client, "run_command", target=pane, command="kill -9 $$")
+        assert (answer["pane_gone"], answer["code"], answer["retryable"]) == (True, "lost", False)
 
 
 async def test_a_long_output_is_cut_and_can_be_read_to_its_end(tmux_here: Tmux):

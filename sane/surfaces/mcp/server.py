@@ -33,6 +33,7 @@ from sane.surfaces.mcp.tools import (
     all_tools,
     check_host_argument,
     check_page_arguments,
+    failure_of,
 )
 from sane.surfaces.tool_schemas import error_answer, verb_of_tool
 from sane.verbs.registry import Verb, as_json, bind
@@ -117,8 +118,9 @@ class ToolServer:
         finally:
             self._calls -= 1
             self.busy_sessions -= Counter([session])  # which drops those at none
-        failed = not verb.ok(answer) or "error" in answer
-        return result_of(self._pages.shorten(answer, self._limit_chars), is_error=failed)
+        failure = failure_of(verb, answer)
+        shortened = self._pages.shorten(answer if failure is None else failure, self._limit_chars)
+        return result_of(shortened, is_error=failure is not None)
 
     async def _follow(self, ctx: Request, verb: Verb, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Run a verb as a task, tell how long it has been running, and stop it when the call is cancelled."""

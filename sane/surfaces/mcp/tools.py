@@ -8,7 +8,7 @@ from typing import Any
 import mcp_types as types
 
 from sane.core.nearest import nearest_hint
-from sane.errors import UsageError
+from sane.errors import STATUS, UsageError
 from sane.surfaces.tool_schemas import describe, tool_input, tool_name, tools_of_tier
 from sane.verbs.registry import Verb
 from sane.verbs.schema import Schema, output_schema
@@ -25,6 +25,8 @@ _ERROR: Schema = {
     "code": {"type": "string"},
     "hint": {"type": "string"},
     "retryable": {"type": "boolean"},
+    "phase": {"type": "string"},  # this and the host where the way to a target failed
+    "host": {"type": "string"},
 }
 _PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: where read_output reads on
 
@@ -32,6 +34,25 @@ _PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: w
 def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
     """Return every tool of a tier; an answer's texts are cut at `limit_chars`."""
     return [*map(_tool, tools_of_tier(tier)), _list_targets_tool(), _read_on_tool(limit_chars)]
+
+
+def failure_of(verb: Verb, answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return an answer that tells a failure, with the code of an error; None for one that does not.
+
+    That a text is not valid is what a validation was asked for.
+    """
+    if verb.ok(answer) and ("error" not in answer or "valid" in answer):
+        return None
+    if answer.get("attempts") == 0:
+        code, hint = "usage", "Nothing ran. Mend the command."
+    elif answer.get("pane_gone") or ("attempts" in answer and "exit_code" not in answer):
+        code, hint = "lost", "What it did is not known: look before it is run again."
+    elif answer.get("pane_ready") is False:
+        code, hint = "pane", "Something still runs in the pane: send_keys presses keys there, C-c say."
+    else:
+        code, hint = "remote", ""
+    retryable = STATUS[code][2]
+    return {"error": "it failed", **answer, "code": code, "hint": hint, "retryable": retryable}
 
 
 def check_host_argument(arguments: Mapping[str, Any]) -> str | None:
@@ -88,6 +109,12 @@ def _or_error(answer: Schema) -> Schema:
     }
 
 
+def _list_of(**types_by_name: str) -> Schema:
+    properties = {name: {"type": kind} for name, kind in types_by_name.items()}
+    item = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "array", "items": item}
+
+
 def _own_tool(name: str, description: str, arguments: Schema, required: list[str], answer: Schema) -> types.Tool:
     return types.Tool(
         name=name,
@@ -137,8 +164,10 @@ def _list_targets_tool() -> types.Tool:
         [],
         {
             "properties": {
-                "panes": {"type": "array", "items": {"type": "object"}},
-                "hosts": {"type": "array", "items": {"type": "object"}},
+                "panes": _list_of(
+                    id="string", target="string", command="string", path="string", label="string", dead="boolean"
+                ),
+                "hosts": _list_of(name="string", target="string", **{"from": "string"}),
                 "panes_left_out": {"type": "integer"},
             },
             "required": ["panes", "hosts"],
