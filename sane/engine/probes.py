@@ -44,7 +44,7 @@ async def probe_host(
     added, and only where the file does not name that activation.
     Raises SaneError where the host can't be asked, TimeoutError where it does not answer.
     """
-    back = state.hosts[state.index[action.host]].status == "reverting"
+    back = state.hosts[state.index[action.host]].status in ("reverting", "reverted", "revert_failed")
     nonce = nonce_of(state, action.host, "revert" if back else "forward")
     binding = plan.binding(state, action.host, action.version, nonce)
     facts = _facts(plan, state, action, nonce if action.activated else "", begun_here=begun_here)

@@ -159,3 +159,20 @@ def test_old_outputs_are_removed_when_something_is_deployed(open_site: OpenSite)
     assert not forgotten.exists()
     assert not first.exists()
     assert len(list(outputs.iterdir())) == 1
+
+
+def test_the_hint_of_a_host_that_is_not_healthy_explains_it_when_pasted(open_site: OpenSite) -> None:
+    say = r"""printf '{"status":"healthy","version":"%s","nonce":"%s","errors":7}' \
+        {{ version }} "$SANE_NONCE" >{{ health_path }}"""
+    site = open_site(1, say=say, deadline="1s", poll="100ms")
+    site.workflow.write_text(site.workflow.read_text() + "gates: {host: 'errors < `5`'}\n")
+    failed = site.deploy("1.0.0")
+    assert failed.exit_code == 4, failed.stdout
+    words = failed.hosts("hint")["server1"].partition("`sane ")[2].partition("`")[0].split()
+    explained = call(*words)
+    assert explained.exit_code == 4, explained.stderr
+    assert "✓ nonce                    that of this activation" in explained.stdout
+    assert "✓ written_after_activation" in explained.stdout
+    assert "`errors < `5`` is false, not true (errors is 7)" in explained.stdout
+    (site.root("server1") / "health.json").unlink()
+    assert "there is no health file" in call(*words).stdout

@@ -101,8 +101,8 @@ def apply(state: RolloutState | None, event: Event) -> RolloutState:
     """Return the state after an event; `state` None is before the deployment was created.
 
     An event of another deployment changes nothing, nor does a kind that says nothing about state. Facts that come in
-    after the end change nothing, but that a hook failed. Raises ConflictError for a change that the table or its guard refuses, NotFoundError
-    for an unknown host.
+    after the end change nothing, but that a hook failed. Raises ConflictError for a change that the table or its guard
+    refuses, NotFoundError for an unknown host.
     """
     if state is None:
         if event.kind != "deployment_created":
@@ -151,8 +151,8 @@ def unfinished(state: RolloutState) -> tuple[Action, ...]:
 def exit_status(state: RolloutState) -> int:
     """Return the exit status of a command that rolled this out (the table of docs/reference/states.md).
 
-    0 successful · 3 partial, or successful and a hook behind it failed · 4 failed, stopped · 5 reverted · 6 failed, revert incomplete · 7 superseded, or
-    another store's controller has the hosts ·
+    0 successful · 3 partial, or successful and a hook behind it failed · 4 failed, stopped · 5 reverted ·
+    6 failed, revert incomplete · 7 superseded, or another store's controller has the hosts ·
     8 awaiting promotion or paused · 9 active, can be resumed · 130 cancelled at the keyboard; cancelled elsewhere is 4.
     """
     if state.status == t.FAILED:

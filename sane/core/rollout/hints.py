@@ -55,10 +55,10 @@ def hint_for(exit_code: int | None, output: str) -> str:
     return _BY_CODE.get(exit_code if exit_code is not None else -1, "")
 
 
-def hint_for_health(verdict: str, host: str, version: str, rule: str = "") -> str:
+def hint_for_health(verdict: str, host: str, key: str, rule: str = "") -> str:
     """Return what to do about a host whose health was not proven in time, by the last verdict on it and its rule."""
     said = _BY_RULE.get(rule.partition(" ")[0]) or _BY_VERDICT.get(verdict, "")
-    explain = f"`sane health explain -i INVENTORY {host} --version {version}` shows its words and every rule of proof."
+    explain = f"`sane health explain {host} --key {key}` shows its words and every rule of proof."
     return f"{said} {explain}".strip()
 
 

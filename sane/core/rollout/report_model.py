@@ -27,8 +27,9 @@ class HostOutput:
 def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None) -> dict[str, Any]:
     """Return the JSON report of a deployment.
 
-    Its shape is {deployment, key, revision, version, status, description, counts, hosts, fingerprints, hooks}; a
-    value that is not known is None, and `hooks` are those that failed. `outputs` holds what is kept of each host's output, by host name.
+    Its shape is {deployment, key, revision, version, status, description, counts, hosts, fingerprints, hooks}; a value
+    that is not known is None, and `hooks` are those that failed. `outputs` holds what is kept of each host's output, by
+    host name.
     """
     outputs = outputs or {}
     return {
@@ -39,7 +40,7 @@ def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None)
         "status": state.status,
         "description": state.reason,
         "counts": _counts(state),
-        "hosts": [_host(host, outputs.get(host.spec.name, HostOutput())) for host in state.hosts],
+        "hosts": [_host(host, state.key, outputs.get(host.spec.name, HostOutput())) for host in state.hosts],
         "fingerprints": _fingerprints(state, outputs),
         "hooks": [_hook(hook) for hook in state.failed_hooks],
     }
@@ -54,7 +55,7 @@ def _counts(state: RolloutState) -> dict[str, int]:
     return {"total": state.total, **counts}
 
 
-def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
+def _host(host: HostState, key: str, output: HostOutput) -> dict[str, Any]:
     seen = host.health
     health = {
         "status": (seen.status or None) if seen else None,
@@ -63,8 +64,7 @@ def _host(host: HostState, output: HostOutput) -> dict[str, Any]:
         "reason": (seen.reason or None) if seen else None,
     }
     unproven = host.status in _FAILED and not host.failed_step and seen is not None
-    version = host.previous_version if host.status == t.REVERT_FAILED else host.spec.version
-    explained = hint_for_health(seen.verdict, host.spec.name, version, seen.rule) if unproven and seen else ""
+    explained = hint_for_health(seen.verdict, host.spec.name, key, seen.rule) if unproven and seen else ""
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,

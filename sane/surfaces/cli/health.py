@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.core.printable import printable
+from sane.errors import UsageError
 from sane.surfaces.cli.query import check_query, show
 
 if TYPE_CHECKING:
     from sane.operations.health import HostHealth
 
 OPTIONS = (
-    click.option("--inventory", "-i", required=True, type=click.Path(path_type=Path), help="The file of hosts."),
+    click.option("--key", default="", help="As the newest deployment of this key (or of this id) expects it."),
+    click.option("--inventory", "-i", type=click.Path(path_type=Path), help="The file of hosts."),
     click.option("--workflow", type=click.Path(path_type=Path), help="Take path, size and gates from this workflow."),
     click.option("--path", help="Where the health file is, in place of the inventory's health_path."),
     click.option("--version", "version", default="", help="The version it must prove."),
@@ -73,6 +75,7 @@ def explain(pattern: str, output: str, query: str | None, **options: Any) -> Non
 
     \b
     Example:
+      sane health explain server2 --key my-app
       sane health explain -i hosts.yaml server2 --version 1.0.0
     """
     found = _ask(pattern, **options)
@@ -108,7 +111,29 @@ def _sum_up(found: list[HostHealth]) -> None:
     click.echo(f"{len(found) - len(bad)} of {len(found)} hosts are healthy{more}", err=True)
 
 
-def _ask(
+def _ask(pattern: str, key: str, inventory: Path | None, **about: Any) -> list[HostHealth]:
+    if key:
+        if inventory or any(about.values()):
+            hint = "Leave the options about files and versions out."
+            raise UsageError("--key takes all from the deployment", hint=hint)
+        return asyncio.run(_ask_deployed(key, pattern))
+    if inventory is None:
+        raise UsageError("which hosts?", hint="Name their file, -i FILE, or a deployment's key, --key KEY.")
+    return _ask_inventory(pattern, inventory, **about)
+
+
+async def _ask_deployed(key: str, pattern: str) -> list[HostHealth]:
+    from sane.operations.deployments import opened_store
+    from sane.operations.health_deployed import check_deployed, find_deployed
+    from sane.surfaces.counter import HostCounter
+
+    async with opened_store() as store:
+        deployed = await find_deployed(store, key, pattern)
+    with HostCounter(len(deployed.hosts)) as counter:
+        return await check_deployed(deployed, on_answer=counter.count)
+
+
+def _ask_inventory(
     pattern: str, inventory: Path, workflow: Path | None, path: str | None, version: str, max_age: str | None
 ) -> list[HostHealth]:
     from dataclasses import replace

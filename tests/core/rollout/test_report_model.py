@@ -87,7 +87,7 @@ def test_a_host_that_is_not_healthy_in_time_says_what_to_do_and_blames_no_step(
     assert host["health"]["verdict"] == verdict
     assert (host["step"], host["exit_code"]) == (None, None)
     assert host["hint"].startswith(said)
-    assert "`sane health explain -i INVENTORY web1 --version 2`" in host["hint"]
+    assert "`sane health explain web1 --key app`" in host["hint"]
 
 
 def test_a_step_that_failed_keeps_the_blame() -> None:
