@@ -7,6 +7,7 @@ import time
 from typing import Annotated
 
 from sane.core.command import Command, CommandResult
+from sane.core.syntax_risk import worth_checking
 from sane.core.target import parse_target
 from sane.errors import UsageError
 from sane.transports.base import Transport
@@ -93,7 +94,7 @@ async def _check_syntax(ctx: Context, transport: Transport, command: str, *, on_
     A host has its own shell, and asking it is a round trip: only what bash here can't parse is worth one.
     """
     shell: str = getattr(transport, "shell", "")
-    if not shell and not on_host:
+    if not worth_checking(command) or not (shell or on_host):
         return None
     from sane.transports.shell_syntax import syntax_error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sane.core.syntax_risk import worth_checking
 from sane.errors import TransportError
 from sane.transports.base import Machine
 
@@ -19,7 +18,7 @@ async def syntax_error(machine: Machine, shell: str, script: str) -> str | None:
     """Return what the shell says is wrong with a command; None when it parses, or when there is no such shell to
     ask."""
     checker = CHECKERS.get(shell)
-    if checker is None or not worth_checking(script):
+    if checker is None:
         return None
     try:
         done = await machine.execute(
