@@ -57,8 +57,9 @@ class WarmHosts:
         held.callers += 1
         try:
             if time.monotonic() - held.used_s > TRUSTED_S and not await _answers(held, host):
+                fresh = await self._replace(host, AsyncContext(self._read_inventory()))
                 held.callers -= 1
-                held = await self._replace(host, AsyncContext(self._read_inventory()))
+                held = fresh
                 held.callers += 1
             yield held.context
         finally:
