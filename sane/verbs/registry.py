@@ -29,6 +29,7 @@ F = TypeVar("F", bound=VerbFunction)  # a decorated verb keeps its own type
 # Each name is a file in sane/primitives, a launcher in bin/ and a console script, all called sane-NAME.
 VERB_NAMES: tuple[str, ...] = (
     "activate-release",
+    "capture-pane",
     "check-pane-health",
     "checksum-file",
     "context-database",

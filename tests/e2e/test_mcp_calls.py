@@ -42,6 +42,7 @@ async def test_answers_are_what_the_schemas_say(tmux_here: Tmux, tmp_path: Path)
     calls: list[tuple[str, dict[str, Any]]] = [
         ("list_panes", {"session": pane}),  # its pane has no label yet
         ("list_windows", {"session": pane}),
+        ("capture_pane", {"target": pane, "lines": 100}),
         ("list_targets", {}),
         ("run_command", {"target": pane, "command": "seq 1 3000; printf '\\377'; false"}),
         ("run_command", {"target": "local:", "command": "echo out; echo err >&2"}),
@@ -186,6 +187,20 @@ async def test_a_long_output_is_cut_and_can_be_read_to_its_end(tmux_here: Tmux):
             page = await answer_of(client, "read_output", cursor=cursor, offset=offset, limit=9000)
             read, offset = read + page["text"], page.get("next_offset")
         assert read == "".join(f"{n}\n" for n in range(1, 5001))
+
+
+async def test_a_screen_can_be_read_by_the_tier_that_only_reads_also_of_the_own_pane(
+    tmux_here: Tmux, monkeypatch: pytest.MonkeyPatch
+):
+    pane = tmux_here.new()
+    own = tmux_here.call("display-message", "-p", "-t", pane, "#{pane_id}").strip()
+    monkeypatch.setenv("TMUX_PANE", own)
+    tmux_here.type(pane, "echo on the screen\r")
+    tmux_here.wait_for(pane, "\non the screen")
+    async with connect_in_process("read") as client:
+        answer = await answer_of(client, "capture_pane", target=pane, lines=50)
+        assert "\non the screen\n" in answer["content"]
+        assert answer["size"] == {"width": 80, "height": 24}
 
 
 async def test_a_long_run_reports_progress(tmux_here: Tmux):
