@@ -57,8 +57,8 @@ def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
             _print_host(console, host)
     for fingerprint, members in groups:
         example = next(h for h in report["hosts"] if h["name"] in members)
-        console.print(f"[red]✗[/] {escape(fingerprint['hosts'])}: {escape(fingerprint['message'])}")
-        _print_detail(console, example)
+        name = f"{fingerprint['hosts']} ({fingerprint['count']})"
+        _print_host(console, {**example, "name": name, "told": fingerprint["message"], "group": True})
     for hook in report.get("hooks", ()):
         _print_host(console, {**hook, "name": f"hook {hook['hook']}", "status": "failed"})
     console.print()
@@ -69,12 +69,17 @@ def _write_for_people(report: Mapping[str, Any], stream: TextIO) -> None:
 
 def _print_host(console: Any, host: Mapping[str, Any]) -> None:
     mark, colour = MARKS.get(host["status"], ("…", "cyan"))
-    word = WORDS.get(host["status"], host["status"])
-    place = f" in step '{escape(host['step'])}'" if host.get("step") and mark in "✗?" else ""
-    code = f", exit code {host['exit_code']}" if host.get("exit_code") not in (None, 0) and mark in "✗?" else ""
-    error = f": {escape(host['error'])}" if host.get("error") else ""
-    name = escape(host["name"]) if "hook" in host else f"\\[{escape(host['name'])}]"
-    console.print(f"[{colour}]{mark}[/] {name} {word}{place}{code}{error}")
+    word, wrong = WORDS.get(host["status"], host["status"]), mark in "✗?"
+    place = f"in step '{escape(host['step'])}'" if host.get("step") and wrong else ""
+    code = f", exit code {host['exit_code']}" if host.get("exit_code") not in (None, 0) and wrong else ""
+    if place:
+        word = (
+            f"{word} {place}" if host["status"] in ("failed", "unknown", "revert_failed") else f"{word}; failed {place}"
+        )
+    said = host.get("told") or host.get("error")
+    error = f": {escape(said)}" if said else ""
+    name = escape(host["name"]) if "hook" in host or "group" in host else f"\\[{escape(host['name'])}]"
+    _print(console, f"[{colour}]{mark}[/] ", f"{name} {word}{code}{error}", indent="  ")
     _print_detail(console, host)
 
 
@@ -82,14 +87,26 @@ def _print_detail(console: Any, host: Mapping[str, Any]) -> None:
     if MARKS.get(host["status"], ("…",))[0] not in "✗?":
         return
     tail = str(host.get("output_tail") or "").rstrip("\n").splitlines()
-    if [line.strip() for line in tail] == [str(host.get("error")).strip()]:
-        tail = []  # the line above says it
+    if tail and tail[-1].strip() == str(host.get("error")).strip():
+        del tail[-1]  # the line above says it
+    gutter = "    [dim]│[/] "
     for line in tail[-_TAIL_LINES:]:
-        console.print(f"    [dim]│[/] {escape(line)}")
+        _print(console, gutter, escape(line), indent=gutter)
     if host.get("output_file"):
         console.print(f"    [dim]│ all of it: {escape(host['output_file'])}[/]")
     if host.get("hint"):
-        console.print(f"    [yellow]→[/] {escape(host['hint'])}")
+        _print(console, "    [yellow]→[/] ", escape(host["hint"]), indent="      ")
+
+
+def _print(console: Any, first: str, text: str, *, indent: str) -> None:
+    """Print a text behind `first`; on a terminal what has no room goes on behind `indent`, broken between words."""
+    from rich.text import Text
+
+    room = console.width - Text.from_markup(first).cell_len
+    lines = Text.from_markup(text, emoji=False).wrap(console, room) if console.file.isatty() else [text]
+    for number, line in enumerate(lines):
+        line = line if isinstance(line, str) else line.markup.rstrip()
+        console.print(f"{indent if number else first}{line}", emoji=False)
 
 
 def _table(report: Mapping[str, Any]) -> Any:
@@ -106,7 +123,7 @@ def _table(report: Mapping[str, Any]) -> Any:
         table.add_row(
             escape(host["name"]),
             f"[{colour}]{mark} {WORDS.get(host['status'], host['status'])}[/]",
-            escape(health.get("version") or ""),
+            escape(health.get("version") or host.get("version") or ""),
             escape(host.get("previous_version") or "–"),
             escape(health.get("verdict") or ""),
             f"{duration_ms / 1000:.1f} s" if duration_ms else "",

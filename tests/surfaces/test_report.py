@@ -35,7 +35,8 @@ def test_equal_failures_fold_and_one_example_names_its_file() -> None:
     write_report({**report, "counts": {"failed": 28}, "hosts": hosts, "fingerprints": fingerprints}, "table", stream)
     lines = stream.getvalue().splitlines()
     assert [line for line in lines if full in line and "web[1-27]" in line]
-    assert len([line for line in lines if line.strip().endswith(full)]) == 2  # the entry, and the end of one example
+    assert f"✗ web[1-27] (27) failed in step 'copy', exit code 1: {full}" in lines
+    assert len([line for line in lines if line.strip().endswith(full)]) == 1  # the end of the example would repeat it
     assert [line.rpartition("/outputs/")[2] for line in lines if "all of it" in line] == [
         "app-1/web28/stage-copy-1.log",
         "app-1/web1/stage-copy-1.log",
@@ -72,3 +73,32 @@ def test_a_terminal_that_is_not_named_gets_no_colours(term: str, styled: bool, m
     stream = Terminal()
     write_report({**report, "counts": {}, "hosts": [failed("web1", "no")], "fingerprints": []}, "table", stream)
     assert ("\x1b[" in stream.getvalue()) is styled
+
+
+def test_hosts_with_nothing_to_go_back_to_that_failed_alike_say_so_in_one_line() -> None:
+    hosts = [{**failed(f"web{n}", "cannot bind"), "status": "no_previous"} for n in (1, 2)]
+    report = {"key": "app", "version": "1", "revision": 1, "deployment": "app-1", "status": "failed"}
+    groups = [{"count": 2, "hosts": "web[1-2]", "message": "cannot bind"}]
+    stream = io.StringIO()
+    write_report({**report, "counts": {}, "hosts": hosts, "fingerprints": groups}, "table", stream)
+    assert "✗ web[1-2] (2) nothing to go back to; failed in step 'copy', exit code 1: cannot bind" in stream.getvalue()
+
+
+def test_a_long_line_is_broken_between_words_inside_its_gutter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    words = " ".join(f"word{number}" for number in range(40))
+    one = {**failed("web1", words), "output_tail": f"begun {words}\nend\n", "hint": words}
+    report = {"key": "app", "version": "1", "revision": 1, "deployment": "app-1", "status": "failed"}
+    stream = Terminal()
+    write_report({**report, "counts": {}, "hosts": [one], "fingerprints": []}, "table", stream)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    tail = [line for line in lines if line.startswith("    │ ")]
+    assert " ".join(line.removeprefix("    │ ") for line in tail[:-2]).split() == ["begun", *words.split()]
+    assert "word39" in "".join(line for line in lines if line.startswith(("✗", "  w")))
+
+
+def test_the_version_is_told_where_there_is_no_health_to_read_it_from() -> None:
+    lines = report_of({"name": "web1", "status": "healthy", "version": "2.1", "health": {"version": None}})
+    assert [line for line in lines if line.split()[:1] == ["web1"] and "2.1" in line.split()]

@@ -10,6 +10,8 @@ from sane.core.fleet.hostset import fold
 
 MAX_CHARACTERS = 500  # of a message: what comes later tells failures apart no better
 
+_COMPARED = 100  # messages of a group, to find what they have in common
+
 # In this order: a longer kind before the kinds that are parts of it.
 _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),
@@ -36,17 +38,21 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Say what failed on a host; `names` are other names of it: its address, its own host name."""
+    """Say what failed on a host; `names` are other names of it: its address, its own host name.
+
+    Failures that differ in `kind`, such as the step, are not the same whatever they say.
+    """
 
     host: str
     message: str
     names: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Hold hosts that failed alike: `message` is the first one's, without the name of
-    that one host where the others say their own; `folded` their names as `web[4,18]`."""
+    """Hold hosts that failed alike: `message` is the first one's, with … for what is that one host's only: its name,
+    a time, a process; `folded` their names as `web[4,18]`."""
 
     fingerprint: str
     message: str
@@ -82,11 +88,12 @@ def fingerprint(message: str, names: Sequence[str] = ()) -> str:
 
 def group_failures(failures: Sequence[Failure]) -> tuple[FailureGroup, ...]:
     """Return the failures in groups of equal ones, the largest first, equals in the order of their first host."""
-    groups: dict[str, list[Failure]] = {}
+    groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
-        groups.setdefault(fingerprint(failure.message, (failure.host, *failure.names)), []).append(failure)
+        key = (fingerprint(failure.message, (failure.host, *failure.names)), failure.kind)
+        groups.setdefault(key, []).append(failure)
     found = [
-        FailureGroup(key, _common_message(group), tuple(f.host for f in group), fold(f.host for f in group))
+        FailureGroup(key[0], _common_message(group), tuple(f.host for f in group), fold(f.host for f in group))
         for key, group in groups.items()
     ]
     return tuple(sorted(found, key=lambda group: -len(group.hosts)))
@@ -100,4 +107,17 @@ def _common_message(group: Sequence[Failure]) -> str:
     for name in sorted({n for n in (first.host, *first.names) if len(n) > 1}, key=len, reverse=True):
         said = rf"(?<![\w.-]){re.escape(name)}(?![\w-])(?: \([^()]*\))?"
         text = re.sub(said, "…", re.sub(rf"^{said}: ", "", text))
+    messages = list(dict.fromkeys(failure.message for failure in group))[:_COMPARED]
+    for pattern, word in _KINDS:
+        if word.strip():
+            common = _found(pattern, messages[0]).intersection(*(_found(pattern, m) for m in messages[1:]))
+            text = _without_own(pattern, text, common)
     return text
+
+
+def _without_own(pattern: re.Pattern[str], text: str, common: set[str]) -> str:
+    return pattern.sub(lambda match: match[0] if match[0] in common else "…", text)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> set[str]:
+    return {match[0] for match in pattern.finditer(text)}

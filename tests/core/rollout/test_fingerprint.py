@@ -75,3 +75,11 @@ def test_a_group_is_not_told_by_the_name_of_one_host() -> None:
     assert [group.message for group in groups] == ["… refused the connection"]
     alike = group_failures([Failure("web4", "web4 is the master"), Failure("web5", "web4 is the master")])
     assert {group.message for group in alike} == {"web4 is the master"}
+
+
+def test_what_differs_from_host_to_host_is_left_out_of_what_is_told_of_all() -> None:
+    said = "2026-01-02T03:04:0{0} app[{1}]: port 8080 is taken (exit code 3)"
+    groups = group_failures([Failure(f"web{n}", said.format(n, 4700 + n)) for n in (1, 2, 3)])
+    assert [group.message for group in groups] == ["… app[…]: port 8080 is taken (exit code 3)"]
+    one = group_failures([Failure("web1", said.format(1, 4711))])
+    assert [group.message for group in one] == [said.format(1, 4711)]
