@@ -79,8 +79,6 @@ class WorkflowPerformer:
             return self._ended(action, state, outcome, error=error.message, hint=error.hint)
 
     def _ended(self, action: Effect, state: RolloutState, outcome: str, **details: Any) -> Event:
-        if outcome == "failed" and not details.get("hint"):
-            details["hint"] = f"Mend the cause on the host, then: sane retry {state.key}"
         return finished(
             action, state, self._now_ms(), outcome, **{k: v for k, v in details.items() if v not in ("", None)}
         )

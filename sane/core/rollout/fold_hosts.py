@@ -33,7 +33,13 @@ def fold_host_transition(state: RolloutState, event: Event) -> RolloutState:
     reason = str(event.data.get("reason", ""))
     ended = target not in (t.UNKNOWN, t.CHECKING)
     error = "" if target in (*t.GOOD, t.REVERTED, t.CHECKING) else host.error or reason
+    if host.lost and host.part == "probe" and error:
+        error = f"{host.lost}; {reason}"
     changes: dict[str, Any] = {"status": target, "error": error, "ended_ms": event.at_ms if ended else 0}
+    if target in t.GOOD or target == t.REVERTED:
+        changes["lost"] = ""
+    elif target == t.UNKNOWN and host.outcome == "lost":
+        changes["lost"] = error
     if target == t.UNKNOWN:
         changes |= {"proving_since_ms": event.at_ms, "streak_since_ms": None, "observed_ms": event.at_ms}
     host = replace(host, **changes)
@@ -64,7 +70,14 @@ def fold_started(state: RolloutState, event: Event) -> RolloutState:
     if part == "probe":
         changes |= _probe_started(state, host, status, event)
     elif part != "preflight":
-        changes |= {"proving_since_ms": None, "streak_since_ms": None, "health": None, "error": "", "hint": ""}
+        changes |= {
+            "proving_since_ms": None,
+            "streak_since_ms": None,
+            "health": None,
+            "error": "",
+            "hint": "",
+            "lost": "",
+        }
         changes |= {"ended_ms": 0, "observed_ms": 0, "cause": host.error if part == "revert" else ""}
     if part != "preflight" and not host.started_ms:
         changes["started_ms"] = event.at_ms

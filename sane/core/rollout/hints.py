@@ -62,6 +62,11 @@ def hint_for_health(verdict: str, host: str, key: str, rule: str = "") -> str:
     return f"{said} {explain}".strip()
 
 
+def way_on(key: str, *, retried: bool) -> str:
+    """Return what to do about a host of which nothing particular is known; a retry takes it only where `retried`."""
+    return f"Mend the cause on the host, then{f': sane retry {key}' if retried else ' deploy again.'}"
+
+
 def install_hint(extra: str) -> str:
     """Return how to install an extra: from the checkout, since the name alone may be another's in a package index."""
     return f"Install it in sane's checkout: .venv/bin/pip install -e '.[{extra}]'"

@@ -8,7 +8,7 @@ from typing import Any
 
 from sane.core.rollout import table as t
 from sane.core.rollout.fingerprint import Failure, group_failures
-from sane.core.rollout.hints import hint_for_health
+from sane.core.rollout.hints import hint_for_health, way_on
 from sane.core.rollout.host_rows import bits
 from sane.core.rollout.state import HookFailed, HostState, RolloutState
 
@@ -63,13 +63,14 @@ def _host(host: HostState, key: str, output: HostOutput) -> dict[str, Any]:
         "verdict": seen.verdict if seen else None,
         "reason": (seen.reason or None) if seen else None,
     }
-    unproven = host.status in _FAILED and not host.failed_step and seen is not None
+    unproven = host.status in _FAILED and host.part == "probe" and seen is not None
     explained = hint_for_health(seen.verdict, host.spec.name, key, seen.rule) if unproven and seen else ""
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,
         "status": host.status,
-        "step": None if unproven else host.step or None,
+        "version": _version(host),
+        "step": None if unproven and not host.failed_step else host.step or None,
         "exit_code": None if unproven else host.exit_code,
         "health": health,
         "previous_version": host.previous_version or None,
@@ -77,8 +78,25 @@ def _host(host: HostState, key: str, output: HostOutput) -> dict[str, Any]:
         "output_tail": output.tail or None,
         "output_file": output.file or None,
         "error": host.error or host.cause or None,
-        "hint": explained or host.hint or None,
+        "hint": explained or host.hint or _way_on(host, key) or None,
     }
+
+
+def _version(host: HostState) -> str | None:
+    """Return the version that the host is known to have, whether or not its health names one."""
+    if host.status in (*t.GOOD, t.REVERTED):
+        return (host.spec.version if host.status in t.GOOD else host.previous_version) or None
+    return None
+
+
+def _way_on(host: HostState, key: str) -> str:
+    if host.status in (t.FAILED, t.REVERT_FAILED):
+        return way_on(key, retried=True)
+    return way_on(key, retried=False) if host.status == t.NO_PREVIOUS or host.cause else ""
+
+
+def _kind(host: HostState) -> str:
+    return f"{host.status} {host.failed_step} {host.exit_code if host.failed_step else ''}"
 
 
 def _fingerprints(state: RolloutState, outputs: Mapping[str, HostOutput]) -> list[dict[str, object]]:
@@ -86,7 +104,7 @@ def _fingerprints(state: RolloutState, outputs: Mapping[str, HostOutput]) -> lis
         return outputs.get(host.spec.name, HostOutput()).names
 
     failures = [
-        Failure(host.spec.name, host.error or host.cause or host.status, names_of(host))
+        Failure(host.spec.name, host.error or host.cause or host.status, names_of(host), _kind(host))
         for host in (state.hosts[number] for number in bits(state.among(*_FAILED, t.REVERTING, t.REVERTED)))
         if host.status in _FAILED or host.cause
     ]

@@ -45,7 +45,8 @@ class HostState:
 
     `operation` is the one under way, "" for none. `part` is what was started last and `outcome` what came of it.
     `proving_since_ms` is when its health began to count, `streak_since_ms` since when it is healthy without a break.
-    `cause` is what was wrong with a host before it was taken back.
+    `cause` is what was wrong with a host before it was taken back, `lost` how contact to its step was lost, until it is
+    proven.
     """
 
     spec: HostSpec
@@ -65,13 +66,14 @@ class HostState:
     error: str = ""
     hint: str = ""
     cause: str = ""
+    lost: str = ""
     started_ms: int = 0
     ended_ms: int = 0
 
     @property
     def failed_step(self) -> str:
         """Return the step to blame for what is wrong, "" where every step ended well and the health was not proven."""
-        return "" if self.part == "probe" else self.step
+        return "" if self.part == "probe" and not self.lost else self.step
 
     @property
     def has_previous(self) -> bool:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from sane.core.rollout.controller import apply
+from sane.core.events import Event
+from sane.core.rollout.controller import apply, finished
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.rollout.report_model import HostOutput, report
+from sane.core.rollout.revisions import retry_of
 from sane.core.units import Amount
+from sane.errors import ConflictError
 from tests.core.rollout.rollout_world import FATES, QUICK, World, begin, drive
 
 POLICY = RolloutPolicy(max_failures=Amount(5), **QUICK)  # type: ignore[arg-type]
 HOST = {
-    "name", "status", "step", "exit_code", "health", "previous_version", "duration_ms", "output_tail", "output_file",
+    "name", "status", "version", "step", "exit_code", "health", "previous_version", "duration_ms", "output_tail", "output_file",
     "error", "hint",
 }  # fmt: skip
 
@@ -93,4 +98,51 @@ def test_a_host_that_is_not_healthy_in_time_says_what_to_do_and_blames_no_step(
 def test_a_step_that_failed_keeps_the_blame() -> None:
     state = drive(begin(["web1"], POLICY), World({"web1": "stage_fails"})).state
     (host,) = report(state)["hosts"]
-    assert (host["step"], host["hint"]) == ("stage", None)
+    assert (host["step"], host["hint"]) == ("stage", "Mend the cause on the host, then: sane retry app")
+
+
+def test_a_step_that_was_lost_keeps_the_blame_through_the_probes_that_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FATES, "crashed", {"stage": "lost", "probe": ["unreachable", "version_mismatch"]})
+    state = drive(begin(["web1"], RolloutPolicy(**QUICK)), World({"web1": "crashed"})).state  # type: ignore[arg-type]
+    (host,) = report(state)["hosts"]
+    assert (host["status"], host["step"], host["exit_code"]) == ("failed", "stage", None)
+    assert host["error"] == "contact was lost in stage; not healthy within 60ms: version_mismatch"
+    assert "sane health explain" in host["hint"]
+    proven = drive(begin(["web1"], RolloutPolicy(**QUICK)), World({"web1": "lost_back"})).state  # type: ignore[arg-type]
+    assert (report(proven)["hosts"][0]["status"], report(proven)["hosts"][0]["error"]) == ("healthy", None)
+
+
+def test_equal_words_of_other_steps_are_another_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.core.rollout.rollout_world.finished", with_error("Traceback"))
+    state = drive(begin(["a", "b", "c"], POLICY), World({"a": "stage_fails", "b": "switch_fails", "c": "stage_fails"}))
+    assert [(f["count"], f["hosts"]) for f in report(state.state)["fingerprints"]] == [(2, "a,c"), (1, "b")]
+
+
+def with_error(text: str) -> Callable[..., Event]:
+    def finish(action: Any, state: Any, now_ms: int, outcome: str, **details: Any) -> Event:
+        more = {"error": text} if outcome == "failed" else {}
+        return finished(action, state, now_ms, outcome, **details, **more)
+
+    return finish
+
+
+@pytest.mark.parametrize(
+    ("policy", "revert", "status", "hint"),
+    [
+        ({}, "ok", "failed", "Mend the cause on the host, then: sane retry app"),
+        ({"on_failure": "revert_all"}, "none", "no_previous", "Mend the cause on the host, then deploy again."),
+        ({"on_failure": "revert_all"}, "ok", "reverted", "Mend the cause on the host, then deploy again."),
+        ({"on_failure": "revert_all"}, "fails", "revert_failed", "Mend the cause on the host, then: sane retry app"),
+    ],
+)
+def test_the_way_on_is_one_that_is_open(policy: dict[str, Any], revert: str, status: str, hint: str) -> None:
+    first = begin(["web1"], RolloutPolicy(**QUICK, **policy))  # type: ignore[arg-type]
+    state = drive(first, World({"web1": "stage_fails"}, {"web1": revert})).state
+    (host,) = report(state)["hosts"]
+    assert (host["status"], host["hint"]) == (status, hint)
+    try:
+        retry_of(state, "app-2", 2, 0)
+    except ConflictError:
+        assert "sane retry" not in hint
+    else:
+        assert "sane retry" in hint
