@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from sane.core.command import Command, CommandResult
-from sane.core.host.dead_man import Guard, arm, confirm, parse_guard, revert_script
+from sane.core.host.dead_man import Guard, arm, confirm, look_at_guard, parse_guard, revert_script
 from sane.core.host.record import HostRecord
 from sane.core.rollout.controller import Effect, HostState, RolloutState
 from sane.core.rollout.hints import hint_for
@@ -52,6 +52,13 @@ async def call_off(state: RolloutState, host: str, run: RunOnHost) -> bool:
     if not state.policy.dead_man_ms:
         return False
     return parse_guard((await run(host, confirm(state.key, state.id))).output) == "fired"
+
+
+async def has_fired(state: RolloutState, host: HostState, run: RunOnHost) -> bool:
+    """Return whether the guard of a host that is being proven has taken it back by now."""
+    if not (state.policy.dead_man_ms and host.has_previous) or host.status == "reverting":
+        return False
+    return parse_guard((await run(host.spec.name, look_at_guard(state.key, state.id))).output) == "fired"
 
 
 def proves(state: RolloutState, host: HostState, now_ms: int) -> bool:

@@ -25,7 +25,7 @@ from sane.core.rollout.table import GOOD, REVERTING
 from sane.core.workflow.binding import Binding
 from sane.core.workflow.steps import Step
 from sane.engine.context import AsyncContext
-from sane.engine.dead_man import arm_guard, call_off, proves
+from sane.engine.dead_man import arm_guard, call_off, has_fired, proves
 from sane.engine.host_leases import HostLeases
 from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan, nonce_of
@@ -193,6 +193,9 @@ class WorkflowPerformer:
             seen = await probe_host(
                 self._context, self._places, self._plan, state, action, begun_ms, here, self._now_ms
             )
+            if seen.verdict != "pass" and action.activated and await has_fired(state, host, self._run):
+                reason = f"its dead-man guard took it back to {host.previous_version}"
+                seen = replace(seen, verdict="fail", reason=reason, rule="dead_man")
         except (SaneError, TimeoutError) as error:
             reason = error.message if isinstance(error, SaneError) else "the host did not answer in time"
             return observed(action, state, self._now_ms(), "unreachable", reason=reason)

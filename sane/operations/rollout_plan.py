@@ -19,7 +19,7 @@ from sane.core.rollout.simulate import Present, simulate
 from sane.core.workflow.binding import fill_arguments
 from sane.core.workflow.gates import evaluate
 from sane.core.workflow.steps import Step
-from sane.core.workflow.workflow import warnings_of
+from sane.core.workflow.workflow import guard_warnings, warnings_of
 from sane.engine.context import open_context
 from sane.engine.plan import DeploymentPlan
 from sane.errors import ConfigError, ConflictError, NotFoundError
@@ -65,7 +65,7 @@ async def make_plan(store: Store, asked: DeployRequest) -> dict[str, Any]:
         "peak_exposure": {"hosts": played.peak, "share": round(played.peak / len(hosts), 4)},
         "hosts": shown,
         "unreachable": unreachable,
-        "warnings": [] if all(host.health_path for host in hosts) else list(warnings_of(plan.workflow)),
+        "warnings": list((guard_warnings if all(host.health_path for host in hosts) else warnings_of)(plan.workflow)),
         "policy": policy_as_json(plan.workflow.policy),
         "components": parts,
     }

@@ -70,3 +70,15 @@ def test_a_revert_part_that_a_host_can_not_run_is_refused_before_anything(open_s
     assert refused.exit_code == 2
     assert "can't run on the host" in refused.stderr
     assert not (site.root("server1") / ".sane").exists()
+
+
+def test_a_host_that_its_guard_took_back_is_failed_at_once_and_says_so(open_site: OpenSite) -> None:
+    site = open_site(1, deadline="25s", poll="200ms")
+    assert site.deploy("1.0.0").exit_code == 0
+    site.say("server1", "2.0.0", "starting")
+    answer = site.deploy("2.0.0", "--dead-man", "1s")
+    assert answer.exit_code == 4, answer.stdout
+    assert answer.duration_s < 15, "the guard's second, not the healthy deadline"
+    assert answer.hosts("error") == {"server1": "its dead-man guard took it back to 1.0.0"}
+    assert answer.hosts("hint")["server1"].startswith("Deploy again with a dead_man that is longer")
+    assert site.marks("server1")[-1] == "back 1.0.0"

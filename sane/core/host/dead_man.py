@@ -84,7 +84,7 @@ answer=none
 for dir in "$home"/deadman/*; do
     read -r key until 2>/dev/null <"$dir/armed" && [ "$key" = "$SANE_KEY" ] || continue
     case ${dir##*/} in "$SANE_DEPLOYMENT".*) ;; *) continue ;; esac
-    mkdir "$dir/decided" 2>/dev/null
+    [ -n "$SANE_ONLY_LOOK" ] || mkdir "$dir/decided" 2>/dev/null
     if [ -e "$dir/fired" ]; then answer=fired; else answer=confirmed; fi
 done
 echo "$answer"
@@ -158,7 +158,19 @@ def arm(guard: Guard) -> Command:
 
 def confirm(key: str, deployment: str) -> Command:
     """Return the command that calls the guards of a deployment off; read its output with `parse_guard`."""
-    values = {"SANE_KEY": key, "SANE_DEPLOYMENT": deployment}
+    return _ask_guards(key, deployment, "")
+
+
+def look_at_guard(key: str, deployment: str) -> Command:
+    """Return the command that only looks whether a guard of a deployment took the host back: `parse_guard` says fired.
+
+    One that is armed is left armed, and told as confirmed.
+    """
+    return _ask_guards(key, deployment, "1")
+
+
+def _ask_guards(key: str, deployment: str, only_look: str) -> Command:
+    values = {"SANE_KEY": key, "SANE_DEPLOYMENT": deployment, "SANE_ONLY_LOOK": only_look}
     return Command(f"exec sh -c {shlex.quote(_CONFIRM)}", env=values, timeout_s=20.0, brief=True)
 
 

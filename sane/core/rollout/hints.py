@@ -44,6 +44,7 @@ _BY_VERDICT = {
 # A rule that says more of what to do than its verdict.
 _BY_RULE = {
     "gate": "A gate of the workflow does not pass: look at the values it names, or at the gate.",
+    "dead_man": "Deploy again with a dead_man that is longer than it takes to become healthy.",
 }
 
 

@@ -128,6 +128,8 @@ def _after_probe(state: RolloutState, number: int, host: HostState) -> Action | 
         return HostTransition(name, t.UNKNOWN, t.CHECKING, "contact again")
     if _proven(state, number, host):
         return _proof(state, number, host)
+    if host.health is not None and host.health.rule == "dead_man":  # no waiting brings the new version back
+        return HostTransition(name, host.status, t.FAILED, host.health.reason)
     deadline = _deadline_ms(state, host)
     if host.observed_ms < deadline:
         return probe(state, host, min(host.observed_ms + state.policy.poll_interval_ms, deadline))

@@ -231,6 +231,19 @@ def missing_revert(workflow: Workflow) -> str:
 
 def warnings_of(workflow: Workflow) -> tuple[str, ...]:
     """Return what is no mistake and surprises who writes a workflow for the first time, one sentence each."""
+    return (*_health_warnings(workflow), *guard_warnings(workflow))
+
+
+def guard_warnings(workflow: Workflow) -> tuple[str, ...]:
+    """Return that a dead-man guard is too quick for the health that would confirm it, where it is."""
+    guard_ms, waits_ms = workflow.policy.dead_man_ms, workflow.policy.healthy_deadline_ms
+    if not 0 < guard_ms < waits_ms:
+        return ()
+    shown = f"dead_man ({show_duration(guard_ms)}) is shorter than healthy_deadline ({show_duration(waits_ms)})"
+    return (f"{shown}: a host that needs longer to become healthy is taken back by its own guard",)
+
+
+def _health_warnings(workflow: Workflow) -> tuple[str, ...]:
     texts = [str(value) for part in ("stage", "switch") for s in workflow.part(part) for value in s.arguments.values()]
     words = ("health_path", "SANE_HEALTH_PATH", HEALTH_PATH)
     if not workflow.health.is_assumed or any(word in text for text in texts for word in words):

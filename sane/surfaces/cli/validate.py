@@ -110,6 +110,7 @@ def _check_inventory(file: Path, root: Node, problems: Problems) -> Verdict:
 
 
 def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
+    from sane.core.host.dead_man import check_dead_man
     from sane.core.workflow.workflow import warnings_of
     from sane.operations.files import workflow_of
     from sane.surfaces.cli.validate_shell import check_steps
@@ -117,6 +118,7 @@ def _check_workflow(file: Path, root: Node, problems: Problems) -> Verdict:
     check_steps(root, problems)
     try:
         workflow = workflow_of(root, problems)
+        check_dead_man(workflow)
     except ConfigError as error:
         return Verdict(str(file), "workflow", "", error.problems)
     parts = [f"{part} {len(workflow.part(part))}" for part in ("stage", "switch", "revert") if workflow.part(part)]

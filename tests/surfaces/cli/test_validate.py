@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sane.surfaces.cli.validate import validate
+from sane.surfaces.cli.validate import check_file, validate
 
 READY = Path(__file__).parents[3] / "workflows" / "multi-server-deploy.yaml"
 
@@ -164,3 +164,18 @@ def test_without_a_shell_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_a_name_that_is_no_word_is_one_mistake(tmp_path: Path) -> None:
     content = "name: [a]\nhealth: none\nstage:\n  - run-command: ls\n"
     assert problems_of(tmp_path / "a.yaml", content) == [(1, "name must be a string, got a list")]
+
+
+def test_a_guard_that_the_revert_part_has_no_steps_for_is_a_mistake_and_one_that_is_short_a_warning(
+    tmp_path: Path,
+) -> None:
+    text = "name: app\npolicy: {dead_man: 20s, healthy_deadline: 60s}\nhealth: none\nswitch: [{run-command: 'true'}]\n"
+    file = tmp_path / "app.yaml"
+    file.write_text(text + "revert:\n  - create-file: {path: x, content: y}\n")
+    (problem,) = check_file(file).problems
+    assert "which a dead-man guard can't run on the host" in problem.message
+    assert problem.line == 6
+    file.write_text(text + "revert: [{run-command: 'true'}]\n")
+    verdict = check_file(file)
+    assert verdict.problems == ()
+    assert "dead_man (20s) is shorter than healthy_deadline (1m)" in verdict.warnings[0]
