@@ -35,8 +35,8 @@ from sane.surfaces.mcp.tools import (
     check_page_arguments,
     failure_of,
 )
-from sane.surfaces.tool_schemas import error_answer, verb_of_tool
-from sane.verbs.registry import Verb, as_json, bind
+from sane.surfaces.tool_schemas import bind_tool, error_answer, verb_of_tool
+from sane.verbs.registry import Verb, as_json
 
 PROGRESS_S = 1.0  # a client sees that a long run is alive
 STOP_TIMEOUT_S = 20.0  # for a cancelled command to end: Ctrl-C twice and Ctrl-\, with a look at the prompt behind each
@@ -107,7 +107,7 @@ class ToolServer:
             targets = await list_targets(self._context, host, own_pane)
             return result_of(self._pages.shorten(targets, self._limit_chars), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
-        bound = bind(verb, arguments)
+        bound = bind_tool(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
         session = ctx.request.headers.get("mcp-session-id", "") if ctx.request is not None else ""
