@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -90,6 +91,9 @@ class ControlClient:
 
 # tmux takes a byte 255 for the end of what it reads.
 WORD_TABLE = {ord(c): "\\" + c for c in '"\\$'} | {c: f"\\{c:03o}" for c in (*range(1, 32), 127)} | {0xDCFF: "\\377"}
+
+# translate() looks each character up in the table: that took half the time of sending a file.
+WORD_SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, WORD_TABLE)))}]")
 
 
 def tmux_word(text: str) -> str:
