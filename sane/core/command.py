@@ -20,7 +20,8 @@ class Command:
     0 nothing runs. `display` is what a watcher of a pane sees instead of the script; None shows the script itself.
     `raw_ok`: where no shell but an interpreter or a network device waits in a pane, it may be typed there as it is.
     `brief`: text for sh that ends soon, leaves nothing running and has little to say, which may share a shell with
-    others of its kind. `outlives_caller`: it goes on where its caller is killed, which ends any other.
+    others of its kind. `outlives_caller`: it goes on where its caller is killed, which ends any other. `unseen`: text
+    for sh whose output is an answer for the caller, which a watcher of a pane is not shown.
     """
 
     script: str
@@ -33,6 +34,7 @@ class Command:
     raw_ok: bool = False
     brief: bool = False
     outlives_caller: bool = False
+    unseen: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for what no shell can take: a NUL, half of a surrogate pair, a variable of that name."""

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sane.core.command import Command, CommandResult
 from sane.core.pane.control_stream import Mark, OutputReader, nested_output
-from sane.core.pane.framing import END, EXIT, FEED
+from sane.core.pane.framing import CHECKSUM, CORRUPT, END, EXIT, INTERRUPTED
 from sane.core.pane.prompt_line import SHELLS, classify_line
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
-from sane.errors import LostError, NotFoundError
+from sane.errors import LostError, NotFoundError, PaneError, RemoteError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.handshake import Handshake
-from sane.transports.pane_recovery import INTERRUPTED_EXIT_CODE, end_given_up, end_interrupted, end_late, goes
+from sane.transports.pane_recovery import (
+    INTERRUPTED_EXIT_CODE,
+    end_given_up,
+    end_interrupted,
+    end_late,
+    goes,
+    recover,
+)
 from sane.transports.pane_state import (
     IDLE_WAIT_S,
     Screen,
+    Verdict,
     line_editor_waits,
     look,
     prints_elsewhere,
@@ -30,6 +38,8 @@ from sane.transports.pane_state import (
 INTERRUPT_LOOK_S = 0.05  # behind a `^C` in the output: does a prompt show?
 QUIET_LOOK_S = 0.25  # behind any output: a shell that gave the command up shows its prompt, and prints no end
 LIVENESS_S = 1.0  # how often to ask whether the pane still lives
+LEFT_LOOK_S = 0.5  # behind it, a pane without a prompt is asked whether a caller died there while it sent something
+BEGUN_S = 1.0  # a command that began has so much of its time, however long the prompt took before
 
 
 class ExchangePane(Protocol):
@@ -67,33 +77,30 @@ class Exchange:
         client: ControlClient,
         command: Command,
         on_output: OnOutput | None,
-        feed: Iterable[str] | None,
     ) -> None:
         self.pane = pane
         self.pane_id = pane.pane_id
         self.client = client
         self.command = command
         self._on_output = on_output
-        self.feed = feed
         self.token = os.urandom(4).hex()
         self.reader = OutputReader(self.token, command.output_limit_bytes)
         self.local = pane.local
         self._started = time.monotonic()
+        self.deadline = float("inf") if command.timeout_s is None else self._started + command.timeout_s
+        self.unread_bytes = 0  # what was sent of the command's stdin and may still be on its way
+        self.feeding = False
         self._next_check = 0.0
         self.nested = False
         self._refusal: Exception | None = None  # what the caller's `on_output` raised
         self.prompt = ""  # the cursor line's text when the command was typed
-        self._at_prompt: Screen | None = None
+        self.at_prompt: Screen | None = None
         self._interrupted = False
         self._own_shell = False  # the pane's own program is a shell, and waits in it
 
     async def run(self) -> CommandResult:
         """Carry the command out; when the caller is cancelled or interrupted, stop it and bring the prompt back."""
-        wait_s = min(IDLE_WAIT_S, self.command.timeout_s or IDLE_WAIT_S)
-        raw_ok = self.command.raw_ok
-        screen, verdict = await wait_idle(
-            self.client, self.pane_id, self.pane.name, local=self.local, wait_s=wait_s, raw_ok=raw_ok
-        )
+        screen, verdict = await self._wait_prompt(min(IDLE_WAIT_S, self.command.timeout_s or IDLE_WAIT_S))
         if verdict == "repl":
             return await self._run_raw()
         self.nested = verdict == "nested"
@@ -102,9 +109,11 @@ class Exchange:
         try:
             if not await Handshake(self).run(screen):
                 return await self._run_raw()
-            deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-            if self.feed is not None:
-                await self._send_feed(deadline)
+            deadline = max(self.deadline, time.monotonic() + min(BEGUN_S, timeout_s or BEGUN_S))
+            if self.command.stdin:
+                from sane.transports.pane_feed import feed
+
+                await feed(self, self.command.stdin, deadline)
             mark = await self._wait_end(deadline)
         except BaseException as error:
             # Cancelled, Ctrl-C at the terminal, or the caller's `on_output` failed: the command must not go on without
@@ -123,23 +132,45 @@ class Exchange:
 
         return await RawExchange(self.pane, self.client, self.command, self._on_output).run()
 
+    async def _wait_prompt(self, wait_s: float) -> tuple[Screen, Verdict]:
+        """Wait until a command can be typed. Raises PaneError when it can't."""
+        try:
+            return await self._wait_idle(min(wait_s, LEFT_LOOK_S))
+        except PaneError:
+            from sane.transports.pane_feed import left_receiving
+
+            if await left_receiving(self):
+                await recover(self)
+            elif wait_s <= LEFT_LOOK_S:
+                raise
+        return await self._wait_idle(wait_s)
+
+    async def _wait_idle(self, wait_s: float) -> tuple[Screen, Verdict]:
+        raw_ok, local = self.command.raw_ok, self.local
+        return await wait_idle(self.client, self.pane_id, self.pane.name, local=local, wait_s=wait_s, raw_ok=raw_ok)
+
     async def _wait_end(self, deadline: float) -> Mark | CommandResult | None:
         """Return the mark of the command's end, or its result when a person ended it with Ctrl-C at the pane, or its
         shell gave it up."""
+        mark = None
         while True:
-            mark = await self.wait_for(deadline, END, EXIT, notice_prompt=True)
-            if mark is not None or self._at_prompt is None:
+            if self.at_prompt is None:  # else seen while its stdin was sent
+                mark = await self.wait_for(deadline, END, EXIT, CORRUPT, INTERRUPTED, notice_prompt=True)
+            if mark is not None and mark.kind == CORRUPT:
+                from sane.transports.pane_feed import refuse_mixed
+
+                await refuse_mixed(self, deadline)
+            if mark is not None and mark.kind == INTERRUPTED:
+                self.reader.marks.remove(mark)
+                if await self.wait_for(min(deadline, time.monotonic() + LIVENESS_S), END) is not None:
+                    return self.answer(INTERRUPTED_EXIT_CODE, None, interrupted=True)
+                continue
+            if mark is not None or self.at_prompt is None:
                 return mark
-            screen, self._at_prompt = self._at_prompt, None
+            screen, self.at_prompt = self.at_prompt, None
             result = await (end_interrupted(self) if self._interrupted else end_given_up(self, screen))
             if result is not None:
                 return result
-
-    async def _send_feed(self, deadline: float) -> None:
-        mark = await self.wait_for(deadline, FEED, END, EXIT)
-        if mark is not None and mark.kind == FEED:
-            for piece in self.feed or ():
-                await self.paste(piece)
 
     async def paste(self, text: str) -> None:
         """Write text straight to the pane's terminal."""
@@ -172,7 +203,7 @@ class Exchange:
                     return self.reader.find(*kinds)
                 if notice_prompt and screen is not None and self._shows_prompt(screen):
                     if shown_at == self.client.output_count:
-                        self._at_prompt = screen
+                        self.at_prompt = screen
                         return None
                     shown_at = self.client.output_count
                     self._next_check = now + self._prompt_look_s()
@@ -221,10 +252,13 @@ class Exchange:
 
     def answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:
         """Return the result with what has been printed so far."""
-        output = self.reader.output
-        if self.nested:
+        output, stderr = self.reader.output, b""
+        if self.command.unseen:
+            # What comes outside of the marks is stderr; in a nested tmux, how that draws its screen.
+            output, stderr = self._unseen_output(mark), b"" if self.nested else output
+        elif self.nested:
             output = nested_output(self.token, decode_base64(self.reader.data))[: self.command.output_limit_bytes]
-        if mark is not None and len(mark.arguments) > 1:
+        if mark is not None and len(mark.arguments) > 1 and not self.command.unseen:
             strip = strip_exit_notice if mark.kind == EXIT else strip_job_notices
             output = strip(output, mark.arguments[1])
         if facts.get("interrupted") or (code == INTERRUPTED_EXIT_CODE and output.endswith(b"^C")):
@@ -235,10 +269,26 @@ class Exchange:
             output=output,
             exit_code=code,
             duration_ms=(time.monotonic() - self._started) * 1000,
+            stderr=stderr,
             truncated=self.reader.truncated,
             timed_out=facts.get("timed_out", False),
             pane_gone=facts.get("pane_gone", False),
             pane_ready=facts.get("pane_ready", True) and not facts.get("pane_gone", False),
+        )
+
+    def _unseen_output(self, mark: Mark | None) -> bytes:
+        """Return what came in DATA marks; nothing where the command did not end. Raises RemoteError for a part."""
+        count = self.reader.find(CHECKSUM)
+        if mark is None or mark.kind != END or (count is None and not self.reader.data):
+            return b""
+        if count is not None and count.arguments == (str(self.reader.data_length),):
+            try:
+                return decode_base64(self.reader.data)[: self.command.output_limit_bytes]
+            except ValueError:
+                pass
+        shown = self.command.display or "the command"
+        raise RemoteError(
+            f"the answer of {shown} arrived damaged: something else printed in the pane", hint="Try again."
         )
 
     def flush(self) -> None:

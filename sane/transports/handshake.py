@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from sane.core.pane.control_stream import Mark
-from sane.core.pane.files import TOKEN
 from sane.core.pane.framing import (
     CORRUPT,
     EXIT,
@@ -19,7 +18,6 @@ from sane.core.pane.framing import (
     dialect_of,
     erase_sequence,
     escape_for_b,
-    quote,
     rows_taken,
     typed_line,
 )
@@ -132,11 +130,10 @@ class Handshake:
         return typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
 
     def _pieces(self, place: Place, rows: int, *, reader: Reader = "") -> list[bytes]:
-        script = compose(self._exchange.command, self._dialect)
-        if self._exchange.feed is not None:
-            script = f"sh -c {quote(script.replace(TOKEN, self._token), self._dialect)}"
-        shown = self._exchange.command.display or self._exchange.command.script
-        run = Run(self._token, script, shown, place, rows, self._exchange.nested, reader)
+        command, nested = self._exchange.command, self._exchange.nested
+        script = compose(command, self._dialect, self._token, nested=nested)
+        shown = command.display or command.script
+        run = Run(self._token, script, shown, place, rows, nested, reader, command.unseen)
         return payload(run, self._dialect)
 
     async def _wait_ready(self) -> Mark | None:
@@ -183,7 +180,9 @@ class Handshake:
         if len(pieces) > 1 and await self._exchange.wait_for(time.monotonic() + wait_s, GO) is not None:
             await self._exchange.paste(pieces[1].decode())
             wait_s += len(pieces[1]) / SLOWEST_BYTES_PER_S
-        mark = await self._exchange.wait_for(time.monotonic() + wait_s, START, CORRUPT, EXIT)
+        now = time.monotonic()
+        until = min(now + wait_s, max(self._exchange.deadline, now + READY_WAIT_S))
+        mark = await self._exchange.wait_for(until, START, CORRUPT, EXIT)
         if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._exchange.alive():
             return
         if mark is None:

@@ -3,17 +3,19 @@ watcher."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sane.core.command import Command, CommandResult, check_limit, never_begun, path_text
 from sane.core.pane.prompt_line import SHELLS
 from sane.core.paths import runtime_dir
+from sane.errors import LostError, TransportError
 from sane.transports.base import Machine, OnOutput
 from sane.transports.control_mode import ControlClient
 from sane.transports.exchange import Exchange, Exchanged
 from sane.transports.lock import QueueLock
-from sane.transports.pane_recovery import prompt_is_back
+from sane.transports.pane_recovery import prompt_is_back, recover
 from sane.transports.pane_state import Screen, Verdict, judge, look, wait_idle
 from sane.transports.tmux import PaneInfo, TmuxServer
 
@@ -80,18 +82,18 @@ class PaneTransport:
         check_limit(limit_bytes)
         return await get_through(self, path_text(path), limit_bytes)
 
-    async def exchange(
-        self, command: Command, on_output: OnOutput | None = None, feed: Iterable[str] | None = None
-    ) -> Exchanged:
-        """Run a command as `run` does, and return what its marks carried too.
-
-        With `feed` the script is one for sh, with TOKEN in it; `feed` is typed, echo off, once its FEED mark came.
-        """
+    async def exchange(self, command: Command, on_output: OnOutput | None = None) -> Exchanged:
+        """Run a command as `run` does, and return what its marks carried too."""
         lock = self._lock()
         await lock.acquire(max(LOCK_WAIT_S, command.timeout_s or 0.0), f"pane {self.name}")
         try:
-            exchange = Exchange(self, await self._follow(), command, on_output, feed)
-            return Exchanged(await exchange.run(), exchange.reader)
+            exchange = Exchange(self, await self._follow(), command, on_output)
+            try:
+                return Exchanged(await exchange.run(), exchange.reader)
+            except LostError:
+                if exchange.feeding:
+                    await self._bring_prompt_back()
+                raise
         finally:
             self._unfollow()
             lock.release()
@@ -118,11 +120,17 @@ class PaneTransport:
         lock = self._lock()
         await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
         try:
-            exchange = Exchange(self, await self._follow(), Command("true"), None, None)
+            exchange = Exchange(self, await self._follow(), Command("true"), None)
             return await prompt_is_back(exchange, wait_s)
         finally:
             self._unfollow()
             lock.release()
+
+    async def _bring_prompt_back(self) -> None:
+        """End the receiver that a lost client left waiting in the pane, through a new one, where there is a way."""
+        with contextlib.suppress(TransportError):
+            await self.close()
+            await recover(Exchange(self, await self._follow(), Command("true"), None))
 
     async def _follow(self) -> ControlClient:
         client = await self.client()

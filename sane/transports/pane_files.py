@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import os
@@ -15,10 +14,8 @@ from sane.core.pane.files import (
     NO_SUCH_FILE,
     NOT_READABLE,
     get_script,
-    put_lines,
     put_script,
 )
-from sane.core.pane.framing import CHECKSUM
 from sane.core.shell_text import quote_path
 from sane.errors import LostError, NotFoundError, RemoteError
 
@@ -28,26 +25,41 @@ if TYPE_CHECKING:
 
 BASE_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 100_000
+DIGEST_CHARACTERS = 64
 
 
 async def put_through(pane: PaneTransport, path: str, content: bytes, mode: int | None) -> None:
     """Replace a file atomically. Raises RemoteError, LostError."""
     note = f"# sane: {len(content)} bytes into {path}"
-    done = await pane.exchange(_command(put_script(path, content, mode), note, len(content)), feed=put_lines(content))
-    if done.result.exit_code != 0:
-        _refuse(done.result, path, "written")
+    script = put_script(path, content, mode, os.urandom(4).hex())
+    command = Command(
+        'sh -c "$SANE_SCRIPT"',
+        env={"SANE_SCRIPT": script},
+        stdin=content,
+        timeout_s=_timeout_s(len(content)),
+        display=note,
+    )
+    result = await pane.run(command)
+    if result.exit_code != 0:
+        _refuse(result, path, "written")
 
 
 async def get_through(pane: PaneTransport, path: str, limit_bytes: int) -> bytes:
     """Return a file's first bytes. Raises NotFoundError, RemoteError, LostError."""
-    note = f"# sane: read {path}"
-    done = await pane.exchange(_command(get_script(path, limit_bytes), note, limit_bytes), feed=())
-    if done.result.exit_code != 0:
-        _refuse(done.result, path, "read")
-    content = base64.b64decode(b"".join(done.reader.data))
-    checksum = done.reader.find(CHECKSUM)
-    if checksum is None or checksum.arguments[0] != hashlib.sha256(content).hexdigest():
-        raise RemoteError(f"{path} arrived damaged: something else printed in the pane", hint="Try again.")
+    script, note = get_script(path, limit_bytes), f"# sane: read {path}"
+    command = Command(
+        script,
+        unseen=True,
+        output_limit_bytes=limit_bytes + DIGEST_CHARACTERS,
+        timeout_s=_timeout_s(limit_bytes),
+        display=note,
+    )
+    result = await pane.run(command)
+    if result.exit_code != 0:
+        _refuse(result, path, "read")
+    content, digest = result.output[:-DIGEST_CHARACTERS], result.output[-DIGEST_CHARACTERS:]
+    if digest.decode("ascii", "replace") != hashlib.sha256(content).hexdigest():
+        raise RemoteError(f"{path} changed while it was read, or arrived damaged", hint="Try again.")
     return content
 
 
@@ -64,9 +76,8 @@ async def entered(pane: PaneTransport, command: Command, folder: str) -> Command
     return dataclasses.replace(command, cwd=os.fsdecode(done.result.output.removesuffix(b"\n")))
 
 
-def _command(script: str, note: str, size_bytes: int) -> Command:
-    timeout_s = BASE_TIMEOUT_S + size_bytes / SLOWEST_BYTES_PER_S
-    return Command(script, timeout_s=timeout_s, display=note)
+def _timeout_s(size_bytes: int) -> float:
+    return BASE_TIMEOUT_S + size_bytes / SLOWEST_BYTES_PER_S
 
 
 def _refuse(result: CommandResult, path: str, what: str) -> NoReturn:

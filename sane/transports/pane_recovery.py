@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from sane.transports.pane_state import Screen
 
 RECOVERY_WAIT_S = (1.0, 2.0, 2.0)  # for the prompt, behind Ctrl-C, Ctrl-C and Ctrl-\
+END_WAIT_S = 0.05  # for the mark of a command that ends by itself just then
 GONE_WAIT_S = 1.0  # for the pane to go, once its shell said that it exits
 GIVEN_UP = (
     "a prompt shows again and nothing told how the command ended: "
     "its shell gave it up for an error, or another shell took its place"
 )
 ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
+SLOWEST_BYTES_PER_S = 20_000  # what was sent before a Ctrl-C goes before it
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 
 
@@ -39,15 +41,21 @@ async def end_late(exchange: Exchange) -> CommandResult:
     exchange.flush()
     output, exchange.reader = exchange.reader, OutputReader(exchange.token, 0)
     mark: Mark | None = None
-    back = False
+    back, behind_s = False, exchange.unread_bytes / SLOWEST_BYTES_PER_S
     for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
         await exchange.paste(key)
-        mark = await exchange.wait_for(time.monotonic() + 0.05, END, EXIT)
-        back = mark is None and await prompt_is_back(exchange, wait_s)
+        # A receiver of stdin takes in what is on its way before it ends, and then the payload goes on to its END mark.
+        end_s = wait_s + behind_s if exchange.feeding else END_WAIT_S
+        mark = await exchange.wait_for(time.monotonic() + end_s, END, EXIT)
+        back = mark is None and await prompt_is_back(exchange, wait_s + behind_s)
         if mark is not None or back or exchange.client.closed:
             break
     gone = exchange.client.closed or (mark is not None and mark.kind == EXIT and await goes(exchange))
     ready = back or (mark is not None and mark.kind == END)
+    if ready and exchange.feeding:
+        from sane.transports.pane_feed import forget_receiving
+
+        await forget_receiving(exchange)
     exchange.reader = output
     return exchange.answer(TIMEOUT_EXIT_CODE, None, timed_out=True, pane_gone=gone, pane_ready=ready)
 
@@ -99,6 +107,8 @@ async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     back = await _prompt_answers(exchange, wait_s)
     with contextlib.suppress(LostError):
         await exchange.client.send(f"set-option -p -t {exchange.pane_id} @sane-echo {'on' if back else 'off'}")
+        if back:
+            await exchange.client.send(f"set-option -pu -t {exchange.pane_id} @sane-feed")
     return back
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sane.errors import PaneError
+from sane.transports.blocking import run_blocking
 from tests.e2e.pane_fixtures import Pane, Tmux, tmux
 from tests.e2e.test_pane_ssh import ssh_command
 
@@ -76,3 +78,22 @@ def test_what_a_person_has_set_up_inside_stays(tmux: Tmux, short_dir: Path) -> N
     finally:
         pane.close()
         subprocess.run(["tmux", "-S", socket, "kill-server"], capture_output=True, check=False)
+
+
+def test_stdin_unseen_answers_and_files_in_nested_tmux(nested: Pane, tmux: Tmux, short_dir: Path) -> None:
+    content = bytes(range(256)) * 600
+    assert nested.run("sha256sum", stdin=content).output.split()[0].decode() == hashlib.sha256(content).hexdigest()
+    answer = nested.run("cat; exit 3", stdin=content, unseen=True, display="ASKED")
+    assert (answer.output, answer.exit_code) == (content, 3)
+    run_blocking(nested.transport.put(str(short_dir / "f"), content))
+    assert (short_dir / "f").read_bytes() == content
+    assert run_blocking(nested.transport.get(str(short_dir / "f"))) == content
+    screen = tmux.screen(nested.session)  # pyright: ignore
+    assert "ASKED" in screen
+    assert "AAEC" not in screen  # as the content begins in base64
+
+
+def test_timeout_while_stdin_is_sent_in_nested_tmux(nested: Pane) -> None:
+    late = nested.run("cat", stdin=bytes(20 << 20), unseen=True, timeout_s=1)
+    assert (late.timed_out, late.pane_ready) == (True, True)
+    assert nested.run("echo b").output == b"b\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import time
@@ -55,6 +56,17 @@ def test_files_behind_ssh(ssh_pane: Pane, short_dir: Path) -> None:
     run_blocking(ssh_pane.transport.put(str(short_dir / "f"), content))
     assert (short_dir / "f").read_bytes() == content
     assert run_blocking(ssh_pane.transport.get(str(short_dir / "f"))) == content
+
+
+def test_stdin_and_an_unseen_answer_behind_ssh(ssh_pane: Pane, tmux: Tmux) -> None:
+    content = bytes(range(256)) * 2000
+    assert ssh_pane.run("sha256sum", stdin=content).output.split()[0].decode() == hashlib.sha256(content).hexdigest()
+    answer = ssh_pane.run("cat; exit 3", stdin=content, unseen=True, display="ASKED")
+    assert (answer.output, answer.exit_code) == (content, 3)
+    assert "AAEC" not in tmux.screen(ssh_pane.transport.pane_id)  # as the content begins in base64
+    late = ssh_pane.run("cat", stdin=content * 40, unseen=True, timeout_s=1)
+    assert (late.timed_out, late.pane_ready) == (True, True)
+    assert ssh_pane.run("echo b").output == b"b\n"
 
 
 def test_exit_of_the_remote_shell_is_told(tmux: Tmux, ssh_command: str) -> None:

@@ -5,11 +5,13 @@ r"""Read what tmux's control mode sends: octal-escaped pane output, and the mark
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from sane.core.pane.framing import CHECKSUM, DATA, FEED, OSC_NUMBER, START
 
-MARK_TAIL_BYTES = 160  # an encoded mark is shorter than this
+MARK_TAIL_BYTES = 160  # the beginning of an encoded mark, up to its token, is shorter than this
+MARK_LIMIT_BYTES = 1 << 16
 DATA_PREFIX = f"{DATA};".encode()
 OCTAL = {b"%03o" % byte: bytes([byte]) for byte in range(256)}
 
@@ -48,8 +50,10 @@ class OutputReader:
         self._pending = b""
         self._kept: list[bytes] = []
         self._room = limit_bytes
+        self._data_room = limit_bytes // 3 * 4 + 4
         self.marks: list[Mark] = []
         self.data: list[bytes] = []  # what DATA marks carried: base64
+        self.data_length = 0  # of all of them, kept or not
         self.truncated = False
         self.started = False
         self.lines_outside = 0  # how many newlines came that belong to no output
@@ -63,14 +67,20 @@ class OutputReader:
             self._keep(buffer[begin:at], fresh)
             self._take_mark(buffer[at + len(self._prefix) : end])
             begin = end + 4
-        cut = max(begin, _safe_cut(buffer))
+        # A mark under way may be long; one without an end (something else printed in it) is given up.
+        cut = at if at >= 0 and len(buffer) - at < MARK_LIMIT_BYTES else max(begin, _safe_cut(buffer))
         self._keep(buffer[begin:cut], fresh)
         self._pending = buffer[cut:]
         return b"".join(fresh)
 
     def _take_mark(self, encoded: bytes) -> None:
         if encoded.startswith(DATA_PREFIX):
-            self.data.append(encoded[len(DATA_PREFIX) :])
+            data = encoded[len(DATA_PREFIX) :]
+            self.data_length += len(data)
+            kept = data[: self._data_room]
+            self._data_room -= len(kept)
+            self.truncated |= len(kept) < len(data)
+            self.data.append(kept)
             return
         kind, *arguments = decode_octal(encoded).decode("utf-8", "replace").split(";")
         self.marks.append(Mark(kind, tuple(arguments)))
@@ -138,10 +148,12 @@ class ControlLines:
 
 
 def nested_output(token: str, data: bytes) -> bytes:
-    r"""Return what was printed, from the raw output that a nested tmux piped to a file: between START and END, `\r\n`
-    undone."""
+    r"""Return what was printed, from the raw output that a nested tmux piped to a file: between START and END, without
+    the marks that it passed on, `\r\n` undone."""
+    passed = rb"\x1bPtmux;\x1b\x1b\]%s;%s;[^\x07]*\x07\x1b\\" % (OSC_NUMBER.encode(), token.encode())
+    data = re.sub(passed, b"", data)
     prefix = f"\x1b]{OSC_NUMBER};{token};".encode()
-    start = data.rfind(prefix + START.encode() + b"\x07")  # before it may stand the one that was passed through
+    start = data.find(prefix + START.encode() + b"\x07")
     begin = start + len(prefix) + 2 if start >= 0 else 0
     end = data.find(prefix, begin)
     return data[begin : end if end >= 0 else len(data)].replace(b"\r\n", b"\n")

@@ -36,7 +36,7 @@ SHOWN_LIMIT_LINES = 12
 EXIT_PAUSE = ";sleep 0.05"
 
 READY, GO, START, END, EXIT, CORRUPT = "R", "G", "S", "E", "X", "C"
-FEED, DATA, CHECKSUM = "F", "D", "H"  # marks of a file transfer
+FEED, INTERRUPTED, DATA, CHECKSUM = "F", "I", "D", "H"  # marks of what is carried through unseen
 
 # Only what can't be more than one word to a shell goes as it is: no blank, quote, `=`, `$`, `;`, `%` or `^`.
 WORD_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:+-@")

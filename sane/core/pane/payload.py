@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from sane.core.pane.files import in_marks
 from sane.core.pane.framing import (
-    DATA,
     END,
     EXIT,
     EXIT_PAUSE,
@@ -40,6 +40,7 @@ class Run(NamedTuple):
     rows: int
     nested: bool = False
     reader: Reader = ""  # the shell that has read it itself, into a variable
+    unseen: bool = False  # its output comes in marks of its own
 
 
 def payload(run: Run, dialect: Dialect) -> list[bytes]:
@@ -72,8 +73,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
         f"{_traps(run, keep_code, mark_exit)};"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
-        f'{own}eval "${{__sane_x:+\\set -x;}}"{quote(" " + run.script, "posix")};'
-        "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
+        f"{own}eval {_traced(run)}"
         f"{mark_end};{CLEANUPS[run.reader]}"
         'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in '
         f':0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
@@ -92,6 +92,17 @@ def _options_back(script: str = "") -> str:
 
 def _turns_off(script: str, letter: str, name: str) -> bool:
     return re.search(rf"\bset \+[a-z]*{letter}|\+o {name}|unsetopt.*{name}", script) is not None
+
+
+def _traced(run: Run) -> str:
+    """Return the command as eval's words, and what keeps its code; `set -x` tells of it, but not of an unseen one."""
+    text = quote(" " + run.script, "posix")
+    if run.unseen:
+        return f"{text};__sane_s=$?;"
+    return (
+        f'"${{__sane_x:+\\set -x;}}"{text};'
+        "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
+    )
 
 
 def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
@@ -197,15 +208,17 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
 
     The inner tmux draws the screen anew, so what arrives is no longer what was printed. Its own pipe-pane takes the
     raw output to
-    a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on.
+    a file, between plain START and END marks; the file then comes through in DATA marks that the inner tmux passes on,
+    as does at once what an unseen command writes.
     """
     token = run.token
     mark = printf_nested_mark
     end_plain = printf_mark(token, END)
-    send = f"{end_plain};sh -c {quote(_send_script(token), dialect)}"
+    send = ":" if run.unseen else f"{end_plain};sh -c {quote(_send_script(token), dialect)}"
     open_pipe = 'tmux pipe-pane -t "$TMUX_PANE" "cat >/tmp/.sane-' + token + '"'
     file_made = f"sh -c {quote(f'umask 077;: >/tmp/.sane-{token}', dialect)}"
-    start = f"{file_made};{open_pipe};{mark(token, START)};printf %b '{prologue}'"
+    pipe = "" if run.unseen else f"{file_made};{open_pipe};"
+    start = f"{pipe}{mark(token, START)};printf %b '{prologue}'"
     if dialect == "fish":
         on_exit = f"set -l c $status;{send};{mark(token, EXIT, '$c', 'fish')}{EXIT_PAUSE}"
         return (
@@ -235,8 +248,7 @@ def _send_script(token: str) -> str:
     file = f"/tmp/.sane-{token}"
     return (
         f'n=0;until tail -c 400 {file}|grep -q "{token};{END}"||[ $n -ge 250 ];do n=$((n+1));sleep 0.02;done;'
-        f'tmux pipe-pane -t "$TMUX_PANE";base64 {file}|'
-        f"awk '{{printf \"\\033Ptmux;\\033\\033]{OSC_NUMBER};{token};{DATA};%s\\007\\033\\134\",$0}}';rm -f {file}"
+        f'tmux pipe-pane -t "$TMUX_PANE";base64 {file}|{in_marks(token, nested=True)};rm -f {file}'
     )
 
 

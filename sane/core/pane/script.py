@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sane.core.pane.framing import Dialect, Place, escape_for_b, quote
+from sane.core.pane.files import WAIT_GO, receive_script, send_script
+from sane.core.pane.framing import Dialect, Place, quote
 from sane.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,31 +14,47 @@ if TYPE_CHECKING:
 
     from sane.core.command import Command
 
+EXEC_REST = 'exec "$@"'
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def compose(command: Command, dialect: Dialect) -> str:
+def compose(command: Command, dialect: Dialect, token: str, *, nested: bool = False) -> str:
     """Return a command's text for the pane's own shell.
 
-    With `cwd`, `env` or `stdin` it runs in a subshell (in fish: a shell of its own), so that they don't stay.
+    With `cwd`, `env` or `stdin` it runs in a subshell (in fish: a shell of its own), so that they don't stay. Its stdin
+    is fed to a receiver that stands before it, what it writes unseen goes through a sender behind it.
     Raises UsageError for a name that can't be a variable.
     """
     for name in command.env:
         if not NAME.match(name):
             raise UsageError(f"'{name}' can't be the name of an environment variable")
-    if command.cwd is None and not command.env and command.stdin is None:
+    if command.cwd is None and not command.env and command.stdin is None and not command.unseen:
         return command.script
-    steps = [f"{name}={quote(value, dialect)}" for name, value in command.env.items()]
-    if dialect == "fish":
-        inner = (f"cd {quote(command.cwd, 'fish')}; or exit; " if command.cwd is not None else "") + command.script
-        text = " ".join(["env", *steps, "fish", "-c", quote(inner, "fish")])
-    else:
-        change = f"cd -- {quote(command.cwd, 'posix')} || exit; " if command.cwd is not None else ""
-        export = f"export {' '.join(steps)}; " if steps else ""
-        text = f"({change}{export}{command.script}\n)"
-    if command.stdin is not None:
-        text = f"printf %b '{escape_for_b(command.stdin)}' | {text}"
+    script = command.script
+    if command.unseen:
+        script = f"sh -c {quote(send_script(token, nested=nested), dialect)} sane {quote(script, dialect)}"
+    text = (_in_fish if dialect == "fish" else _in_subshell)(command, script)
+    if command.stdin:
+        receive = quote(receive_script(len(command.stdin), token, nested=nested), dialect)
+        text = f"sh -c {receive}|{text}"
+    elif command.stdin is not None:
+        text = f"printf ''|{text}"
     return text
+
+
+def _in_subshell(command: Command, script: str) -> str:
+    go = WAIT_GO if command.stdin else ""
+    change = f"cd -- {quote(command.cwd, 'posix')} || exit; " if command.cwd is not None else ""
+    steps = [f"{name}={quote(value, 'posix')}" for name, value in command.env.items()]
+    export = f"export {' '.join(steps)}; " if steps else ""
+    return f"({go}{change}{export}{script}\n)"
+
+
+def _in_fish(command: Command, script: str) -> str:
+    inner = (f"cd {quote(command.cwd, 'fish')}; or exit; " if command.cwd is not None else "") + script
+    steps = [f"{name}={quote(value, 'fish')}" for name, value in command.env.items()]
+    text = " ".join(["env", *steps, "fish", "-c", quote(inner, "fish")])
+    return f"sh -c {quote(WAIT_GO + EXEC_REST, 'fish')} sane {text}" if command.stdin else text
 
 
 def strip_job_notices(output: bytes, last_job: str) -> bytes:

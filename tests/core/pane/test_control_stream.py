@@ -61,6 +61,28 @@ def test_data_marks_are_no_output() -> None:
     assert (reader.data, reader.output) == ([b"aGk=", b"eQ=="], b"x")
 
 
+def test_data_past_the_limit_is_counted_and_dropped() -> None:
+    reader = OutputReader(TOKEN, 3)
+    reader.feed(encode(mark("S") + mark("D;YWJjZGVm") + mark("D;Z2hp") + mark("H;12")))
+    assert (b"".join(reader.data), reader.data_length, reader.truncated) == (b"YWJjZGVm", 12, True)
+
+
+@given(st.lists(st.integers(0, 9000), max_size=5))
+def test_a_long_data_mark_is_whole_wherever_the_stream_is_cut(cuts: list[int]) -> None:
+    stream = encode(mark("S") + b"a" + mark("D;" + "x" * 3000) + b"b" + mark("D;" + "y" * 3000) + mark("E;0;"))
+    reader = OutputReader(TOKEN, 1 << 20)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    for begin, end in zip(edges, edges[1:], strict=False):
+        reader.feed(stream[begin:end])
+    assert (reader.data, reader.output) == ([b"x" * 3000, b"y" * 3000], b"ab")
+
+
+def test_nested_output_is_without_the_marks_that_were_passed_on() -> None:
+    feed = b"\x1bPtmux;\x1b" + mark("F") + b"\x1b\\"
+    data = mark("S") + feed + b"a\r\n" + feed + feed + b"b" + mark("E")
+    assert nested_output(TOKEN, data) == b"a\nb"
+
+
 def test_nested_output_is_between_the_plain_marks() -> None:
     data = b"\x1bPtmux;\x1b" + mark("S") + b"\x1b\\" + b"shown\r\n" + mark("S") + b"a\r\nb" + mark("E")
     assert nested_output(TOKEN, data) == b"a\nb"
