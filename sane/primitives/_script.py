@@ -127,6 +127,7 @@ async def run_script(
         timeout_s=timeout_s,
         display=display,
         output_limit_bytes=output_limit_bytes,
+        unseen=True,
     )
     return must_answer(await transport.run(command), display, failure)
 
@@ -136,6 +137,11 @@ HINTS = {"Is a directory": "Name a file in it."}
 
 def must_answer(result: CommandResult, display: str, failure: str) -> Answered:
     """Return what a script answered; raise what `run_script` says."""
+    if result.timed_out and not result.pane_ready:
+        raise RemoteError(
+            f"{display} did not end in time, and no prompt came back in the pane",
+            hint="Press Ctrl-C there, and look what it does.",
+        )
     if result.timed_out:
         raise RemoteError(f"{display} did not end in time", hint="Give it more time with --timeout.")
     answered = parse_answer(result.output)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from sane.errors import RemoteError
 from sane.primitives._script import FILE_FUNCTIONS, failure_of, real_path, run_script
 from sane.transports.context import Context
 from sane.verbs.registry import verb
 
-# The content travels as base64, so that a terminal on the way changes nothing. `tail -c +N` skips, `head -c` bounds.
+# `tail -c +N` skips, `head -c` bounds. An answer is carried past a terminal unseen, so its bytes go as they are.
 SCRIPT = (
     FILE_FUNCTIONS
     + r"""
@@ -20,12 +19,10 @@ must_be_file
 sums "$path"
 modified=$(stat -L -c %Y "$path" 2>/dev/null || stat -L -f %m "$path" 2>/dev/null)
 printf 'md5=%s\nsha256=%s\nsize=%s\nmodified=%s\nbody=\n' "$md5" "$sha256" "$size" "$modified"
-tail -c "+$((SANE_OFFSET + 1))" "$path" | head -c "$SANE_LIMIT" |
-    { base64 2>/dev/null || openssl base64; } | tr -d '\r\n'
-echo
+tail -c "+$((SANE_OFFSET + 1))" "$path" | head -c "$SANE_LIMIT"
 """
 )
-BASE64_OVERHEAD = 1.4  # 4/3, and a line end for every 76
+FIELDS_BYTES = 65536  # the lines before the content
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +65,9 @@ async def read_file(
         failure=failure,
         display=f"sane-read-file {path}",
         timeout_s=timeout_s,
-        output_limit_bytes=int(limit_bytes * BASE64_OVERHEAD) + 65536,
+        output_limit_bytes=limit_bytes + FIELDS_BYTES,
     )
-    fields, data = answer.fields, decode_body(answer.body)
+    fields, data = answer.fields, answer.body
     size = int(fields["size"])
     truncated = offset + len(data) < size
     text = None if encoding == "base64" else _as_text(data, truncated)
@@ -86,16 +83,6 @@ async def read_file(
         truncated=end < size,
         next_offset=end if end < size and end > offset else None,
     )
-
-
-def decode_body(body: bytes) -> bytes:
-    """Return the bytes that a body of base64 means. Raises RemoteError when it is not whole."""
-    import binascii
-
-    try:
-        return binascii.a2b_base64(body.strip())
-    except binascii.Error as error:
-        raise RemoteError(f"the content did not arrive whole: {error}") from error
 
 
 def _as_text(data: bytes, truncated: bool) -> str | None:

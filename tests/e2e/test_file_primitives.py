@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,75 @@ def test_a_megabyte_of_any_bytes_arrives_exactly(sane: Sane, target: str, tmp_pa
     assert Path(path).read_bytes() == data
     read = sane.call("read-file", target, path, "--limit-bytes", str(2 << 20))
     assert base64.b64decode(read["content"]) == data
+
+
+def test_ten_megabytes_go_into_a_pane_and_come_back_with_little_memory(sane: Sane, tmp_path: Path) -> None:
+    data = os.urandom(10 << 20)
+    (tmp_path / "big").write_bytes(data)
+    program, path = ROOT / "bin" / "sane-create-file", tmp_path / "t-big"
+    with (tmp_path / "big").open("rb") as source:
+        caller = subprocess.Popen([program, "work", path, "--stdin", "--exact"], stdin=source, env=sane.environ)
+        _, status, usage = os.wait4(caller.pid, 0)
+    assert status == 0
+    assert path.read_bytes() == data
+    assert usage.ru_maxrss < 120 * 1024  # 66 MB; the content is there as bytes and as text
+    assert usage.ru_utime < 10
+    read = sane.call("read-file", "work", str(path), "--limit-bytes", str(11 << 20))
+    assert base64.b64decode(read["content"]) == data
+
+
+def test_ten_megabytes_of_text_are_edited_in_a_pane(sane: Sane, tmp_path: Path) -> None:
+    path = tmp_path / "t-text"
+    text = "".join(f"{n:060}\n" for n in range(170_000)) + "the end\n"
+    path.write_text(text)
+    edited = sane.call("edit-file", "work", str(path), "replace", "the end", "an end")
+    Path(edited["backup_path"]).unlink()
+    assert path.read_text() == text.replace("the end", "an end")
+    assert edited["diff"].splitlines()[-2:] == ["-the end", "+an end"]
+
+
+def test_a_timeout_is_one_over_the_whole_call(sane: Sane, tmp_path: Path) -> None:
+    path = tmp_path / "t-late"
+    started = time.monotonic()
+    done = subprocess.run(
+        [ROOT / "bin" / "sane-create-file", "work", path, "--stdin", "--exact", "--timeout", "1"],
+        input=bytes(20 << 20),
+        capture_output=True,
+        timeout=60,
+        env=sane.environ,
+        check=False,
+    )
+    assert time.monotonic() - started < 10
+    assert done.returncode == 1
+    assert "did not end in time" in json.loads(done.stdout)["error"]
+    assert not path.exists()
+    assert sane.call("run-command", "work", "echo b")["output"] == "b\n"
+
+
+@pytest.mark.parametrize("shell", ["bash --norc", "dash", "zsh -f", "fish --no-config"])
+def test_a_watcher_of_file_primitives_sees_a_line_for_each(sane: Sane, tmp_path: Path, shell: str) -> None:
+    session = "seen-" + shell.split()[0]
+    sane.tmux("new-session", "-d", "-s", session, "-x", "80", "-y", "24", shell)
+    path = tmp_path / "t-200k"
+    sane.call("run-command", session, "cd /; echo MY HISTORY")
+    sane.call("create-file", session, str(path), "--stdin", "--exact", stdin=os.urandom(200_000))
+    sane.call("read-file", session, str(path))
+    sane.call("checksum-file", session, str(path))
+    made = sane.call("create-file", session, str(path), "short")
+    edited = sane.call("edit-file", session, str(path), "replace", "short", "long")
+    for answer in (made, edited):
+        Path(answer["backup_path"]).unlink()
+    sane.call("detect-platform", session)
+    argv = ["tmux", "capture-pane", "-pJ", "-S", "-", "-t", session]
+    screen = subprocess.run(argv, env=sane.environ, capture_output=True, text=True, timeout=10, check=True).stdout
+    lines = [line for line in screen.partition("MY HISTORY\n")[2].splitlines() if line.strip()]
+    shown = [line[line.find("sane-") :].rstrip() for line in lines if "sane-" in line]
+    create = f"sane-create-file {path}"
+    read = f"sane-read-file {path}"
+    edit = f"sane-edit-file {path} replace"
+    assert shown == [create, read, f"sane-checksum-file {path}", create, read, edit, "sane-detect-platform"]
+    assert len(lines) <= len(shown) + 1  # and the prompt
+    sane.tmux("kill-session", "-t", session)
 
 
 def test_a_file_is_transferred_both_ways(sane: Sane, target: str, tmp_path: Path) -> None:
