@@ -10,7 +10,6 @@ import mcp_types as types
 from sane.engine.context import AsyncContext
 from sane.errors import NotFoundError
 from sane.surfaces.targets import HOST, MOST_PANES, OF_HOST, described, known_hosts, panes_of
-from sane.surfaces.targets import list_targets as list_targets
 from sane.transports.tmux import PaneInfo, TmuxServer, text_of
 
 PANES, HOSTS = "sane://panes", "sane://hosts"

@@ -25,18 +25,11 @@ from sane.errors import SaneError, UnavailableError
 from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
 from sane.surfaces.mcp.pages import OutputPages, as_text, shorten_error
 from sane.surfaces.mcp.refusals import name_faults
-from sane.surfaces.mcp.resources import list_resources, list_targets, list_templates, read_resource
-from sane.surfaces.mcp.tools import (
-    LIST_TARGETS,
-    OWN_TOOLS,
-    READ_ON,
-    all_tools,
-    check_host_argument,
-    check_page_arguments,
-    failure_of,
-)
-from sane.surfaces.tool_schemas import bind_tool, error_answer, verb_of_tool
-from sane.verbs.registry import Verb, as_json
+from sane.surfaces.mcp.resources import list_resources, list_templates, read_resource
+from sane.surfaces.mcp.tools import OWN_TOOLS, READ_ON, all_tools, check_page_arguments
+from sane.surfaces.targets import list_targets
+from sane.surfaces.tool_schemas import LIST_TARGETS, check_host_argument, error_answer, failure_of, verb_of_tool
+from sane.verbs.registry import Verb, as_json, bind
 
 PROGRESS_S = 1.0  # a client sees that a long run is alive
 STOP_TIMEOUT_S = 20.0  # for a cancelled command to end: Ctrl-C twice and Ctrl-\, with a look at the prompt behind each
@@ -107,7 +100,7 @@ class ToolServer:
             targets = await list_targets(self._context, host, own_pane)
             return result_of(self._pages.shorten(targets, self._limit_chars), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
-        bound = bind_tool(verb, arguments)
+        bound = bind(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
         session = ctx.request.headers.get("mcp-session-id", "") if ctx.request is not None else ""

@@ -8,13 +8,22 @@ from typing import Any
 import mcp_types as types
 
 from sane.core.nearest import nearest_hint
-from sane.errors import STATUS, UsageError
-from sane.surfaces.tool_schemas import describe, tool_input, tool_name, tools_of_tier
+from sane.errors import UsageError
+from sane.surfaces.tool_schemas import (
+    LIST_TARGETS,
+    LIST_TARGETS_DESCRIPTION,
+    LIST_TARGETS_INPUT,
+    LIST_TARGETS_OUTPUT,
+    describe,
+    tool_input,
+    tool_name,
+    tools_of_tier,
+)
 from sane.verbs.registry import Verb
 from sane.verbs.schema import Schema, output_schema
 
-READ_ON, LIST_TARGETS = "read_output", "list_targets"
-OWN_TOOLS = (LIST_TARGETS, READ_ON)  # of the server alone; the others are verbs
+READ_ON = "read_output"
+OWN_TOOLS = (LIST_TARGETS, READ_ON)  # the others are verbs
 PAGE_ARGUMENTS = ("cursor", "offset", "limit")
 # The rest reach a target.
 LOCAL_VERBS = frozenset({"validate-json", "validate-yaml", "log-operation", "friction-analysis"})
@@ -34,36 +43,6 @@ _PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: w
 def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
     """Return every tool of a tier; an answer's texts are cut at `limit_chars`."""
     return [*map(_tool, tools_of_tier(tier)), _list_targets_tool(), _read_on_tool(limit_chars)]
-
-
-def failure_of(verb: Verb, answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return an answer that tells a failure, with the code of an error; None for one that does not.
-
-    That a text is not valid is what a validation was asked for.
-    """
-    if verb.ok(answer) and ("error" not in answer or "valid" in answer):
-        return None
-    if answer.get("attempts") == 0:
-        code, hint = "usage", "Nothing ran. Mend the command."
-    elif answer.get("pane_gone") or ("attempts" in answer and "exit_code" not in answer):
-        code, hint = "lost", "What it did is not known: look before it is run again."
-    elif answer.get("pane_ready") is False:
-        code, hint = "pane", "Something still runs in the pane: send_keys presses keys there, C-c say."
-    else:
-        code, hint = "remote", ""
-    retryable = STATUS[code][2]
-    return {"error": "it failed", **answer, "code": code, "hint": hint, "retryable": retryable}
-
-
-def check_host_argument(arguments: Mapping[str, Any]) -> str | None:
-    """Return the host of a list_targets call, None for this machine. Raises UsageError."""
-    for name in arguments:
-        if name != "host":
-            raise UsageError(f"{LIST_TARGETS} has no argument '{name}'", hint=nearest_hint(name, ["host"]))
-    host = arguments.get("host")
-    if host is not None and not isinstance(host, str):
-        raise UsageError(f"host must be a string, got {host!r}")
-    return (host or "").removeprefix("ssh:") or None
 
 
 def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tuple[str, int, int]:
@@ -109,12 +88,6 @@ def _or_error(answer: Schema) -> Schema:
     }
 
 
-def _list_of(**types_by_name: str) -> Schema:
-    properties = {name: {"type": kind} for name, kind in types_by_name.items()}
-    item = {"type": "object", "properties": properties, "required": list(properties)}
-    return {"type": "array", "items": item}
-
-
 def _own_tool(name: str, description: str, arguments: Schema, required: list[str], answer: Schema) -> types.Tool:
     return types.Tool(
         name=name,
@@ -156,20 +129,5 @@ def _read_on_tool(limit_chars: int) -> types.Tool:
 
 
 def _list_targets_tool() -> types.Tool:
-    return _own_tool(
-        LIST_TARGETS,
-        "List where commands can run: the panes of every tmux session, with their program, folder and label, and the"
-        " hosts known by name. `own` marks the pane that this server runs in, which no tool may type into.",
-        {"host": {"type": "string", "description": "a host's panes in place of this machine's; needs ssh to it"}},
-        [],
-        {
-            "properties": {
-                "panes": _list_of(
-                    id="string", target="string", command="string", path="string", label="string", dead="boolean"
-                ),
-                "hosts": _list_of(name="string", target="string", **{"from": "string"}),
-                "panes_left_out": {"type": "integer"},
-            },
-            "required": ["panes", "hosts"],
-        },
-    )
+    arguments = LIST_TARGETS_INPUT["properties"]
+    return _own_tool(LIST_TARGETS, LIST_TARGETS_DESCRIPTION, arguments, [], LIST_TARGETS_OUTPUT)
