@@ -8,7 +8,7 @@ from typing import Any
 
 from sane.core.nearest import nearest_hint
 from sane.errors import STATUS, AccessError, NotFoundError, SaneError, TransportError, UsageError
-from sane.verbs.registry import VERB_NAMES, Verb, load_verb
+from sane.verbs.registry import VERB_NAMES, Verb, bind, display_name, load_verb
 from sane.verbs.schema import Schema, input_schema, output_schema
 
 TIERS = ("read", "write", "admin")
@@ -27,6 +27,11 @@ LIST_TARGETS_INPUT: Schema = {
     "required": [],
     "additionalProperties": False,
 }
+EXAMPLES = {
+    "edit-file": 'For example operation "replace" with what ["old text", "new text"], or "insert" with ["3", "a line"].'
+}
+_NAMES = re.compile(rf"(?<![\w/.-])(?:sane-)?({'|'.join(sorted(VERB_NAMES, key=len, reverse=True))})(?![\w/-])")
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 _RAISES = re.compile(r"\s*\bRaises\b.*?\.(?=\s|$)", re.DOTALL)  # for those who read Python
 
 
@@ -75,12 +80,29 @@ def verb_of_tool(name: str, tier: str, other_tools: Sequence[str] = ()) -> Verb:
     return verb
 
 
+def bind_tool(verb: Verb, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments of a call, converted. Raises UsageError, which calls an argument as the schema does."""
+    try:
+        return bind(verb, arguments)
+    except UsageError as error:
+        message, hint = error.message, error.hint
+        for parameter in verb.parameters:  # on a command line `timeout_s` is called timeout
+            if message.startswith(f"{display_name(parameter)} must"):
+                message = parameter.name + message.removeprefix(display_name(parameter))
+        raise UsageError(message, hint=f"{hint} {EXAMPLES.get(verb.name, '')}".strip()) from None
+
+
+def in_tool_words(text: str) -> str:
+    """Return a text in which each verb has its tool's name."""
+    return _NAMES.sub(lambda match: tool_name(match[1]), text)
+
+
 def error_answer(error: SaneError) -> dict[str, Any]:
     """Return an error as a tool's answer: the sentence, its code, what to do next, whether trying again may help."""
     answer: dict[str, Any] = {
-        "error": error.message,
+        "error": in_tool_words(error.message),
         "code": error.code,
-        "hint": error.hint,
+        "hint": in_tool_words(error.hint),
         "retryable": STATUS[error.code][2],
     }
     if isinstance(error, TransportError):
@@ -120,12 +142,25 @@ def check_host_argument(arguments: Mapping[str, Any]) -> str | None:
 
 def describe(verb: Verb) -> str:
     """Return what an agent reads about a tool: the verb's docstring on one line, without the errors it raises."""
-    return " ".join(_RAISES.sub("", verb.function.__doc__ or verb.summary).split())
+    said = " ".join(_RAISES.sub("", verb.function.__doc__ or verb.summary).split())
+    return _as_arguments(verb, f"{said} {EXAMPLES.get(verb.name, '')}".strip())
+
+
+def _as_arguments(verb: Verb, text: str) -> str:
+    """Return a text in which the words of a command line, `--all` and CONTENT, are the tool's arguments."""
+    text = _OPTION.sub(lambda match: match[1].replace("-", "_"), in_tool_words(text))
+    names = [p.name for p in verb.parameters if p.name not in ("target", "session")]  # which are grammar
+    for name in names:
+        text = re.sub(rf"\b{name.upper()}\b", name, text)
+    return text
 
 
 def tool_input(verb: Verb) -> Schema:
     """Return the schema of a tool's arguments, in which a target says what it looks like."""
     schema = input_schema(verb)
+    for described in schema["properties"].values():
+        if "description" in described:
+            described["description"] = _as_arguments(verb, described["description"])
     target = schema["properties"].get("target")
     if target is not None and "ssh:" not in target["description"]:
         target["description"] += f": {OF_PANES if 'pane' in target['description'] else OF_ALL}"

@@ -14,8 +14,8 @@ from sane.surfaces.context import report_on_stderr
 from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
 from sane.surfaces.mcp.pages import OutputPages
 from sane.surfaces.targets import list_targets
-from sane.surfaces.tool_schemas import LIST_TARGETS, check_host_argument, verb_of_tool
-from sane.verbs.registry import as_json, bind
+from sane.surfaces.tool_schemas import LIST_TARGETS, bind_tool, check_host_argument, verb_of_tool
+from sane.verbs.registry import as_json
 
 HINT = 'Write {"target": "local:", …}.'
 
@@ -31,7 +31,7 @@ def call_tool(name: str, tier: str, text: str) -> dict[str, Any]:
         host = check_host_argument(arguments)
         return asyncio.run(until_signal(with_context(lambda context: _list(context, host))))
     verb = verb_of_tool(name, tier, [LIST_TARGETS])
-    bound = bind(verb, arguments)
+    bound = bind_tool(verb, arguments)
 
     async def perform(context: AsyncContext) -> dict[str, Any]:
         own = OwnPane(context)

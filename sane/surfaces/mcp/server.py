@@ -28,8 +28,15 @@ from sane.surfaces.mcp.refusals import name_faults
 from sane.surfaces.mcp.resources import list_resources, list_templates, read_resource
 from sane.surfaces.mcp.tools import OWN_TOOLS, READ_ON, all_tools, check_page_arguments
 from sane.surfaces.targets import list_targets
-from sane.surfaces.tool_schemas import LIST_TARGETS, check_host_argument, error_answer, failure_of, verb_of_tool
-from sane.verbs.registry import Verb, as_json, bind
+from sane.surfaces.tool_schemas import (
+    LIST_TARGETS,
+    bind_tool,
+    check_host_argument,
+    error_answer,
+    failure_of,
+    verb_of_tool,
+)
+from sane.verbs.registry import Verb, as_json
 
 PROGRESS_S = 1.0  # a client sees that a long run is alive
 STOP_TIMEOUT_S = 20.0  # for a cancelled command to end: Ctrl-C twice and Ctrl-\, with a look at the prompt behind each
@@ -100,7 +107,7 @@ class ToolServer:
             targets = await list_targets(self._context, host, own_pane)
             return result_of(self._pages.shorten(targets, self._limit_chars), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
-        bound = bind(verb, arguments)
+        bound = bind_tool(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")
         session = ctx.request.headers.get("mcp-session-id", "") if ctx.request is not None else ""

@@ -21,8 +21,10 @@ from sane.surfaces.tool_schemas import (
     FORMATS,
     LIST_TARGETS,
     TIERS,
+    bind_tool,
     check_host_argument,
     describe,
+    error_answer,
     tool_input,
     tool_schemas,
     tools_of_tier,
@@ -103,7 +105,10 @@ def test_what_a_model_reads_is_about_the_tool_and_says_what_a_target_looks_like(
         assert said == " ".join(said.split())
         assert "Raises" not in said
         assert "Error" not in said
-        assert "sane-" not in said or verb.name in ("label-pane",), said  # a tool is not called by a command's name
+        helps = [text["description"] for text in tool_input(verb)["properties"].values()]
+        for text in (said, *helps):  # a tool is not called by a command's name, nor its arguments as on a command line
+            assert not re.search(r"sane-|--\w|\b(?:CONTENT|ROOT|SOURCE)\b", text), text
+            assert not set(re.findall(r"[a-z]+(?:-[a-z]+)+", text)) & set(VERB_NAMES), text
         target = tool_input(verb)["properties"].get("target", {"description": "ssh:HOST"})
         assert "ssh:HOST" in target["description"], verb.name
     assert "124" in describe(load_verb("run-command"))  # beyond the summary
@@ -160,6 +165,25 @@ def test_a_whole_number_may_be_written_as_json_has_it():
     assert bind(load_verb("edit-file"), line)["what"] == ["3", "text"]
     retries = {"target": "x", "command": "x", "max_retries": 2.0}
     assert repr(bind(load_verb("run-command"), retries)["max_retries"]) == "2"
+
+
+def test_an_error_calls_tools_and_arguments_by_their_names():
+    with pytest.raises(UsageError, match=r"^timeout_s must be a number, got 'soon'$"):
+        bind_tool(load_verb("run-command"), {"target": "x", "command": "x", "timeout_s": "soon"})
+    error = UsageError(
+        "split-pane lacks target", hint="Send it with sane-send-keys; --access write, /usr/bin/sane-send-keys"
+    )
+    answer = error_answer(error)
+    assert answer["error"] == "split_pane lacks target"
+    assert answer["hint"] == "Send it with send_keys; --access write, /usr/bin/sane-send-keys"
+
+
+def test_who_guesses_the_arguments_of_an_edit_is_shown_an_example():
+    verb = load_verb("edit-file")
+    assert '["old text", "new text"]' in describe(verb)
+    with pytest.raises(UsageError) as refused:
+        bind_tool(verb, {"target": "local:", "path": "/x", "operation": "replace", "old": "a", "new": "b"})
+    assert '["old text", "new text"]' in refused.value.hint
 
 
 def test_a_tier_has_its_own_tools_and_those_below():
