@@ -241,8 +241,9 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
     if verdict == "dead":
         return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
     if verdict == "repl":
-        device = device_name(screen.before, screen.lines)
-        repl = f"a {device} device" if device else repl_name(screen.program, screen.before) or screen.program
+        own = repl_name(screen.program, "")
+        device = None if own else device_name(screen.before, screen.lines)
+        repl = f"a {device} device" if device else own or repl_name("", screen.before) or screen.program
         return PaneError(
             f"pane {name} is in raw mode: {repl} waits there, not a shell",
             hint="Leave it first, or send it text with sane-send-keys.",

@@ -160,7 +160,13 @@ def device_name(before: str, lines: Iterable[str]) -> str | None:
     be a shell's, so the screen must speak of the device too: by its words, or by the same name in a device's prompt.
     """
     text = before.strip()
-    if not text or " " in text or text[-1] not in "#>" or len(before) - len(before.rstrip()) > 1:
+    if (
+        not text
+        or " " in text
+        or text in REPL_PROMPTS
+        or text[-1] not in "#>"
+        or len(before) - len(before.rstrip()) > 1
+    ):
         return None
     name, sure = text[:-1], text[-1] == ">"
     shown = [line.strip() for line in lines]

@@ -56,6 +56,11 @@ def test_interpreters_and_devices() -> None:
     assert device_name("vm#", ("Cisco IOS Software",)) == "cisco"
 
 
+def test_a_prompt_of_an_interpreter_is_no_device() -> None:
+    for prompt in ("sqlite>", "mysql>", "ftp>"):
+        assert device_name(prompt, ()) is None
+
+
 def test_status_line() -> None:
     assert looks_like_status("[main] 0:bash* 1:vim  12:00")
     assert not looks_like_status("-- INSERT --")
