@@ -35,7 +35,7 @@ async def wait_ready(
     target: Annotated[str, "the pane"],
     timeout_s: Annotated[float, "seconds to wait at most"] = 30.0,
 ) -> Readiness:
-    """Wait until a shell waits in the pane with nothing typed. Nothing is typed to find out.
+    """Wait until a shell waits in the pane with nothing typed. Nothing that stays is typed to find out.
 
     Raises NotFoundError when there is no such pane.
     """

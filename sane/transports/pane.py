@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 
 from sane.core.command import Command, CommandResult, check_limit, never_begun, path_text
@@ -103,9 +104,19 @@ class PaneTransport:
         return await look(await self.client(), self.pane.pane_id)
 
     async def wait_idle(self, wait_s: float) -> Screen:
-        """Wait until a shell waits in the pane with nothing typed. Raises PaneError saying why not, NotFoundError."""
-        screen, _ = await wait_idle(await self.client(), self.pane.pane_id, self.name, local=self.local, wait_s=wait_s)
-        return screen
+        """Wait until a shell waits in the pane with nothing typed. Raises PaneError saying why not, NotFoundError.
+
+        Where the prompt is unusual, keys that change nothing are sent to find out: in turn, as all is typed.
+        """
+        client, lock = await self.client(), self._lock()
+        deadline = time.monotonic() + wait_s
+        await lock.acquire(wait_s, f"pane {self.name}")
+        try:
+            left_s = max(0.0, deadline - time.monotonic())
+            screen, _ = await wait_idle(client, self.pane.pane_id, self.name, local=self.local, wait_s=left_s)
+            return screen
+        finally:
+            lock.release()
 
     def verdict(self, screen: Screen) -> Verdict:
         """Return what a look at the pane means for a command that would be typed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sane.core.pane.framing import Place, Reader
 from sane.core.pane.prompt_line import (
@@ -14,15 +14,18 @@ from sane.core.pane.prompt_line import (
     classify_line,
     device_name,
     looks_like_status,
+    may_be_prompt,
     repl_name,
     split_at,
 )
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import ControlClient
 
+if TYPE_CHECKING:
+    from sane.transports.line_editor import EmptyLine
+
 IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for somebody to finish a short command
 LOOK_PAUSE_S = 0.01
-EMPTY_PROMPT_S = 0.2
 MOST_TORN_LOOKS = 20
 NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
@@ -31,7 +34,8 @@ STATE_FORMAT = (
     "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{pane_current_command}"
 )
 
-Verdict = Literal["idle", "nested", "starting", "busy", "typing", "repl", "continuation", "dead"]
+# unusual: what stands there may be a prompt that nobody has seen, or half a line of somebody's.
+Verdict = Literal["idle", "nested", "starting", "busy", "typing", "unusual", "repl", "continuation", "dead"]
 
 
 class Screen(NamedTuple):
@@ -48,11 +52,12 @@ class Screen(NamedTuple):
     tty: str
     input_off: bool
     program: str
-    fresh: bool
     lines: tuple[str, ...]
     remembered: str
     dead: bool
     echo_off: bool = False  # a call that failed may have left it so, for what the shell runs
+    above: str = ""  # the line above the cursor's
+    below: bool = False  # whether anything stands below
 
 
 async def look(client: ControlClient, pane_id: str) -> Screen:
@@ -80,11 +85,12 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
         tty=tty,
         input_off=input_off == "1",
         program=program.lstrip("-"),
-        fresh=history == "0" and not others,
         lines=(device, *others) if device else others,
         remembered=option.lines[0] if option.ok and option.lines else "",
         dead=dead == "1",
         echo_off=echo == "off",
+        above=text.lines[row - 1] if 0 < row <= len(text.lines) else "",
+        below=any(line.strip() for line in text.lines[row + 1 :]),
     )
 
 
@@ -112,17 +118,9 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
         return "idle"
     if kind == "continuation":
         return "continuation"
-    if kind == "empty":
-        return "idle" if editing and not screen.before and screen.fresh is False else "starting"
-    return "idle" if editing and _seen_before(screen) else "typing"
-
-
-def _seen_before(screen: Screen) -> bool:
-    """Return whether an unusual line is a prompt: alone on a new screen, or the beginning of an earlier line."""
-    text = screen.before.rstrip()
-    if any(mark in text for mark in ("$ ", "# ", "% ", "> ")):
-        return False  # an ordinary prompt, and something typed behind it that began an earlier line too
-    return not screen.behind and (screen.fresh or any(line.startswith(text) for line in screen.lines))
+    if local and is_shell and may_be_prompt(screen.before, screen.above, screen.lines, screen.remembered):
+        return "unusual"
+    return "starting" if kind == "empty" else "typing"
 
 
 def line_editor_waits(screen: Screen) -> bool:
@@ -207,19 +205,20 @@ async def wait_idle(
     """
     deadline = time.monotonic() + wait_s
     pause_s = LOOK_PAUSE_S
-    empty_since, torn_looks = 0.0, 0
+    proof: EmptyLine | None = None
+    torn_looks = 0
     while True:
         seen = client.output_count
         screen = await look(client, pane_id)
         verdict = judge(screen, local=local)
-        # A line editor takes the terminal just before it draws its prompt: an empty prompt must last to be believed.
-        empty = verdict == "idle" and not screen.before
-        empty_since = (empty_since or time.monotonic()) if empty else 0.0
         # While something prints, the cursor and the text that we saw may be of two moments; what never stops is let go.
         torn = client.output_count != seen and torn_looks < MOST_TORN_LOOKS
         torn_looks += torn
-        empty = empty and time.monotonic() - empty_since < EMPTY_PROMPT_S
-        if verdict in ("idle", "nested") and not torn and not empty:
+        if verdict == "unusual":
+            proof = proof or _new_proof(client, pane_id)
+            if await proof.is_proven(screen):
+                verdict = "idle"
+        if verdict in ("idle", "nested") and not torn:
             if not (local and keys_wait(screen.tty)):
                 return screen, verdict
             verdict = "typing"  # ahead: the shell shows its prompt and has not read it yet
@@ -231,6 +230,12 @@ async def wait_idle(
             raise refusal(name, screen, verdict, wait_s)
         await client.pump(min(deadline, time.monotonic() + pause_s))
         pause_s = min(pause_s * 1.5, 0.1)
+
+
+def _new_proof(client: ControlClient, pane_id: str) -> EmptyLine:
+    from sane.transports.line_editor import EmptyLine
+
+    return EmptyLine(client, pane_id)
 
 
 def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneError:
@@ -250,13 +255,13 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
         )
     if verdict == "continuation":
         why = f"an unfinished command is open there ('{line}')"
-    elif verdict == "typing":
+    elif line and verdict in ("typing", "unusual"):
         why = f"somebody seems to be typing there ('{line[-60:]}')"
-    elif verdict == "starting":
+    elif verdict in ("starting", "unusual"):
         why = "no prompt is shown"
     else:
         why = f"{screen.program or 'a program'} is running there"
     return PaneError(
         f"pane {name} can't take a command: {why}; nothing was typed (waited {wait_s:g} s)",
-        hint="Finish what is there, or use another pane. An unusual prompt is learnt by sane-setup-prompt.",
+        hint="Finish what is there, or use another pane. A prompt that ends in $, #, % or > is always known.",
     )

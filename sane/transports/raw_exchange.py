@@ -202,7 +202,7 @@ class RawExchange:
             rendering.feed("\r\n" + "\r\n".join(screen.lines[:-1]) + "\r\n")
             await self._paste("q")
             return Ending("pager", "")
-        if judge(screen, local=self._pane.local) in ("idle", "nested"):
+        if judge(screen, local=self._pane.local) in ("idle", "nested", "unusual"):
             return Ending("left", rendering.cursor_line)
         return None
 

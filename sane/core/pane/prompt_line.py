@@ -7,7 +7,7 @@ from typing import Literal
 
 LineKind = Literal["prompt", "empty", "continuation", "repl", "unknown"]
 
-PROMPT_ENDS = frozenset("$#%>❯➜λ»›✗→⟩▶⮞")
+PROMPT_ENDS = frozenset("$#%>❯➜λ»›✗→⟩▶⮞\ue0b0\ue0b4\ue0bc")
 # What bash, zsh and ksh show while a quote, a here-document or a block is still open.
 CONTINUATION_WORDS = frozenset(
     [
@@ -134,6 +134,53 @@ def classify_line(before: str, behind: str) -> LineKind:
     if text[-1] in PROMPT_ENDS and len(before) - len(text) <= 2 and (not behind or behind.startswith("  ")):
         return "prompt"
     return "unknown"
+
+
+def stands_behind_prompt(before: str) -> bool:
+    """Return whether text stands behind what is a prompt by itself (`$ later`)."""
+    return any(mark in before.rstrip() for mark in ("$ ", "# ", "% ", "> "))
+
+
+def asks_person(before: str) -> bool:
+    """Return whether a line is an editor's or a program's question, or a search of the history: keys have a meaning
+    there."""
+    text = before.strip().lower()
+    return text.endswith(("?", "/n]", "(y or n)", "(end)")) or "-search" in text or text.startswith("(arg:")
+
+
+def may_be_prompt(before: str, above: str, lines: Iterable[str], remembered: str) -> bool:
+    """Return whether a line that is no ordinary prompt may be an unusual one, or what something printed behind one.
+
+    Not the prompt for the rest of a command, which has no words of its own, or looks like no prompt that was there.
+    `above` is the line above, `lines` are all others, `remembered` is the last prompt at which a shell answered.
+    """
+    text = before.rstrip()
+    if _continues(text or above):
+        return False
+    lines = list(lines)
+    if not text or not lines or stands_behind_prompt(text):
+        return True
+    words = "".join(c if c.isalnum() or c in "/~" else " " for c in text).split()
+    if not words or all(word in CONTINUATION_WORDS for word in words):
+        return False
+    known = [line for line in (remembered, *lines) if line.strip()]
+    if any(_first_word(line) == _first_word(text) for line in known):
+        return True
+    if remembered:
+        return text[-1] == remembered[-1] and not text[-1].isalnum()
+    return not any(stands_behind_prompt(line) for line in known)
+
+
+def _continues(line: str) -> bool:
+    """Return whether a line begins with a prompt for the rest of a command."""
+    first, mark, _ = line.partition("> ")
+    return (bool(mark) or first.endswith(">")) and first.rstrip(">") in CONTINUATION_WORDS
+
+
+def _first_word(line: str) -> str:
+    """Return a line's first word, all paths and all numbers being alike."""
+    word = line.split()[0]
+    return "/" if word[0] in "/~" else "".join("0" if c.isdigit() else c for c in word)
 
 
 def _is_sql_prompt(text: str) -> bool:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sane.core.pane.prompt_line import classify_line, device_name, looks_like_status, repl_name, split_at
+from sane.core.pane.prompt_line import (
+    asks_person,
+    classify_line,
+    device_name,
+    looks_like_status,
+    may_be_prompt,
+    repl_name,
+    split_at,
+)
 
 LINES = {
     "root@vm:/work# ": "prompt",
@@ -59,6 +67,36 @@ def test_interpreters_and_devices() -> None:
 def test_a_prompt_of_an_interpreter_is_no_device() -> None:
     for prompt in ("sqlite>", "mysql>", "ftp>"):
         assert device_name(prompt, ()) is None
+
+
+ROBBYRUSSELL = "➜  ~"
+MAY_BE = {  # the line -> the line above, the last prompt that was known, and whether it may be a prompt
+    "➜  src ": ("➜  ~ cd src", ROBBYRUSSELL, True),
+    "➜  src rm -rf x": ("➜  ~ cd src", ROBBYRUSSELL, True),  # its editor has to tell
+    "[12:30:59] foo: ": ("[12:30:01] foo: true", "[12:30:01] foo:", True),
+    "/usr/share: ": ("~: cd /usr/share", "~:", True),
+    "first of all: ": ("", "", True),
+    "bash# later": ("bash# { printf later; } &", "", True),
+    "": ("bash# later", "", True),
+    "∙ ": ("➜  ~ echo 'abc", ROBBYRUSSELL, False),
+    "quote> later": ("% echo 'abc", "", False),
+    "> later": ("$ echo 'abc", "", False),
+    "  ": ("> later", "", False),
+    "more please, ": ("~: echo 'abc", "~:", False),
+    "some more: ": ("$ echo 'abc", "", False),
+    "then ": ("~ if true", "~", False),
+}
+
+
+@pytest.mark.parametrize("line", MAY_BE)
+def test_what_may_be_a_prompt(line: str) -> None:
+    above, remembered, expected = MAY_BE[line]
+    assert may_be_prompt(line, above, [above] if above else [], remembered) == expected
+
+
+def test_what_asks_a_person() -> None:
+    assert all(asks_person(line) for line in ("Delete all [y/N] ", "Sure? ", "(reverse-i-search)`x': echo x"))
+    assert not any(asks_person(line) for line in ("[~/src] ", "➜  ~ ", "bash# later"))
 
 
 def test_status_line() -> None:

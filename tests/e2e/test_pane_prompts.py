@@ -1,0 +1,169 @@
+"""Prompts of all kinds: each is known for what it is at once, and a line that is begun behind it too."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sane.errors import PaneError
+from tests.e2e.pane_fixtures import Tmux, tmux
+from tests.primitives.pane_calls import call
+
+__all__ = ["tmux"]
+pytestmark = pytest.mark.e2e
+
+ROBBYRUSSELL = (
+    "autoload -U colors; colors; setopt prompt_subst\n"
+    "PROMPT='%(?:%{$fg_bold[green]%}➜ :%{$fg_bold[red]%}➜ ) %{$fg[cyan]%}%c%{$reset_color%} '\n"
+)
+# name -> (the program, its start file, what the last line of the screen ends with once the prompt is there)
+THEMES = {
+    "robbyrussell": ("zsh", ROBBYRUSSELL, "➜  ~"),
+    "robbyrussell in vi mode": ("zsh", ROBBYRUSSELL + "bindkey -v\n", "➜  ~"),
+    "a right prompt": ("zsh", ROBBYRUSSELL + "RPROMPT='%*'\n", ":"),
+    "text behind the cursor": (
+        "zsh",
+        ROBBYRUSSELL + "zle-line-init() { POSTDISPLAY='type a command'; }; zle -N zle-line-init\n",
+        "type a command",
+    ),
+    "two lines": ("zsh", "PROMPT=$'%F{blue}%~%f on main\\n%F{green}at %T%f '\n", ":"),
+    "a powerline": ("zsh", "PROMPT=$'%K{blue} %n %k%F{blue}\\ue0b0%f '\n", "\ue0b0"),
+    "the folder alone": ("zsh", "PROMPT='%~ '\n", "~"),
+    "a clock in bash": ("bash", "PS1='[\\t] foo: '\n", "foo:"),
+    "the folder alone in bash": ("bash", "PS1='\\w: '\n", ":"),
+    "vi mode in bash": ("bash", "PS1='[\\t] foo: '; set -o vi\n", "foo:"),
+    "fish": ("fish", "function fish_prompt; echo -n (prompt_pwd)' in fish: '; end; set fish_greeting\n", "fish:"),
+}
+
+
+def start(server: Tmux, theme: str) -> str:
+    program, text, shown = THEMES[theme]
+    name = server.new(shell_with(server, program, text))
+    server.wait_for(name, shown)
+    return name
+
+
+def shell_with(server: Tmux, program: str, text: str) -> str:
+    """Return the command that starts a shell with a start file of its own."""
+    folder = server.folder / f"rc{time.monotonic_ns()}"
+    folder.mkdir()
+    (folder / ".zshrc").write_text(text)
+    home = server.folder / "home"
+    return {
+        "zsh": f"cd {home}; exec env ZDOTDIR={folder} zsh",
+        "bash": f"cd {home}; exec bash --rcfile {folder}/.zshrc",
+        "fish": f"cd {home}; exec fish --no-config -C 'source {folder}/.zshrc'",
+    }[program]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_prompt_of_any_theme_is_known_at_first_use_and_in_another_folder(tmux: Tmux, theme: str) -> None:
+    pane = tmux.open(start(tmux, theme))
+    for script, output in {
+        "echo hi": "hi\n",
+        "cd /usr/share": "",
+        "pwd": "/usr/share\n",
+        "cd /": "",
+        "echo x": "x\n",
+    }.items():
+        started = time.monotonic()
+        assert pane.run(script).text == output
+        assert time.monotonic() - started < 5  # a prompt that is not known is waited for, for 10 s
+    pane.close()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_line_that_is_begun_behind_any_prompt_stays_as_it_is(tmux: Tmux, theme: str, moved: bool) -> None:
+    name = start(tmux, theme)
+    pane = tmux.open(name)
+    tmux.type(name, "nowhere --force")
+    tmux.wait_for(name, "nowhere --force")
+    if moved:
+        keys = ["Home"] if "bash" in theme or theme == "fish" else ["Left"] * len("nowhere --force")
+        column = int(tmux.call("display", "-p", "-t", name, "#{cursor_x}")) - len("nowhere --force")
+        tmux.call("send-keys", "-t", name, *keys)
+        wait_for_column(tmux, name, column)
+    before, column = tmux.screen(name), int(tmux.call("display", "-p", "-t", name, "#{cursor_x}"))
+    for _ in range(2):
+        with pytest.raises(PaneError, match="typing there"):
+            pane.run("echo mixed", timeout_s=0.5)
+    wait_for_column(tmux, name, column)
+    assert tmux.screen(name) == before
+    tmux.call("send-keys", "-t", name, "C-c")
+    assert pane.run("echo mine").output == b"mine\n"
+    pane.close()
+
+
+def wait_for_column(server: Tmux, name: str, column: int) -> None:
+    until = time.monotonic() + 5
+    while int(server.call("display", "-p", "-t", name, "#{cursor_x}")) != column:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+CONTINUATIONS = {
+    "starship's": ("zsh", "PROMPT='%~ '; PROMPT2='∙ '\n", "∙"),
+    "words": ("bash", "PS1='\\w: '; PS2='more please, '\n", "more please,"),
+    "dots": ("bash", "PS1='[\\t] foo: '; PS2='... '\n", "..."),
+}
+
+
+@pytest.mark.parametrize("kind", CONTINUATIONS)
+def test_an_unusual_prompt_for_the_rest_of_a_command_is_no_empty_line(tmux: Tmux, kind: str) -> None:
+    program, text, shown = CONTINUATIONS[kind]
+    name = tmux.new(shell_with(tmux, program, text))
+    tmux.wait_for(name, ":" if program == "bash" else "~")
+    pane = tmux.open(name)
+    assert pane.run("true").exit_code == 0
+    tmux.type(name, "echo 'abc\n")
+    tmux.wait_for(name, shown)
+    with pytest.raises(PaneError, match="nothing was typed"):
+        pane.run("echo mixed", timeout_s=0.5)
+    assert "mixed" not in tmux.screen(name)
+    pane.close()
+
+
+def test_what_asks_a_person_is_not_tried(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, "clear; read -e -p 'Delete all [y/N] '; echo \"<$REPLY>\"\n")
+    tmux.wait_for(name, "[y/N]")
+    with pytest.raises(PaneError, match="nothing was typed"):
+        pane.run("echo mixed", timeout_s=0.3)
+    tmux.type(name, "n\n")
+    tmux.wait_for(name, "<n>")
+    pane.close()
+
+
+def test_a_search_of_the_history_is_left_alone(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.wait_for(name, "# true\nbash-5.2#")
+    tmux.call("send-keys", "-t", name, "C-r")
+    tmux.wait_for(name, "(reverse-i-search)")
+    with pytest.raises(PaneError, match="nothing was typed"):
+        pane.run("echo mixed", timeout_s=0.3)
+    assert "(reverse-i-search)" in tmux.screen(name)
+    pane.close()
+
+
+def test_a_pane_with_an_unusual_prompt_is_ready_and_healthy_and_takes_another_prompt(tmux: Tmux) -> None:
+    name = start(tmux, "a clock in bash")
+    assert call(tmux, "sane-wait-ready", name, "5")["ready"] is True
+    answer = call(tmux, "sane-check-pane-health", name)
+    assert (answer["health_status"], answer["details"]) == ("healthy", "the shell answers")
+    assert call(tmux, "sane-setup-prompt", name)["status"] == "success"
+    tmux.type(name, "nowhere")
+    tmux.wait_for(name, "nowhere")
+    assert call(tmux, "sane-wait-ready", name, "0.4", code=1)["ready"] is False
+
+
+def test_what_waits_in_raw_mode_is_named_for_what_it_is(tmux: Tmux) -> None:
+    name = tmux.new("sqlite3")
+    tmux.wait_for(name, "sqlite>")
+    assert "sqlite waits there" in call(tmux, "sane-wait-ready", name, "0.3", code=1)["reason"]
+    assert call(tmux, "sane-detect-mode", name)["shell"] == "sqlite"
