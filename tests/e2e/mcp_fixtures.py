@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,13 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 @asynccontextmanager
-async def connect_in_process(tier: str = "write", limit_chars: int = 16_000, mode: str = "auto"):
+async def connect_in_process(
+    tier: str = "write", limit_chars: int = 16_000, mode: str = "auto", names: Sequence[str] = ()
+):
     """Yield a client of a server in this process."""
     context = AsyncContext()
     try:
-        async with Client(ToolServer(tier, context, limit_chars).build(), mode=mode) as client:
+        async with Client(ToolServer(tier, context, limit_chars, names).build(), mode=mode) as client:
             yield client
     finally:
         await context.close()

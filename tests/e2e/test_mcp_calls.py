@@ -124,6 +124,14 @@ async def test_the_read_tier_lists_no_tool_that_writes_and_refuses_one(tmux_here
         assert result.structured_content["code"] == "access"
 
 
+async def test_only_the_tools_that_were_chosen_are_offered(tmux_here: Tmux):
+    async with connect_in_process("write", names=["run_command", "read_file"]) as client:
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+        assert listed == {"run_command", "read_file", "list_targets", "read_output"}
+        assert (await answer_of(client, "run_command", target="local:", command="echo in"))["output"] == "in\n"
+        assert (await answer_of(client, "send_keys", target="x", keys=["y"]))["code"] == "access"
+
+
 async def test_errors_are_answers_with_code_and_hint(tmux_here: Tmux):
     pane = tmux_here.new()
     async with connect_in_process() as client:

@@ -195,6 +195,8 @@ def test_the_server_says_why_it_can_not_start(tmp_path: Path):
         (["--http", "8765"], 2, "127.0.0.1:8765"),
         (["--access", "all"], 2, "admin"),
         (["--limit", "0"], 2, "200"),
+        (["--tools", "run_comand"], 2, "run_command"),
+        (["--tools", "run_command"], 2, "--access write"),
     ]:
         done = subprocess.run(
             [str(ROOT / "bin" / "sane"), "mcp", *arguments], capture_output=True, text=True, timeout=20, check=False

@@ -27,12 +27,14 @@ from sane.surfaces.cli.extras import missing_extra
     show_default=True,
     help="The longest text in one answer, in characters; the rest is read page by page.",
 )
-def mcp(access: str, address: str | None, inventory: str | None, limit_chars: int) -> None:
+@click.option("--tools", metavar="NAME,…", default="", help="Offer these tools only: each costs a model some tokens.")
+def mcp(access: str, address: str | None, inventory: str | None, limit_chars: int, tools: str) -> None:
     """Serve every verb as a tool over the Model Context Protocol, on stdio or HTTP.
 
     \b
     Example:
       sane mcp --access write
+      sane mcp --access write --tools run_command,read_file,edit_file
       sane mcp --http 127.0.0.1:8765  # elsewhere than on loopback it needs SANE_MCP_TOKEN
     """
     import asyncio
@@ -42,6 +44,7 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
     except ImportError as error:
         raise missing_extra("sane mcp", "mcp", error) from None
 
+    names = tuple(name.strip() for name in tools.split(",") if name.strip())
     if address is None:
         if sys.stdin.isatty():
             click.echo(
@@ -49,6 +52,6 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
                 " Ctrl-D ends it.",
                 err=True,
             )
-        asyncio.run(serve_stdio(access, inventory, limit_chars))
+        asyncio.run(serve_stdio(access, inventory, limit_chars, names))
     else:
-        asyncio.run(serve_http(access, inventory, limit_chars, address))
+        asyncio.run(serve_http(access, inventory, limit_chars, address, names))

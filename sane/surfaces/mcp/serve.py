@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
@@ -22,23 +22,27 @@ TOKEN_VARIABLE = "SANE_MCP_TOKEN"
 SHUTDOWN_S = 25
 
 
-async def serve_stdio(tier: str, inventory: str | None, limit_chars: int) -> None:
-    """Serve one client on standard input and output until it goes away, or until SIGTERM or SIGHUP."""
+async def serve_stdio(tier: str, inventory: str | None, limit_chars: int, names: Sequence[str]) -> None:
+    """Serve one client on standard input and output until it goes away, or until SIGTERM or SIGHUP.
+
+    `names` are the tools that are offered, none for all. Raises UsageError for one that is none.
+    """
     from mcp.server.stdio import stdio_server
 
     async with _end_on_signals(), _open(inventory) as context, open_stdin_lines(MOST_BYTES) as lines:
-        server = ToolServer(tier, context, limit_chars).build()
+        server = ToolServer(tier, context, limit_chars, names).build()
         refusals = Refusals()
         checked = cast("Any", refusals.check(lines))  # it iterates over the lines and asks no more of a file
         async with stdio_server(stdin=checked) as (receive, send), refusals.answering(receive, send) as messages:
             await server.run(messages, send, server.create_initialization_options())
 
 
-async def serve_http(tier: str, inventory: str | None, limit_chars: int, address: str) -> None:
+async def serve_http(tier: str, inventory: str | None, limit_chars: int, address: str, names: Sequence[str]) -> None:
     """Serve streamable HTTP at `http://HOST:PORT/mcp` until it is stopped.
 
     `SANE_MCP_TOKEN` is the bearer token that clients must send; without one only loopback addresses are served.
-    Raises UsageError for an address that is none, or that needs a token; UnavailableError for one that is taken.
+    Raises UsageError for an address or a tool that is none, or an address that needs a token; UnavailableError for one
+    that is taken.
     """
     from sane.surfaces.mcp.http_app import http_app
 
@@ -46,7 +50,7 @@ async def serve_http(tier: str, inventory: str | None, limit_chars: int, address
     token = os.environ.get(TOKEN_VARIABLE, "")
     with listen(place, token) as listener:
         async with _end_on_signals(), _open(inventory) as context:
-            app = http_app(ToolServer(tier, context, limit_chars), listener.getsockname()[0], token)
+            app = http_app(ToolServer(tier, context, limit_chars, names), listener.getsockname()[0], token)
             print(f"sane mcp: {url_of(listener)}/mcp", file=sys.stderr, flush=True)
             await _serve_app(app, listener)
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -21,12 +21,12 @@ from mcp.server.lowlevel import Server
 
 from sane import __version__
 from sane.engine.context import AsyncContext
-from sane.errors import SaneError, UnavailableError
+from sane.errors import AccessError, SaneError, UnavailableError
 from sane.surfaces.mcp.own_pane import OwnPane, names_local_pane
 from sane.surfaces.mcp.pages import OutputPages, as_text, shorten_error
 from sane.surfaces.mcp.refusals import name_faults
 from sane.surfaces.mcp.resources import list_resources, list_templates, read_resource
-from sane.surfaces.mcp.tools import OWN_TOOLS, READ_ON, all_tools, check_page_arguments
+from sane.surfaces.mcp.tools import OWN_TOOLS, READ_ON, check_page_arguments, chosen_tools
 from sane.surfaces.targets import list_targets
 from sane.surfaces.tool_schemas import (
     LIST_TARGETS,
@@ -57,13 +57,17 @@ log = logging.getLogger(__name__)
 class ToolServer:
     """Serve the verbs of one access tier to one client or more."""
 
-    def __init__(self, tier: str, context: AsyncContext, limit_chars: int = DEFAULT_LIMIT_CHARS) -> None:
+    def __init__(
+        self, tier: str, context: AsyncContext, limit_chars: int = DEFAULT_LIMIT_CHARS, names: Sequence[str] = ()
+    ) -> None:
+        """Offer the tools of a tier; where `names` are given, only those. Raises UsageError for one that is none."""
         self._tier = tier
         self._context = context
         self._limit_chars = limit_chars
         self._pages = OutputPages()
         self._own_pane = OwnPane(context)
-        self._tools = all_tools(tier, limit_chars)
+        self._tools = chosen_tools(tier, limit_chars, names)
+        self._names = {tool.name for tool in self._tools}
         self._calls = 0
         self.busy_sessions: Counter[str] = Counter()  # over HTTP: how many calls run in each
 
@@ -107,6 +111,8 @@ class ToolServer:
             targets = await list_targets(self._context, host, own_pane)
             return result_of(self._pages.shorten(targets, self._limit_chars), is_error=False)
         verb = verb_of_tool(name, self._tier, OWN_TOOLS)
+        if name not in self._names:
+            raise AccessError(f"{name} is not offered here", hint="Only the person who started it can: `--tools`.")
         bound = bind_tool(verb, arguments)
         if self._calls >= MOST_CALLS:
             raise UnavailableError(f"{MOST_CALLS} calls are running", hint="Wait for one of them to end.")

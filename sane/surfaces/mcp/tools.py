@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mcp_types as types
@@ -18,6 +18,7 @@ from sane.surfaces.tool_schemas import (
     tool_input,
     tool_name,
     tools_of_tier,
+    verb_of_tool,
 )
 from sane.verbs.registry import Verb
 from sane.verbs.schema import Schema, output_schema
@@ -43,6 +44,17 @@ _PAGES: Schema = {"_page$": {"type": "object"}}  # beside a text that was cut: w
 def all_tools(tier: str, limit_chars: int) -> list[types.Tool]:
     """Return every tool of a tier; an answer's texts are cut at `limit_chars`."""
     return [*map(_tool, tools_of_tier(tier)), _list_targets_tool(), _read_on_tool(limit_chars)]
+
+
+def chosen_tools(tier: str, limit_chars: int, names: Sequence[str]) -> list[types.Tool]:
+    """Return the tools of a tier that are named, all where none is; those that are no verbs stay.
+
+    Raises UsageError, and AccessError for a tool above the tier.
+    """
+    for name in names:
+        if name not in OWN_TOOLS:
+            verb_of_tool(name, tier, OWN_TOOLS)
+    return [tool for tool in all_tools(tier, limit_chars) if not names or tool.name in (*names, *OWN_TOOLS)]
 
 
 def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tuple[str, int, int]:
