@@ -14,6 +14,7 @@ DATE = "LC_ALL=C date +%b%d%Y:%I%M%S%p|tr A-Z a-z"
 
 PROMPTS = {
     "bash": (
+        "shopt -s promptvars;"
         "__sane_rslt(){ __sane_last=$?;};"
         'case "${PROMPT_COMMAND-}" in *__sane_rslt*);;'
         '*)PROMPT_COMMAND="__sane_rslt${PROMPT_COMMAND:+;$PROMPT_COMMAND}";;esac;'
