@@ -114,6 +114,8 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
         # Behind ssh only the status line tells a tmux from vim.
         inside = screen.program in NESTED_PROGRAMS or any(looks_like_status(line) for line in screen.lines[-1:])
         return "nested" if inside and (kind == "prompt" or known) else "busy"
+    if local and is_shell and not known and (screen.alternate or kind != "prompt") and program_of(screen) not in SHELLS:
+        return "busy"
     if kind == "prompt" or known:
         return "idle"
     if kind == "continuation":
@@ -121,6 +123,13 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
     if local and is_shell and may_be_prompt(screen.before, screen.above, screen.lines, screen.remembered):
         return "unusual"
     return "starting" if kind == "empty" else "typing"
+
+
+def program_of(screen: Screen) -> str:
+    """Return the name of the program in a pane of this machine: the one that a shell runs in its own place, if any."""
+    from sane.transports.line_editor import child_in_front
+
+    return child_in_front(screen) or screen.program
 
 
 def line_editor_waits(screen: Screen) -> bool:
@@ -260,7 +269,7 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
     elif verdict in ("starting", "unusual"):
         why = "no prompt is shown"
     else:
-        why = f"{screen.program or 'a program'} is running there"
+        why = f"{(program_of(screen) if screen.program in SHELLS else screen.program) or 'a program'} is running there"
     return PaneError(
         f"pane {name} can't take a command: {why}; nothing was typed (waited {wait_s:g} s)",
         hint="Finish what is there, or use another pane. A prompt that ends in $, #, % or > is always known.",

@@ -167,3 +167,17 @@ def test_what_waits_in_raw_mode_is_named_for_what_it_is(tmux: Tmux) -> None:
     tmux.wait_for(name, "sqlite>")
     assert "sqlite waits there" in call(tmux, "sane-wait-ready", name, "0.3", code=1)["reason"]
     assert call(tmux, "sane-detect-mode", name)["shell"] == "sqlite"
+
+
+def test_a_pager_that_a_shell_starts_in_its_own_place_is_named(tmux: Tmux) -> None:
+    name = tmux.new("fish --no-config")
+    pane = tmux.open(name)
+    pane.run("true")
+    tmux.type(name, "if\n")  # fish shows its help
+    tmux.wait_for(name, "conditionally execute")
+    with pytest.raises(PaneError, match="less is running there"):
+        pane.run("echo mixed", timeout_s=0.3)
+    assert "conditionally execute" in tmux.screen(name)
+    tmux.type(name, "q")
+    assert pane.run("echo mine").output == b"mine\n"
+    pane.close()
