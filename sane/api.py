@@ -99,7 +99,7 @@ class Connection:
 
         A non-zero exit and a timeout (exit code 124) are results. Cancelling stops the command.
         Raises TransportError; RemoteError for a folder that can't be entered; for a pane that can't take a command now
-        PaneError; UsageError for what no command can be, and for a time below 0.
+        PaneError; UsageError for what no command can be, and for a time that is not more than 0.
         """
         folder = None if cwd is None else path_text(cwd)
         described = Command(command, cwd=folder, env=dict(env or {}), stdin=stdin, timeout_s=timeout_s)

@@ -172,7 +172,7 @@ async def test_text_that_can_not_be_written_is_a_usage_error(tmp_path: Path):
 
 async def test_numbers_that_mean_nothing_are_refused(tmp_path: Path):
     async with sane.connect("local:") as host:
-        for timeout_s in (-1, float("nan")):
+        for timeout_s in (0, -1, float("nan")):
             with pytest.raises(UsageError, match="timeout_s"):
                 await host.run("true", timeout_s=timeout_s)
         for mode in (-1, 644_000):

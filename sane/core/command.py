@@ -16,12 +16,12 @@ class Command:
     """Describe one command: `script` is shell text for the target's own shell.
 
     `cwd` is entered before; `~/` is the target's home there. `env` values are data, quoted by the transport, never
-    spliced into the script. `timeout_s` None waits for ever, which only a surface with a person at it may ask for; with
-    0 nothing runs. `display` is what a watcher of a pane sees instead of the script; None shows the script itself.
-    `raw_ok`: where no shell but an interpreter or a network device waits in a pane, it may be typed there as it is.
-    `brief`: text for sh that ends soon, leaves nothing running and has little to say, which may share a shell with
-    others of its kind. `outlives_caller`: it goes on where its caller is killed, which ends any other. `unseen`: text
-    for sh whose output is an answer for the caller, which a watcher of a pane is not shown.
+    spliced into the script. `timeout_s` None waits for ever, which only a surface with a person at it may ask for.
+    `display` is what a watcher of a pane sees instead of the script; None shows the script itself. `raw_ok`: where no
+    shell but an interpreter or a network device waits in a pane, it may be typed there as it is. `brief`: text for sh
+    that ends soon, leaves nothing running and has little to say, which may share a shell with others of its kind.
+    `outlives_caller`: it goes on where its caller is killed, which ends any other. `unseen`: text for sh whose output
+    is an answer for the caller, which a watcher of a pane is not shown.
     """
 
     script: str
@@ -48,8 +48,8 @@ class Command:
         for name in self.env:
             if not (name.isascii() and name.isidentifier()):
                 raise UsageError(f"'{name}' is not a name for a variable", hint="Use letters, digits and underscores.")
-        if self.timeout_s is not None and not self.timeout_s >= 0:  # so that a NaN is refused too
-            raise UsageError(f"timeout_s must not be negative, got {self.timeout_s}", hint="None waits for ever.")
+        if self.timeout_s is not None and not self.timeout_s > 0:  # so that a NaN is refused too
+            raise UsageError(f"timeout_s must be more than 0, got {self.timeout_s}", hint="None waits for ever.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,6 @@ class CommandResult:
     def text(self) -> str:
         """Return the output as text; bytes that are not UTF-8 become U+FFFD."""
         return self.output.decode("utf-8", "replace")
-
-
-def never_begun(command: Command, target: str) -> CommandResult | None:
-    """Return the result of a command whose time is over before it begins; None for any other."""
-    if command.timeout_s != 0:
-        return None
-    return CommandResult(target, command.display or command.script, b"", TIMEOUT_EXIT_CODE, 0.0, timed_out=True)
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Mapping
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, never_begun, path_text
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, path_text
 from sane.errors import NotFoundError, RemoteError
 from sane.transports.offload import call_blocking, call_streaming
 from sane.transports.process import Finished, OnOutput, run_process
@@ -38,8 +38,6 @@ class LocalTransport:
         `on_output`, which is raised then, and on Linux the end of this process, also by `kill -9`.
         Raises TransportError when the shell can't be started, RemoteError when `cwd` can't be entered.
         """
-        if (done := never_begun(command, NAME)) is not None:
-            return done
         started = time.monotonic()
         finished = await call_streaming(lambda fd, say: self._run_shell(command, say, fd), on_output)
         return CommandResult(

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from sane.core.command import Command, CommandResult, check_limit, never_begun, path_text
+from sane.core.command import Command, CommandResult, check_limit, path_text
 from sane.core.pane.prompt_line import SHELLS
 from sane.core.paths import runtime_dir
 from sane.errors import LostError, TransportError
@@ -59,8 +59,6 @@ class PaneTransport:
         nothing was typed),
         NotFoundError when it is gone, LostError when the way to it is lost, RemoteError when `cwd` can't be entered.
         """
-        if (done := never_begun(command, self.name)) is not None:
-            return done
         if command.cwd is not None:
             from sane.transports.pane_files import entered
 

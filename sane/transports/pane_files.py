@@ -69,8 +69,9 @@ async def entered(pane: PaneTransport, command: Command, folder: str) -> Command
     The exit code of the command itself could not tell that its folder is not there.
     """
     enter = 'cd -- "$1" 2>/dev/null && pwd && exit; ' + WHY_NOT_ENTERED + '; echo "$why"; exit 1'
-    script = f"sh -c '{enter}' sane {quote_path(folder)}"
-    done = await pane.exchange(Command(script, timeout_s=BASE_TIMEOUT_S, display=f"# sane: cd {folder}"))
+    script = f"set -- {quote_path(folder)}; {enter}"
+    asked = Command(script, unseen=True, timeout_s=BASE_TIMEOUT_S, display=f"# sane: cd {folder}")
+    done = await pane.exchange(asked)
     if done.result.exit_code != 0:
         _refuse(done.result, folder, "entered")
     return dataclasses.replace(command, cwd=os.fsdecode(done.result.output.removesuffix(b"\n")))

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, never_begun, path_text
+from sane.core.command import TIMEOUT_EXIT_CODE, Command, CommandResult, check_limit, path_text
 from sane.core.host.file_scripts import ABSENT, read_script, write_script
 from sane.core.shell_text import exports
 from sane.core.ssh.settings import HostSettings
@@ -52,8 +52,6 @@ class SshTransport:
         entered.
         """
         started = time.monotonic()
-        if (done := never_begun(command, self.name)) is not None:
-            return done
         before, script = exports(command.env), command.script
         if len((before + script).encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
             before, script = "", await self._spool(before + script)

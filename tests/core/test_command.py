@@ -33,8 +33,8 @@ def test_a_variable_has_a_name_that_every_shell_takes(name: str) -> None:
     Command("true", env={"_a1": "x"})
 
 
-def test_a_time_below_0_is_none() -> None:
-    for timeout_s in (-1, float("-inf"), float("nan")):
+def test_no_time_is_none() -> None:
+    for timeout_s in (0, -1, float("-inf"), float("nan")):
         with pytest.raises(UsageError, match="timeout_s"):
             Command("true", timeout_s=timeout_s)
 

@@ -132,13 +132,6 @@ async def test_timeout_leaves_nothing_running(place: Place) -> None:
     assert (await place.transport.run(Command(LINES))).exit_code == 0
 
 
-async def test_with_no_time_at_all_nothing_runs(place: Place) -> None:
-    pids = place.root / "pids"
-    result = await place.transport.run(Command(place.hang, env={"PIDS": str(pids)}, timeout_s=0))
-    assert (result.output, result.exit_code, result.timed_out) == (b"", 124, True)
-    assert not pids.exists()
-
-
 async def test_a_time_without_end(place: Place) -> None:
     for timeout_s in (2_147_484, 1e10, float("inf")):  # more than a poll takes, in ms and in s
         assert (await place.transport.run(Command(EXIT_7, timeout_s=timeout_s))).exit_code == 7
