@@ -81,12 +81,10 @@ class Handshake:
             text = tmux_word(screen.before.rstrip())
             await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
         place = inner_place(screen.place, ready.arguments) if self._exchange.nested else screen.place
-        rows = rows_taken(line, place)
         if self._exchange.nested and inner_is_piped(ready.arguments):
-            await self._refuse_piped(place, rows)
-        if self._exchange.reader.lines_outside > 1 and not self._exchange.nested:
-            rows = await self._rows_until_now(screen, rows)
-        if rows != rows_taken(line, screen.place) or not pieces:
+            await self._refuse_piped(place, rows_taken(line, place))
+        place, rows = await self._place_now(line, place, screen)
+        if (place, rows) != (screen.place, rows_taken(line, screen.place)) or not pieces:
             pieces = self._pieces(place, rows, reader=reader)
         await self._send_payload(pieces)
         if screen.echo_off:
@@ -104,9 +102,22 @@ class Handshake:
 
     async def _type(self, line: str, screen: Screen) -> Mark | None:
         self._exchange.prompt = screen.before.rstrip()
-        self._exchange.reader.lines_outside = 0
+        self._exchange.reader.lines_outside, self._exchange.reader.redrawn = 0, False
         await self._exchange.paste(line + "\r")
         return await self._wait_ready()
+
+    async def _place_now(self, line: str, place: Place, screen: Screen) -> tuple[Place, int]:
+        """Return where the typed line begins by now, and how many rows it takes."""
+        rows, reader = rows_taken(line, place), self._exchange.reader
+        if self._exchange.nested:
+            return place, rows
+        if reader.redrawn:  # behind another prompt: transient ones shrink once Enter is pressed
+            from sane.transports.line_editor import drawn_at
+
+            found = await drawn_at(self._client, self._pane_id, line)
+            if found is not None:
+                return found
+        return place, await self._rows_until_now(screen, rows) if reader.lines_outside > 1 else rows
 
     async def _rows_until_now(self, screen: Screen, rows: int) -> int:
         """Return how many rows the typed line took with what hooks of the shell printed behind it (PS0, preexec)."""

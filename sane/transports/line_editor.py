@@ -12,7 +12,8 @@ import re
 import time
 
 from sane.core.pane.control_stream import decode_octal
-from sane.core.pane.prompt_line import asks_person, stands_behind_prompt
+from sane.core.pane.framing import Place
+from sane.core.pane.prompt_line import asks_person, cells_of, stands_behind_prompt
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.pane_state import Screen, line_editor_waits, look
 
@@ -99,6 +100,23 @@ class EmptyLine:
 
     async def _paste(self, keys: str) -> None:
         await self._client.send(*paste_commands(f"sane-{os.getpid():x}", self._pane_id, keys))
+
+
+async def drawn_at(client: ControlClient, pane_id: str, line: str) -> tuple[Place, int] | None:
+    """Return where a typed line begins on the screen, and how many rows there are from there to the cursor; None where
+    it can't be found."""
+    state, text = await client.ask(
+        f"display-message -p -t {pane_id} '#{{cursor_y}} #{{pane_width}}'", f"capture-pane -p -t {pane_id}"
+    )
+    if not state.ok or not state.lines or not text.ok:
+        return None
+    row, width = map(int, state.lines[0].split())
+    typed = line.lstrip()
+    for first in range(min(row, len(text.lines) - 1), -1, -1):
+        before, found, behind = text.lines[first].partition(typed[:8])
+        if found and typed[8:].startswith(behind.rstrip()):
+            return Place(cells_of(before) - (len(line) - len(typed)), width), row - first
+    return None
 
 
 def _tells_nothing(screen: Screen) -> bool:

@@ -181,3 +181,24 @@ def test_a_pager_that_a_shell_starts_in_its_own_place_is_named(tmux: Tmux) -> No
     tmux.type(name, "q")
     assert pane.run("echo mine").output == b"mine\n"
     pane.close()
+
+
+TRANSIENT = {
+    "one line": ("PROMPT='a long prompt %~ here > $ '\n", "zle-line-finish"),
+    "two lines": ("PROMPT=$'%~ is where\\na long prompt here > $ '\n", "zle-line-finish"),
+}
+
+
+@pytest.mark.parametrize("width", [80, 40])
+@pytest.mark.parametrize("kind", TRANSIENT)
+def test_a_prompt_that_shrinks_behind_a_command_stands_before_it(tmux: Tmux, kind: str, width: int) -> None:
+    prompt, hook = TRANSIENT[kind]
+    text = f"{prompt}full=$PROMPT\n{hook}() {{ PROMPT='❯ '; zle .reset-prompt }}; zle -N {hook}\nprecmd() {{ PROMPT=$full }}\n"
+    name = tmux.new(shell_with(tmux, "zsh", text), width=width)
+    tmux.wait_for(name, "> $")
+    pane = tmux.open(name)
+    for n in range(3):
+        assert pane.run(f"echo hi{n}").text == f"hi{n}\n"
+    screen = tmux.wait_for(name, "hi2\n" + ("~ is" if kind == "two lines" else "a long"))
+    assert screen.startswith("❯ echo hi0\nhi0\n❯ echo hi1\nhi1\n❯ echo hi2\nhi2\n")
+    pane.close()

@@ -57,6 +57,7 @@ class OutputReader:
         self.truncated = False
         self.started = False
         self.lines_outside = 0  # how many newlines came that belong to no output
+        self.redrawn = False  # whether anything below a cursor was erased there: an editor drew its line anew
 
     def feed(self, encoded: bytes) -> bytes:
         """Take more output; return what of the command's output is now certain, decoded."""
@@ -109,6 +110,7 @@ class OutputReader:
     def _keep(self, encoded: bytes, fresh: list[bytes]) -> None:
         if not self.started or not encoded:
             self.lines_outside += encoded.count(b"\\012")
+            self.redrawn |= b"\\033[J" in encoded
             return
         data = decode_output(encoded)
         kept = data[: self._room]

@@ -110,15 +110,21 @@ def split_at(line: str, column: int) -> tuple[str, str]:
     for."""
     if line.isascii():
         return line[:column].ljust(column), line[column:].rstrip()
-    import unicodedata
-
     cells = 0
     for index, char in enumerate(line):
         if cells >= column:
             return line[:index], line[index:].rstrip()
-        if not unicodedata.combining(char):
-            cells += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        cells += cells_of(char)
     return line + " " * max(0, column - cells), ""
+
+
+def cells_of(text: str) -> int:
+    """Return how many cells of a screen's row a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def classify_line(before: str, behind: str) -> LineKind:
