@@ -188,22 +188,25 @@ def test_an_empty_input_ends_the_server(tmp_path: Path):
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), name
 
 
-def test_the_server_says_why_it_can_not_start(tmp_path: Path):
-    for arguments, status, text in [
-        (["--inventory", str(tmp_path / "none.yaml")], 2, "none.yaml"),
-        (["--http", "0.0.0.0:0"], 2, "SANE_MCP_TOKEN"),
-        (["--http", "8765"], 2, "127.0.0.1:8765"),
-        (["--access", "all"], 2, "admin"),
-        (["--limit", "0"], 2, "200"),
-        (["--tools", "run_comand"], 2, "run_command"),
-        (["--tools", "run_command"], 2, "--access write"),
-    ]:
-        done = subprocess.run(
-            [str(ROOT / "bin" / "sane"), "mcp", *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
-        assert done.returncode == status, done.stderr
-        assert text in done.stderr
-        assert done.stdout == ""
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--inventory", "no/such/none.yaml"], "none.yaml"),
+        (["--http", "0.0.0.0:0"], "SANE_MCP_TOKEN"),
+        (["--http", "8765"], "127.0.0.1:8765"),
+        (["--access", "all"], "admin"),
+        (["--limit", "0"], "200"),
+        (["--tools", "run_comand"], "run_command"),
+        (["--tools", "run_command"], "--access write"),
+    ],
+)
+def test_the_server_says_why_it_can_not_start(arguments: list[str], text: str):
+    done = subprocess.run(
+        [str(ROOT / "bin" / "sane"), "mcp", *arguments], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert done.stdout == ""
 
 
 def test_a_person_at_a_terminal_is_told_what_this_is():
