@@ -16,7 +16,7 @@ from sane.transports.base import Machine, OnOutput
 from sane.transports.control_mode import ControlClient
 from sane.transports.exchange import Exchange, Exchanged
 from sane.transports.lock import QueueLock
-from sane.transports.pane_recovery import prompt_is_back, recover
+from sane.transports.pane_recovery import answering_shell, recover
 from sane.transports.pane_state import Screen, Verdict, judge, look, wait_idle
 from sane.transports.tmux import PaneInfo, TmuxServer
 
@@ -121,7 +121,11 @@ class PaneTransport:
         return judge(screen, local=self.local)
 
     async def probe(self, wait_s: float) -> bool:
-        """Return whether the shell in the pane answers; what is typed for it is erased again.
+        """Return whether the shell in the pane answers, as `ask_shell` does."""
+        return bool(await self.ask_shell(wait_s))
+
+    async def ask_shell(self, wait_s: float) -> str:
+        """Return the name of the shell that answers in the pane, "" where none does; what is typed is erased again.
 
         Raises PaneError when the pane is not at a prompt: then nothing was typed.
         """
@@ -130,7 +134,7 @@ class PaneTransport:
         await lock.acquire(wait_s + LOCK_WAIT_S, f"pane {self.name}")
         try:
             exchange = Exchange(self, await self._follow(), Command("true"), None)
-            return await prompt_is_back(exchange, wait_s)
+            return await answering_shell(exchange, wait_s)
         finally:
             self._unfollow()
             lock.release()

@@ -112,6 +112,17 @@ async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     return back
 
 
+async def answering_shell(exchange: Exchange, wait_s: float) -> str:
+    """Return the name of the shell that answers at the prompt; "" where none does."""
+    if not await prompt_is_back(exchange, wait_s):
+        return ""
+    ready, end = exchange.reader.find(READY), exchange.reader.find(END)
+    if ready is not None and dialect_of(ready.kind) == "fish":
+        return "fish"
+    name = end.arguments[1].strip().rpartition("/")[2].lstrip("-") if end is not None and end.arguments[1:] else ""
+    return "ash" if name == "busybox" else name or "sh"  # busybox has no other interactive shell
+
+
 async def _prompt_answers(exchange: Exchange, wait_s: float) -> bool:
     pane = exchange.pane
     try:

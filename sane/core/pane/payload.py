@@ -252,12 +252,22 @@ def _send_script(token: str) -> str:
     )
 
 
+SHELL_NAME = (
+    "case ${BASH_VERSION+b}${ZSH_VERSION+z} in b)__sane_p=bash;;z)__sane_p=zsh;;"
+    "*)__sane_p=$({ cat /proc/$$/comm||ps -o comm= -p $$;} 2>/dev/null);;esac;"
+)
+
+
 def recovery_payload(
     token: str, place: Place, rows: int, dialect: Dialect, *, nested: bool = False, ended: str = ""
 ) -> list[bytes]:
-    """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left."""
+    """Return the payload that proves the prompt is back after a timeout and undoes what the interrupted run left.
+
+    Its END mark tells the shell's name too, but for fish, which the READY mark tells.
+    """
     prologue = escape_for_b(erase_sequence(Place(0, place.width), rows).encode())  # its prompt too: a new one follows
-    end = (printf_nested_mark if nested else printf_mark)(token, END, "0")
+    name = () if dialect == "fish" else ('"$__sane_p"',)
+    end = (printf_nested_mark if nested else printf_mark)(token, END, "0", *name)
     stop_pipe = f'tmux pipe-pane -t "$TMUX_PANE";rm -f /tmp/.sane-{ended};' if nested else ""
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
@@ -266,5 +276,6 @@ def recovery_payload(
         # Its line leaves the history too, where bash keeps such lines.
         forget = f"__sane_p=$(\\builtin history 1);{_forget_line(token, '')}unset __sane_p"
         again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'
-        body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}\\{end};}}"
+        end = f"{SHELL_NAME}\\{end};\\unset __sane_p"
+        body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}{end};}}"
     return in_pieces(body, token, dialect)
