@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from sane.core.command import Command, CommandResult
 from sane.core.pane.control_stream import Mark, OutputReader, nested_output
 from sane.core.pane.framing import CHECKSUM, CORRUPT, END, EXIT, INTERRUPTED
-from sane.core.pane.prompt_line import SHELLS, classify_line
+from sane.core.pane.prompt_line import SHELLS
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
 from sane.errors import LostError, NotFoundError, PaneError, RemoteError
 from sane.transports.base import OnOutput
@@ -23,14 +23,13 @@ from sane.transports.pane_recovery import (
     end_late,
     goes,
     recover,
+    shows_prompt,
 )
 from sane.transports.pane_state import (
     IDLE_WAIT_S,
     Screen,
     Verdict,
-    line_editor_waits,
     look,
-    prints_elsewhere,
     program_in_front,
     wait_idle,
 )
@@ -95,8 +94,8 @@ class Exchange:
         self._refusal: Exception | None = None  # what the caller's `on_output` raised
         self.prompt = ""  # the cursor line's text when the command was typed
         self.at_prompt: Screen | None = None
-        self._interrupted = False
-        self._own_shell = False  # the pane's own program is a shell, and waits in it
+        self.interrupted = False
+        self.own_shell = False  # the pane's own program is a shell, and waits in it
 
     async def run(self) -> CommandResult:
         """Carry the command out; when the caller is cancelled or interrupted, stop it and bring the prompt back."""
@@ -104,7 +103,7 @@ class Exchange:
         if verdict == "repl":
             return await self._run_raw()
         self.nested = verdict == "nested"
-        self._own_shell = self.local and program_in_front(screen) in SHELLS
+        self.own_shell = self.local and program_in_front(screen) in SHELLS
         timeout_s = self.command.timeout_s
         try:
             if not await Handshake(self).run(screen):
@@ -168,7 +167,7 @@ class Exchange:
             if mark is not None or self.at_prompt is None:
                 return mark
             screen, self.at_prompt = self.at_prompt, None
-            result = await (end_interrupted(self) if self._interrupted else end_given_up(self, screen))
+            result = await (end_interrupted(self) if self.interrupted else end_given_up(self, screen))
             if result is not None:
                 return result
 
@@ -179,11 +178,11 @@ class Exchange:
     async def wait_for(self, deadline: float, *kinds: str, notice_prompt: bool = False) -> Mark | None:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone.
 
-        With `notice_prompt` also None, and `_at_prompt` set, when a prompt shows and nothing more comes.
+        With `notice_prompt` also None, and `at_prompt` set, when a prompt shows and nothing more comes.
         """
         self._next_check = time.monotonic() + LIVENESS_S
         shown_at = -1
-        self._interrupted = False
+        self.interrupted = False
         while True:
             fresh = self.reader.feed(self.client.take_output())
             self._pass_on(fresh)
@@ -192,7 +191,7 @@ class Exchange:
             if mark is not None or now >= deadline or self.client.closed:
                 return mark
             if notice_prompt and fresh:
-                self._interrupted = self._interrupted or b"^C" in fresh or SHELL_SAYS_DONE in fresh
+                self.interrupted = self.interrupted or b"^C" in fresh or SHELL_SAYS_DONE in fresh
                 self._next_check = min(self._next_check, now + self._prompt_look_s())
             if self.client.maybe_gone or now >= self._next_check:
                 self.client.maybe_gone = False
@@ -201,7 +200,7 @@ class Exchange:
                 if screen is None and not self.client.closed:
                     self.reader.feed(self.client.take_output())
                     return self.reader.find(*kinds)
-                if notice_prompt and screen is not None and self._shows_prompt(screen):
+                if notice_prompt and screen is not None and shows_prompt(self, screen):
                     if shown_at == self.client.output_count:
                         self.at_prompt = screen
                         return None
@@ -211,20 +210,9 @@ class Exchange:
             await self.client.pump(min(deadline, self._next_check))
 
     def _prompt_look_s(self) -> float:
-        if self._interrupted:
+        if self.interrupted:
             return INTERRUPT_LOOK_S
-        return QUIET_LOOK_S if self._own_shell else LIVENESS_S  # behind ssh the prompt's text alone tells
-
-    def _shows_prompt(self, screen: Screen) -> bool:
-        same = bool(self.prompt) and screen.before.rstrip() == self.prompt and not screen.behind
-        if self._interrupted:
-            return same or (self.local and line_editor_waits(screen))
-        if not self._own_shell:
-            return same
-        if program_in_front(screen) not in SHELLS:
-            return False
-        ordinary = classify_line(screen.before, screen.behind) == "prompt"
-        return same or prints_elsewhere(screen) or (ordinary and line_editor_waits(screen))
+        return QUIET_LOOK_S if self.own_shell else LIVENESS_S  # behind ssh the prompt's text alone tells
 
     async def _look_alive(self) -> Screen | None:
         try:

@@ -26,8 +26,8 @@ from sane.core.pane.prompt_line import classify_line, device_name
 from sane.core.pane.script import compose, inner_is_piped, inner_place
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
-from sane.transports.pane_recovery import ELSEWHERE, recover
-from sane.transports.pane_state import Screen, line_editor_waits, look, prints_elsewhere, wait_idle, waiting_reader
+from sane.transports.pane_recovery import recover
+from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
 
 if TYPE_CHECKING:
     from sane.transports.exchange import Exchange
@@ -51,25 +51,15 @@ class Handshake:
 
     async def run(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
-        if self._local and not self._exchange.nested and prints_elsewhere(screen):
-            raise PaneError(
-                f"pane {self._pane.name} can't take a command: {ELSEWHERE}; nothing was typed",
-                hint="Enter `exec >/dev/tty` there.",
-            )
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
-        device = ready is None and not reader and self._exchange.command.raw_ok and await self._shows_device()
-        if device:
+        if ready is None and not reader and self._exchange.command.raw_ok and await self._shows_device():
             return False
         if ready is None and not self._client.closed and await recover(self._exchange):
             # It waited and yet did not read (`enable -n read`), its editor took the keys for commands (vi's), or
             # somebody's came before our line.
             screen, _ = await wait_idle(
-                self._client,
-                self._pane_id,
-                self._pane.name,
-                local=self._local,
-                wait_s=READY_WAIT_S,
+                self._client, self._pane_id, self._pane.name, local=self._local, wait_s=READY_WAIT_S
             )
             line, pieces, reader = typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
             ready = await self._type(line, screen)

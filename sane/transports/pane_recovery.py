@@ -12,9 +12,10 @@ from sane.core.command import TIMEOUT_EXIT_CODE, CommandResult
 from sane.core.pane.control_stream import OutputReader
 from sane.core.pane.framing import END, EXIT, READY, dialect_of, rows_taken, typed_line
 from sane.core.pane.payload import recovery_payload
+from sane.core.pane.prompt_line import SHELLS, classify_line
 from sane.core.pane.script import code_of_shell, inner_place, without_prompt
 from sane.errors import LostError, NotFoundError, PaneError
-from sane.transports.pane_state import prints_elsewhere, wait_idle
+from sane.transports.pane_state import ELSEWHERE, line_editor_waits, prints_elsewhere, program_in_front, wait_idle
 
 if TYPE_CHECKING:
     from sane.core.pane.control_stream import Mark
@@ -28,7 +29,6 @@ GIVEN_UP = (
     "a prompt shows again and nothing told how the command ended: "
     "its shell gave it up for an error, or another shell took its place"
 )
-ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
 SLOWEST_BYTES_PER_S = 20_000  # what was sent before a Ctrl-C goes before it
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 
@@ -69,6 +69,19 @@ async def end_interrupted(exchange: Exchange) -> CommandResult | None:
     if not back:
         return None
     return exchange.answer(code_of_shell(output.output, INTERRUPTED_EXIT_CODE), None, interrupted=True)
+
+
+def shows_prompt(exchange: Exchange, screen: Screen) -> bool:
+    """Return whether a prompt shows while a command is thought to run: so twice, with nothing printed between."""
+    same = bool(exchange.prompt) and screen.before.rstrip() == exchange.prompt and not screen.behind
+    if exchange.interrupted:
+        return same or (exchange.local and line_editor_waits(screen))
+    if not exchange.own_shell:
+        return same
+    if program_in_front(screen) not in SHELLS:
+        return False
+    ordinary = classify_line(screen.before, screen.behind) == "prompt"
+    return same or prints_elsewhere(screen) or (ordinary and line_editor_waits(screen))
 
 
 async def end_given_up(exchange: Exchange, screen: Screen) -> CommandResult | None:

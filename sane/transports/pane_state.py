@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sane.transports.line_editor import EmptyLine
 
 IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for somebody to finish a short command
+ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
 LOOK_PAUSE_S = 0.01
 MOST_TORN_LOOKS = 20
 NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
@@ -35,7 +36,9 @@ STATE_FORMAT = (
 )
 
 # unusual: what stands there may be a prompt that nobody has seen, or half a line of somebody's.
-Verdict = Literal["idle", "nested", "starting", "busy", "typing", "unusual", "repl", "continuation", "dead"]
+Verdict = Literal[
+    "idle", "nested", "starting", "busy", "typing", "unusual", "repl", "continuation", "dead", "elsewhere"
+]
 
 
 class Screen(NamedTuple):
@@ -151,11 +154,15 @@ def program_in_front(screen: Screen) -> str:
 
 
 def prints_elsewhere(screen: Screen) -> bool:
-    """Return whether the pane's own shell is in front and its output does not go to the terminal (`exec >file`)."""
+    """Return whether the pane's own shell is in front and its output can't reach the terminal (`exec >file`).
+
+    Through a pipe it may: `exec > >(tee log)`.
+    """
     if program_in_front(screen) not in SHELLS:
         return False
     try:
-        return os.readlink(f"/proc/{screen.pid}/fd/1") not in (screen.tty, "/dev/tty")
+        output = os.readlink(f"/proc/{screen.pid}/fd/1")
+        return output not in (screen.tty, "/dev/tty") and not output.startswith("pipe:")
     except FileNotFoundError:
         return True  # `exec >&-`
     except OSError:
@@ -209,7 +216,8 @@ async def wait_idle(
 ) -> tuple[Screen, Verdict]:
     """Wait until a command can be typed; return the screen then, and `idle` or `nested` (or `repl`, where `raw_ok`).
 
-    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL or a dead pane;
+    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL, a dead pane and a
+    shell that prints elsewhere;
     NotFoundError when the pane is gone.
     """
     deadline = time.monotonic() + wait_s
@@ -223,6 +231,8 @@ async def wait_idle(
         # While something prints, the cursor and the text that we saw may be of two moments; what never stops is let go.
         torn = client.output_count != seen and torn_looks < MOST_TORN_LOOKS
         torn_looks += torn
+        if local and prints_elsewhere(screen):
+            verdict = "elsewhere"
         if verdict == "unusual":
             proof = proof or _new_proof(client, pane_id)
             if await proof.is_proven(screen):
@@ -235,7 +245,7 @@ async def wait_idle(
             return screen, verdict
         if client.output_count != seen and time.monotonic() < deadline:
             continue  # it changed while we looked
-        if verdict in ("dead", "repl") or time.monotonic() >= deadline:
+        if verdict in ("dead", "repl", "elsewhere") or time.monotonic() >= deadline:
             raise refusal(name, screen, verdict, wait_s)
         await client.pump(min(deadline, time.monotonic() + pause_s))
         pause_s = min(pause_s * 1.5, 0.1)
@@ -254,6 +264,9 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
         line = f"{line}{screen.behind}"
     if verdict == "dead":
         return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
+    if verdict == "elsewhere":
+        why = f"pane {name} can't take a command: {ELSEWHERE}; nothing was typed"
+        return PaneError(why, hint="Enter `exec >/dev/tty` there.")
     if verdict == "repl":
         own = repl_name(screen.program, "")
         device = None if own else device_name(screen.before, screen.lines)

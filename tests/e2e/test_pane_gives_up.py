@@ -66,10 +66,16 @@ def test_a_shell_that_prints_elsewhere_is_said_so_and_nothing_more_is_typed(
         pane.run(f"touch {tmp_path}/ran")
     assert time.monotonic() - began < BOUND_S
     assert not (tmp_path / "ran").exists()
-    tmux.call("send-keys", "-t", name, "exec >/dev/tty", "Enter")
+    tmux.call("send-keys", "-t", name, "exec >/dev/tty; echo re''ady", "Enter")
+    tmux.wait_for(name, "ready")
     assert pane.run("echo back").output == b"back\n"
     assert b"-echo " not in pane.run("stty -a").output
     pane.close()
+
+
+def test_output_through_a_pipe_of_the_persons_own_still_comes(bash: Pane, tmp_path: Path) -> None:
+    bash.run(f"exec > >(tee {tmp_path}/log)", timeout_s=3)
+    assert b"hello" in bash.run("echo hello", timeout_s=5).output
 
 
 def test_a_command_without_a_start_mark_is_not_run(bash: Pane, tmp_path: Path) -> None:
