@@ -21,6 +21,9 @@ from sane.errors import ConfigError, NotFoundError, UsageError
 from sane.verbs.registry import VERB_NAMES, Parameter, convert, load_verb
 
 MAX_FILE_BYTES = 1 << 20  # the parser takes 6 to 17 µs a byte: 18 s at worst; hosts in thousands are patterns
+# The keys that tell the kind of a file, and those that either kind may have beside them.
+INVENTORY_KEYS = frozenset({"hosts", "groups"})
+WORKFLOW_KEYS = frozenset({"stage", "switch", "revert", "hooks"})
 MAX_VALUES = 500_000
 MAX_DEPTH = 64
 _TAG = "tag:yaml.org,2002:"
@@ -81,6 +84,7 @@ def load_inventory(path: str | Path) -> Inventory:
 
 def inventory_of(root: Node, problems: Problems) -> Inventory:
     """Return the inventory of a root node that `parse_yaml` gave. Raises ConfigError with every mistake."""
+    _refuse_kind(root, WORKFLOW_KEYS, INVENTORY_KEYS, "this is a workflow, and an inventory is needed here")
     inventory = read_inventory(root, problems)
     problems.check()
     base = Path(root.file).absolute().parent
@@ -164,6 +168,13 @@ def _yaml_hint(problem: str, text: str, line: int) -> str:
         return "Put quotes around a value that starts with '{{'."
     other = "Check the indentation and the quotes of this line and the one before."
     return next((hint for part, hint in _YAML_HINTS if part in problem), other)
+
+
+def _refuse_kind(root: Node, other: frozenset[str], own: frozenset[str], message: str) -> None:
+    """Raise ConfigError for a file whose keys tell that it is of the other kind."""
+    keys = {key.text for key, _ in root.entries}
+    if keys & other and not keys & own:
+        raise ConfigError(message, file=root.file, line=root.line, hint="Are the two swapped?")
 
 
 class _Conversion:
@@ -268,6 +279,7 @@ def load_workflow(path: str | Path) -> Workflow:
 
 def workflow_of(root: Node, problems: Problems) -> Workflow:
     """Return the workflow of a root node that `parse_yaml` gave. Raises ConfigError with every mistake."""
+    _refuse_kind(root, INVENTORY_KEYS, WORKFLOW_KEYS, "this is an inventory, and a workflow is needed here")
     workflow = read_workflow(root, problems, RegisteredVerbs())
     problems.check()
     return workflow

@@ -54,8 +54,9 @@ def explain_failure(settings: HostSettings, phase: str, error: Exception, keys_t
 
 def _system_failure(settings: HostSettings, error: OSError) -> tuple[str, str]:
     if isinstance(error, socket.gaierror):
+        own = settings.address == settings.name
         return (
-            f"has an address nobody knows: {settings.address}",
+            "is a name nobody knows" if own else f"has an address nobody knows: {settings.address}",
             "Check its address, or HostName in ssh_config.",
         )
     if isinstance(error, ConnectionRefusedError):

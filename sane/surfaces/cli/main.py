@@ -13,7 +13,7 @@ import click
 from sane import __version__
 from sane.core.nearest import nearest, nearest_hint
 from sane.core.printable import printable
-from sane.errors import SaneError, exit_status, of_this_machine
+from sane.errors import ConfigError, SaneError, exit_status, of_this_machine
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("sane.surfaces.cli.doctor:doctor", "Check what this machine has and what is missing."),
     "completion": ("sane.surfaces.cli.completion:completion", "Print the completion script of a shell."),
 }
+SHOWN_PROBLEMS = 20  # of a file with many mistakes
 _NO_CHOICE = re.compile(r"'(.*)' is not one of ", re.DOTALL)  # click's own words, which hold the only copy of the value
 
 
@@ -151,8 +152,12 @@ def _leave_pipe() -> int:
 
 def show_error(error: SaneError) -> None:
     """Write an error and its hint to stderr."""
-    hint = f"\n  {error.hint}" if error.hint else ""
-    click.echo(printable(f"Error: {error.message}{hint}", keep="\n\t"), err=True)
+    problems = error.problems if isinstance(error, ConfigError) and len(error.problems) > 1 else ()
+    told = [(problem.text, problem.hint) for problem in problems[:SHOWN_PROBLEMS]] or [(error.message, error.hint)]
+    if len(problems) > SHOWN_PROBLEMS:
+        told.append((f"and {len(problems) - SHOWN_PROBLEMS} more", ""))
+    text = "\n".join(f"{message}\n  {hint}" if hint else message for message, hint in told)
+    click.echo(printable(f"Error: {text}", keep="\n\t"), err=True)
 
 
 if __name__ == "__main__":

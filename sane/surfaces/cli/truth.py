@@ -69,7 +69,9 @@ def _say(text: str) -> None:
 
 def _print_host(row: Mapping[str, Any]) -> None:
     if "error" in row:
-        _say(f"{row['host']}: {row['error']}" + (f"\n  {row['hint']}" if row["hint"] else ""))
+        said = str(row["error"])
+        named = said if said.startswith(f"{row['host']} ") else f"{row['host']}: {said}"
+        _say(named + (f"\n  {row['hint']}" if row["hint"] else ""))
         return
     _say(f"{row['host']}:" + ("" if row["keys"] else " no deployment has been here"))
     for key in row["keys"]:

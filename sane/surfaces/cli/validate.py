@@ -14,9 +14,6 @@ from sane.core.printable import printable
 from sane.errors import ConfigError, Problem, SaneError, UsageError
 from sane.surfaces.cli.query import check_query
 
-# The keys that tell the kind of a file, and those that either kind may have beside them.
-INVENTORY_KEYS = frozenset({"hosts", "groups"})
-WORKFLOW_KEYS = frozenset({"stage", "switch", "revert", "hooks"})
 LIKENESS = 0.7  # `service` is no mistyped `revert`
 
 
@@ -89,6 +86,8 @@ def check_file(file: Path) -> Verdict:
 
 def _kind_of(root: Node) -> str | None:
     """Return the kind that the keys of a file tell, or that the nearest of a mistyped one tells; None for neither."""
+    from sane.operations.files import INVENTORY_KEYS, WORKFLOW_KEYS
+
     keys = [key.text for key, _ in root.entries]
     near = [nearest(key, INVENTORY_KEYS | WORKFLOW_KEYS, cutoff=LIKENESS) for key in keys]
     for found in (keys, near):

@@ -173,3 +173,28 @@ def test_a_state_directory_that_can_not_be_made_is_one_sentence(tmp_path: Path) 
     done = sane("server", "credential", "add", "x", environ={"SANE_STATE_DIR": f"{tmp_path}/file/state"})
     said = f"Error: this machine can't do that: Not a directory ({tmp_path}/file/state)\n"
     assert (done.returncode, done.stdout, done.stderr) == (4, "", said)
+
+
+def test_each_mistake_in_a_file_is_told_with_a_hint_of_its_own(hosts: str, tmp_path: Path) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text("nmae: app\npolicy: {max_paralel: 1}\nstage: [{run-command: 'true', tiemout: 1s}]\n")
+    done = sane("deploy", str(file), "-i", hosts, "--version", "1")
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("Error", str(file), "  "))]
+    for wrong, right in (("nmae", "name"), ("max_paralel", "max_parallel"), ("tiemout", "timeout")):
+        (at,) = [number for number, line in enumerate(lines) if f"'{wrong}'" in line]
+        assert f"'{right}'" in lines[at + 1], lines
+
+
+def test_a_workflow_and_an_inventory_that_are_swapped_are_told_apart(hosts: str) -> None:
+    done = sane("deploy", hosts, "-i", str(WORKFLOW), "--version", "1")
+    assert done.returncode == 2
+    assert "this is an inventory, and a workflow is needed here\n  Are the two swapped?" in done.stderr
+    done = sane("health", "check", "-i", str(WORKFLOW))
+    assert "this is a workflow, and an inventory is needed here" in done.stderr
+
+
+def test_a_host_that_there_is_not_is_named_once(tmp_path: Path) -> None:
+    done = sane("whatis", "no-such-host-here.invalid", environ={"HOME": str(tmp_path)})
+    assert done.returncode == 4
+    assert done.stdout.count("no-such-host-here.invalid") == 1
