@@ -80,6 +80,13 @@ async def run_hook(
     return None
 
 
+async def is_left_over(store: Store, plan: DeploymentPlan, state: RolloutState) -> bool:
+    """Return whether the hook that a deployment's end calls for was not run to its end."""
+    steps = plan.workflow.part(hook) if (hook := hook_after(state)) else ()
+    _, ended = await _begun_and_ended(store, state.id, hook)
+    return set(ended.values()) <= GOOD and any(step.name not in ended for step in steps)
+
+
 async def _begun_and_ended(store: Store, deployment: str, hook: str) -> tuple[set[str], dict[str, str]]:
     """Return the steps of a hook that were begun, and the outcomes of those that ended."""
     begun, ended = set[str](), dict[str, str]()

@@ -42,6 +42,7 @@ __all__ = [
     "deployment_id",
     "find_deployment",
     "find_driver",
+    "last_seq",
     "load_deployment",
     "load_plan",
     "opened_store",
@@ -166,6 +167,11 @@ async def load_deployment(store: Store, deployment: str) -> tuple[RolloutState, 
     """Return a deployment's state, and the event that created it. Raises NotFoundError."""
     state, first, _ = await _fold(store, deployment)
     return state, first
+
+
+async def last_seq(store: Store, deployment: str) -> int:
+    """Return the number of a deployment's newest event."""
+    return (await _fold(store, deployment))[2]
 
 
 async def _fold(store: Store, deployment: str) -> tuple[RolloutState, Event, int]:

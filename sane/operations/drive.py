@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sane.core.events import Event
 from sane.core.paths import state_dir
 from sane.core.rollout.controller import RolloutState
 from sane.core.rollout.table import TERMINAL
 from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
-from sane.engine.hooks import hook_after, run_hook
+from sane.engine.hooks import hook_after, is_left_over, run_hook
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.plan import DeploymentPlan
 from sane.engine.presence import present
 from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
 from sane.engine.steps import StepResult
-from sane.errors import InterruptedRunError, SaneError, StoppedRunError, UsageError
+from sane.errors import ConflictError, InterruptedRunError, SaneError, StoppedRunError, UsageError
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
 from sane.store.outputs import prune_outputs
@@ -68,6 +69,19 @@ async def drive(
         return state
     finally:
         await context.close()
+
+
+async def refuse_ended(store: Store, deployment: str) -> Event:
+    """Return the event that created a deployment that can be gone on with.
+
+    Raises ConflictError for one that has ended, unless whoever drove it died before the hook behind its end was done.
+    """
+    state, first = await load_deployment(store, deployment)
+    left = state.terminal and "source" in first.data and await is_left_over(store, plan_of(first, state), state)
+    if state.terminal and not left:
+        hint = f"sane deployment status {state.id} shows its report; sane retry {state.key} takes hosts that need it."
+        raise ConflictError(f"deployment {state.id} has ended ({state.status})", hint=hint)
+    return first
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from sane.core.rollout.controller import RolloutState, apply, status_now
+from sane.core.rollout.hints import next_step
 from sane.core.rollout.report_model import HostOutput, report
 from sane.errors import NotFoundError
 from sane.operations.deployments import find_driver
@@ -30,7 +31,8 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
     found = report(state, {host: HostOutput(_tail(path), path) for host, path in files.items()})
     driver = await find_driver(store, state.key)
     found["hooks"] = [{**h, "output_tail": _tail(h["output_file"] or "") or None} for h in found["hooks"]]
-    return {**found, "status": status_now(state.status, is_driven=driver is not None)}
+    status = status_now(state.status, is_driven=driver is not None)
+    return {**found, "status": status, "hint": next_step(status, state.key) or None}
 
 
 def summarise(row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:

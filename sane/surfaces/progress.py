@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 from sane.core.events import Event
 from sane.core.printable import printable
 from sane.core.rollout.controller import RolloutState, apply
+from sane.core.rollout.hints import next_step
 from sane.surfaces.report import MARKS, WORDS, escape
 
 _BUSY = ("transferring", "activating", "checking", "reverting")
@@ -27,6 +28,10 @@ class View(Protocol):
         """Take in one event and the state after it."""
         ...
 
+    def catch_up(self, state: RolloutState) -> None:
+        """Take in a state from before, of which nothing is told."""
+        ...
+
     def say(self, text: str) -> None:
         """Show a message to the person who waits, now."""
         ...
@@ -36,21 +41,30 @@ class View(Protocol):
         ...
 
 
-def open_view(stream: TextIO) -> View:
-    """Return the live view for a terminal, and one line an event for anything else."""
+def open_view(stream: TextIO, *, drives: bool = True) -> View:
+    """Return the live view for a terminal, and one line an event for anything else.
+
+    `drives`: who looks on drives the deployment, so that Ctrl-C cancels it.
+    """
     live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
-    return LiveView(stream) if live else LineView(stream)
+    return LiveView(stream, drives=drives) if live else LineView(stream)
 
 
-async def show_progress(events: AsyncIterator[Event], view: View) -> None:
-    """Show events until the deployment ends or the task is cancelled."""
+async def show_progress(events: AsyncIterator[Event], view: View, *, behind: int = 0) -> None:
+    """Show events until the deployment ends or the task is cancelled.
+
+    Those up to number `behind` were there before: they are not shown as if they happened now.
+    """
     state: RolloutState | None = None
     async for event in events:
         if event.durable:
             state = apply(state, event)
         if state is None:
             continue
-        view.update(event, state)
+        if 0 < event.seq <= behind and event.kind != "deployment_created":
+            view.catch_up(state)
+        else:
+            view.update(event, state)
         if state.terminal:
             return
 
@@ -68,6 +82,9 @@ class LineView:
             self._stream.write(line + "\n")
             self._stream.flush()
 
+    def catch_up(self, state: RolloutState) -> None:
+        """Do nothing: no line is about it."""
+
     def say(self, text: str) -> None:
         """Write a message as a line."""
         self._stream.write(text + "\n")
@@ -83,7 +100,8 @@ def line_of(event: Event, state: RolloutState) -> str:
     if event.kind == "deployment_created":
         return f"{state.key} {state.version}, revision {state.revision}, {state.total} hosts ({state.id})"
     if event.kind == "deployment_transition" and data["to"] not in ("running", "pending"):
-        return f"{state.key} {data['to']}: {data['reason']}"
+        hint = next_step(data["to"], state.key)
+        return f"{state.key} {data['to']}: {data['reason']}" + (f"\n→ {hint}" if hint else "")
     if event.kind == "step_finished":
         code = data.get("exit_code")
         word = data["outcome"] if data["outcome"] == "ok" or code is None else f"{data['outcome']}, exit code {code}"
@@ -100,13 +118,14 @@ def line_of(event: Event, state: RolloutState) -> str:
 class LiveView:
     """Redraw a table of the hosts at work, with the counts of all, as events come in."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, drives: bool = True) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._console = Console(file=stream, highlight=False)
         self._steps: dict[str, tuple[str, str, float]] = {}  # a host's part, what is done in it, and since when
         self._began = time.monotonic()
+        self._drives = drives
         self._state: RolloutState | None = None
         self._live = Live(
             console=self._console, refresh_per_second=REFRESH_PER_S, get_renderable=self.draw, transient=True
@@ -120,6 +139,10 @@ class LiveView:
             self._follow(event, state.hosts[state.index[event.host]].status)
         if event.kind in ("message", "operator_request"):
             self.say(line_of(event, state))
+
+    def catch_up(self, state: RolloutState) -> None:
+        """Take in a state; the next redraw shows it."""
+        self._state = state
 
     def _follow(self, event: Event, status: str) -> None:
         part, now = _PARTS.get(status, ""), time.monotonic()
@@ -149,7 +172,14 @@ class LiveView:
         if state is None:
             return Text("…")
         asking = [self._preflight(state)] if state.status == "pending" else []
-        return Group(_headline(state), *asking, *self._rows(state))
+        return Group(_headline(state), *self._way_on(state), *asking, *self._rows(state))
+
+    def _way_on(self, state: RolloutState) -> list[Any]:
+        from rich.text import Text
+
+        hint = next_step(state.status, state.key)
+        ends = "; Ctrl-C cancels the deployment" if self._drives else ""
+        return [self._fit(Text(f"→ {hint} in another terminal{ends}", style="yellow"))] if hint else []
 
     def _preflight(self, state: RolloutState) -> Any:
         from rich.spinner import Spinner

@@ -136,7 +136,8 @@ def _summary(report: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {WORDS.get(word, word)}" for word, n in report["counts"].items() if n and word != "total")
     name = f"{report['key']} {report['version']}, revision {report['revision']} ({report['deployment']})"
     why = f"\n{escape(report['description'])}" if report.get("description") else ""
-    return f"[bold {colour}]{report['status']}[/]: {escape(name)}: {counts}{why}"
+    hint = f"\n[yellow]→[/] {escape(report['hint'])}" if report.get("hint") else ""
+    return f"[bold {colour}]{report['status']}[/]: {escape(name)}: {counts}{why}{hint}"
 
 
 def escape(text: object) -> str:

@@ -75,6 +75,8 @@ def _round(lab: TestLab, deploy: list[str], key: str, chance: random.Random, who
     last = call("resume", key)
     if last.exit_code == 2 and "there is no deployment" in last.stderr:
         last = call(*deploy)  # killed before it had written anything down: nothing may have been touched
+    if last.exit_code == 7 and "has ended" in last.stderr:
+        last = call("deployment", "status", key)  # killed behind the end
     problems = [last.stderr] if last.exit_code != 0 else []
     for host in lab.hosts:
         path = lab.root(host) / f"{key}.marks"

@@ -86,7 +86,7 @@ def test_a_last_hook_that_was_cut_off_is_ended_by_a_resume(open_site: OpenSite, 
     process.wait(timeout=5)
     (tmp_path / "go").touch()
     assert call("resume", "app").exit_code == 0
-    assert call("resume", "app").exit_code == 0
+    assert call("resume", "app").exit_code == 7, "it has ended, and so has its hook"
     assert log.read_text().splitlines() == ["pre 1.0.0", "post", "last"]
 
 

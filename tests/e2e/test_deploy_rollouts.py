@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -147,7 +148,10 @@ def test_a_deployment_that_has_ended_refuses_everything(open_site: OpenSite) -> 
         refused = call("deployment", word, "app")
         assert (word, refused.exit_code) == (word, 7)
         assert "successful" in refused.stderr
-    assert call("resume", "app", "--output", "json").exit_code == 0  # it has ended well: nothing to do
+    resumed = call("resume", "app", "--output", "json")
+    assert (resumed.exit_code, resumed.stdout) == (7, "")
+    assert "has ended (successful)" in resumed.stderr
+    assert "put: ok" not in resumed.stderr, "nothing is shown as if it ran now"
     refused = call("retry", "app")
     assert refused.exit_code == 7
     assert site.marks("server1") == ["put 1.0.0", "turn 1.0.0"]
@@ -181,3 +185,44 @@ def test_a_retry_touches_only_the_hosts_that_need_it(open_site: OpenSite) -> Non
     assert retried.exit_code == 0, retried.stderr
     assert retried.hosts() == {"server1": "unchanged", "server2": "healthy", "server3": "unchanged"}
     assert {name: site.snapshot(name) for name in ("server1", "server3")} == before
+
+
+def test_who_waits_for_a_person_names_what_the_person_can_do_and_shows_no_old_step_again(open_site: OpenSite) -> None:
+    site = open_site(2, policy="strategy: canary, canary: 1")
+    waiting = site.deploy("1.0.0", "--no-wait")
+    way_on = "sane deployment promote app (or fail, cancel)"
+    assert (waiting.exit_code, waiting.report["hint"]) == (8, way_on)
+    assert f"→ {way_on}" in waiting.stderr
+    shown = call("deployment", "status", "app")
+    assert f"→ {way_on}" in shown.stdout
+    assert call("deployment", "pause", "app").exit_code == 0
+    assert "→ sane deployment resume app (or fail, cancel)" in call("deployment", "status", "app").stdout
+    assert call("deployment", "resume", "app").exit_code == 8, "it awaits its promotion again"
+    promoted = call("deployment", "promote", "app")
+    assert promoted.exit_code == 0, promoted.stderr
+    assert "[server2] stage: put: ok" in promoted.stderr
+    assert "[server1] stage: put: ok" not in promoted.stderr
+    assert call("deployment", "status", "app", "--query", "hint").stdout.strip() == "null"
+
+
+def test_who_is_ended_from_outside_prints_the_report_and_the_way_on(open_site: OpenSite) -> None:
+    site = open_site(1, put="touch {{ root }}/begun; sleep 30")
+    process = site.start(*site.deploy_words("1.0.0", "--output", "json"))
+    wait_for((site.root("server1") / "begun").exists, 20, "the step")
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 9, err
+    assert json.loads(out)["hosts"][0]["status"] == "transferring"
+    status = call("deployment", "status", "app")
+    assert status.exit_code == 9
+    assert "→ sane resume app" in status.stdout
+
+
+def test_canaries_that_never_were_healthy_did_not_turn_bad_and_nothing_was_switched(open_site: OpenSite) -> None:
+    site = open_site(1, deadline="1s", poll="200ms")
+    assert site.deploy("1.0.0").exit_code == 0
+    failed = site.deploy("2.0.0", "--strategy", "blue-green", "--auto-promote")
+    assert failed.exit_code == 4, failed.stdout
+    assert failed.report["description"] == "a canary did not become healthy: server1"
+    assert failed.report["hosts"][0]["health"]["verdict"] == "version_mismatch"
+    assert "switch" not in failed.hosts("hint")["server1"]

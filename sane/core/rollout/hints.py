@@ -44,6 +44,7 @@ _BY_VERDICT = {
 # A rule that says more of what to do than its verdict.
 _BY_RULE = {
     "gate": "A gate of the workflow does not pass: look at the values it names, or at the gate.",
+    "beside": "The file is another version's: look whether stage starts the new one, and writes this file beside the old.",
     "dead_man": "Deploy again with a dead_man that is longer than it takes to become healthy.",
 }
 
@@ -56,8 +57,13 @@ def hint_for(exit_code: int | None, output: str) -> str:
     return _BY_CODE.get(exit_code if exit_code is not None else -1, "")
 
 
-def hint_for_health(verdict: str, host: str, key: str, rule: str = "") -> str:
-    """Return what to do about a host whose health was not proven in time, by the last verdict on it and its rule."""
+def hint_for_health(verdict: str, host: str, key: str, rule: str = "", *, switched: bool = True) -> str:
+    """Return what to do about a host whose health was not proven in time, by the last verdict on it and its rule.
+
+    Without `switched` the version stands beside the old one, and nothing has turned to it yet.
+    """
+    if verdict == "version_mismatch" and not switched:
+        rule = "beside"
     said = _BY_RULE.get(rule.partition(" ")[0]) or _BY_VERDICT.get(verdict, "")
     explain = f"`sane health explain {host} --key {key}` shows its words and every rule of proof."
     return f"{said} {explain}".strip()
@@ -66,6 +72,16 @@ def hint_for_health(verdict: str, host: str, key: str, rule: str = "") -> str:
 def way_on(key: str, *, retried: bool) -> str:
     """Return what to do about a host of which nothing particular is known; a retry takes it only where `retried`."""
     return f"Mend the cause on the host, then{f': sane retry {key}' if retried else ' deploy again.'}"
+
+
+def next_step(status: str, key: str) -> str:
+    """Return the command for a deployment that waits for somebody, "" for one that does not."""
+    words = {
+        "awaiting_promotion": f"sane deployment promote {key} (or fail, cancel)",
+        "paused": f"sane deployment resume {key} (or fail, cancel)",
+        "interrupted": f"sane resume {key}",
+    }
+    return words.get(status, "")
 
 
 def install_hint(extra: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sane.core.fleet.hostset import fold
 from sane.core.rollout import table as t
 from sane.core.rollout.actions import (
     Action,
@@ -17,7 +18,7 @@ from sane.core.rollout.actions import (
 from sane.core.rollout.batches import next_batch
 from sane.core.rollout.guards import preflight_complete
 from sane.core.rollout.host_rows import bits
-from sane.core.rollout.reconcile_host import begin, decide, operation, probe
+from sane.core.rollout.reconcile_host import TURNED_BAD, begin, decide, operation, probe
 from sane.core.rollout.state import RolloutState
 from sane.core.units import show_duration
 
@@ -176,7 +177,10 @@ def _why(state: RolloutState) -> str:
     if state.stopping is not None:
         return state.stopping.reason
     if state.canary_bad:
-        return "a canary turned bad"
+        bad = [state.hosts[number] for number in bits(state.canaries & state.among(*t.BAD))]
+        turned = any(host.error.startswith(TURNED_BAD) for host in bad)
+        names = fold(host.spec.name for host in bad)
+        return f"a canary {'turned bad' if turned else 'did not become healthy'}: {names}"
     if state.budget_spent:
         return spent_reason(state.bad, state.total, state.budget)
     return "going on with a revert that did not end"

@@ -14,6 +14,8 @@ from sane.core.rollout.actions import (
 from sane.core.rollout.state import HostState, RolloutState
 from sane.core.units import show_duration, tell_duration
 
+TURNED_BAD = "canary turned bad"
+
 
 def begin(state: RolloutState, number: int) -> Action:
     """Return the first operation of a host that is pending, or beside the old version and waits for traffic."""
@@ -175,7 +177,7 @@ def _after_watch(state: RolloutState, host: HostState) -> Action | None:
         return Transition(state.status, t.PAUSED, f"{host.spec.name}: {_seen(state, host)}")
     if verdict == "fail" or (late and verdict not in ("pass", "inconclusive")):
         to = t.UNREACHABLE if verdict == "unreachable" else t.FAILED
-        return HostTransition(host.spec.name, t.HEALTHY, to, f"canary turned bad: {_seen(state, host)}")
+        return HostTransition(host.spec.name, t.HEALTHY, to, f"{TURNED_BAD}: {_seen(state, host)}")
     return None
 
 

@@ -40,7 +40,10 @@ def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None)
         "status": state.status,
         "description": state.reason,
         "counts": _counts(state),
-        "hosts": [_host(host, state.key, outputs.get(host.spec.name, HostOutput())) for host in state.hosts],
+        "hosts": [
+            _host(host, state.key, bool(state.switched >> number & 1), outputs.get(host.spec.name, HostOutput()))
+            for number, host in enumerate(state.hosts)
+        ],
         "fingerprints": _fingerprints(state, outputs),
         "hooks": [_hook(hook) for hook in state.failed_hooks],
     }
@@ -55,7 +58,7 @@ def _counts(state: RolloutState) -> dict[str, int]:
     return {"total": state.total, **counts}
 
 
-def _host(host: HostState, key: str, output: HostOutput) -> dict[str, Any]:
+def _host(host: HostState, key: str, on_new: bool, output: HostOutput) -> dict[str, Any]:
     seen = host.health
     health = {
         "status": (seen.status or None) if seen else None,
@@ -64,7 +67,10 @@ def _host(host: HostState, key: str, output: HostOutput) -> dict[str, Any]:
         "reason": (seen.reason or None) if seen else None,
     }
     unproven = host.status in _FAILED and host.part == "probe" and seen is not None
-    explained = hint_for_health(seen.verdict, host.spec.name, key, seen.rule) if unproven and seen else ""
+    switched = host.status != t.FAILED or on_new
+    explained = (
+        hint_for_health(seen.verdict, host.spec.name, key, seen.rule, switched=switched) if unproven and seen else ""
+    )
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,

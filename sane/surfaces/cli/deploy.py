@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sane.errors import UsageError
+from sane.errors import InterruptedRunError, UsageError
 from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
@@ -174,11 +174,11 @@ def resume(deployment: str, output: str, query: str | None, wait: bool, keep_win
     Example:
       sane resume multi-server-deploy
     """
-    from sane.operations.deployments import find_deployment, load_deployment
+    from sane.operations.deployments import find_deployment
+    from sane.operations.drive import refuse_ended
 
     async def find(store: Any) -> Any:
-        row = await find_deployment(store, deployment)
-        return (await load_deployment(store, row.id))[1]
+        return await refuse_ended(store, (await find_deployment(store, deployment)).id)
 
     run_and_report(find, output, query, wait, keep_windows)
 
@@ -204,20 +204,24 @@ async def _run_and_report(
     create: Callable[[Any], Awaitable[Any]], output: str, query: str | None, wait: bool, keep_windows: bool
 ) -> int:
     from sane.core.rollout.controller import exit_status
-    from sane.operations.deployments import opened_store
+    from sane.operations.deployments import last_seq, opened_store
     from sane.operations.drive import drive
     from sane.operations.reports import build_report
     from sane.surfaces.progress import open_view, show_progress
 
     async with opened_store() as store:
         event = await create(store)
+        behind = await last_seq(store, event.deployment)
         view = open_view(sys.stderr)
         following = store.follow(event.seq - 1, deployment=event.deployment)
-        showing = asyncio.create_task(show_progress(following, view))
+        showing = asyncio.create_task(show_progress(following, view, behind=behind))
         try:
             state = await drive(store, event.deployment, say=view.say, wait_for_people=wait, keep_windows=keep_windows)
             if state.terminal:
                 await asyncio.wait({showing}, timeout=2.0)
+        except InterruptedRunError:
+            print_report(await build_report(store, event.deployment), output, query)
+            raise
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)

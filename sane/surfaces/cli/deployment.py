@@ -127,7 +127,7 @@ async def _status(name: str, follow: bool, output: str, query: str | None) -> in
     async with opened_store() as store:
         row = await find_deployment(store, name)
         if follow:
-            view = open_view(sys.stderr)
+            view = open_view(sys.stderr, drives=False)
             try:
                 await show_progress(store.follow(0, deployment=row.id), view)
             finally:
