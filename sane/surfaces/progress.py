@@ -178,8 +178,10 @@ class LiveView:
         from rich.text import Text
 
         hint = next_step(state.status, state.key)
-        ends = "; Ctrl-C cancels the deployment" if self._drives else ""
-        return [self._fit(Text(f"→ {hint} in another terminal{ends}", style="yellow"))] if hint else []
+        if not hint:
+            return []
+        rows = [f"→ {hint} in another terminal", *(["  Ctrl-C cancels the deployment"] if self._drives else [])]
+        return [self._fit(Text(row, style="yellow")) for row in rows]
 
     def _preflight(self, state: RolloutState) -> Any:
         from rich.spinner import Spinner
@@ -192,7 +194,7 @@ class LiveView:
         from rich.text import Text
 
         # Live can't scroll: hosts at work first, then those that went wrong, as many as there is room for.
-        room = max(3, self._console.height - 4)
+        room = max(3, self._console.height - 6)
         busy = [host for host in state.hosts if host.status in _BUSY]
         bad = [host for host in state.hosts if MARKS.get(host.status, ("",))[0] in ("✗", "?")]
         rows = [self._row(host) for host in (busy + bad)[:room]]

@@ -80,3 +80,16 @@ def open_view_of(terminal: Terminal) -> LiveView:
         view = open_view(terminal)
     assert isinstance(view, LiveView)
     return view
+
+
+@pytest.mark.parametrize("drives", [True, False])
+def test_who_waits_for_a_person_is_told_what_to_do_and_what_ctrl_c_does(drives: bool) -> None:
+    view = LiveView(Terminal(), drives=drives)
+    event, state = begun("web1")
+    view.update(event, replace(state, status="awaiting_promotion"))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(view.draw())
+    view.close()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "→ sane deployment promote app (or fail, cancel) in another terminal" in shown
+    assert ("Ctrl-C cancels the deployment" in shown) is drives

@@ -44,7 +44,7 @@ _BY_VERDICT = {
 # A rule that says more of what to do than its verdict.
 _BY_RULE = {
     "gate": "A gate of the workflow does not pass: look at the values it names, or at the gate.",
-    "beside": "The file is another version's: look whether stage starts the new one, and writes this file beside the old.",
+    "beside": "The file is another version's: look whether stage starts the new one, and who writes this file.",
     "dead_man": "Deploy again with a dead_man that is longer than it takes to become healthy.",
 }
 
