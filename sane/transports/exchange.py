@@ -236,6 +236,8 @@ class Exchange:
             code = int(first) & 0xFF if first.isdigit() else None
             if mark.kind == EXIT:
                 gone = await goes(self)
+            elif mark.arguments[1:] and mark.arguments[1].strip("0").isdigit():  # its jobs may print over the prompt
+                await self.client.send(f"set-option -pF -t {self.pane_id} @sane-job '#{{window_activity}}'")
         return self.answer(code, mark, pane_gone=gone)
 
     def answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:

@@ -21,6 +21,7 @@ ANSWER_WAIT_S = 2.0  # a busy machine; it comes within 5 ms otherwise
 FIRST_PAUSE_S = 0.5
 # Of an editor that is not asked: it takes the terminal just before it draws its prompt, so none at all must last.
 EMPTY_PROMPT_S = 0.2
+COVERED_S = 0.3  # a shell that has just ended a command shows its prompt before
 LEFT = "\x1b[D"
 LEFT_RIGHT, HOME_END = LEFT + "\x1b[C", "\x1b[H\x1b[F"
 # Bound in the emacs and the vi mode of each. At an end of the line readline rings for Left and Right, and not for Home
@@ -44,13 +45,19 @@ class EmptyLine:
         self._proven: tuple[object, ...] = ()
         self._entered = False
 
-    async def is_proven(self, screen: Screen) -> bool:
-        """Return whether the line that the screen shows was proven to be empty; keys may be sent to find out."""
+    async def is_proven(self, screen: Screen, *, covered: bool = False) -> bool:
+        """Return whether the line that the screen shows was proven to be empty; keys may be sent to find out.
+
+        A prompt that is `covered` is brought back first.
+        """
         line = (screen.row, screen.place, screen.before, screen.behind)
         if line == self._proven:
             return True
         if line != self._seen:
             self._seen, self._since = line, time.monotonic()
+            return False
+        if covered:
+            await self._uncover(screen)
             return False
         if not screen.before and _tells_nothing(screen):
             return line_editor_waits(screen) and time.monotonic() - self._since > EMPTY_PROMPT_S
@@ -61,31 +68,25 @@ class EmptyLine:
             self._next_try[line], self._pause_s = time.monotonic() + self._pause_s, self._pause_s * 2
             await self._put_back(screen)
             return False
-        if not stands_behind_prompt(screen.before):
+        if self._entered or not stands_behind_prompt(screen.before):
             self._proven = line
-        elif not self._entered:  # what a job printed stands behind the prompt: with Enter there is one alone
+        else:  # what a job printed stands behind the prompt: with Enter there is one alone
             self._entered = True
             await self._paste("\r")
         return False
 
+    async def _uncover(self, screen: Screen) -> None:
+        """Bring the prompt back, once, where a job seems to have printed over it."""
+        if not self._entered and time.monotonic() - self._since > COVERED_S:
+            from sane.transports.covered_prompt import bring_prompt_back
+
+            self._entered = True
+            await bring_prompt_back(self._client, self._pane_id, screen)
+
     async def _shows_blank_first(self, screen: Screen) -> bool:
-        client = self._client
-        back = rb"\x08|\x1b\[\d*D|\r\x1b\[\d*C\x08" + (rb"|\r" if screen.place.column == 0 else b"")
-        empty = re.compile(rb" (?:%b)?(?:%b)" % (re.escape(screen.behind.encode("utf-8", "surrogateescape")), back))
-        following, client.following = client.following, True
-        client.take_output()
-        shown = b""
-        try:
-            await self._paste(MOVES[screen.program] + BLANK_AND_BACK)
-            until = time.monotonic() + ANSWER_WAIT_S
-            while time.monotonic() < until and not client.closed:
-                shown = SILENT.sub(b"", shown + decode_octal(client.take_output()))
-                if shown.strip(b" ") and not CUT.search(shown):
-                    break
-                await client.pump(until)
-        finally:
-            client.following = following
-        return empty.match(shown) is not None
+        keys = MOVES[screen.program] + BLANK_AND_BACK
+        shown = await shown_for(self._client, self._pane_id, keys)
+        return shows_blank_first(shown, screen)
 
     async def _put_back(self, was: Screen) -> None:
         """Put the cursor back where Left could not move it and Right could: to the beginning of somebody's text."""
@@ -99,7 +100,42 @@ class EmptyLine:
             await self._client.pump(min(until, time.monotonic() + 0.01))
 
     async def _paste(self, keys: str) -> None:
-        await self._client.send(*paste_commands(f"sane-{os.getpid():x}", self._pane_id, keys))
+        await press(self._client, self._pane_id, keys)
+
+
+async def press(client: ControlClient, pane_id: str, keys: str) -> None:
+    """Write keys to a pane's terminal, all at once."""
+    await client.send(*paste_commands(f"sane-{os.getpid():x}", pane_id, keys))
+
+
+async def shown_for(client: ControlClient, pane_id: str, keys: str, quiet_s: float = 0.0) -> bytes:
+    """Return what a pane shows for keys, without bells and colours: until more than a blank has come, and nothing more
+    for `quiet_s`."""
+    following, client.following = client.following, True
+    client.take_output()
+    shown = b""
+    try:
+        await press(client, pane_id, keys)
+        until, quiet_until = time.monotonic() + ANSWER_WAIT_S, 0.0
+        while time.monotonic() < until and not client.closed:
+            fresh = client.take_output()
+            shown = SILENT.sub(b"", shown + decode_octal(fresh))
+            if fresh:
+                quiet_until = time.monotonic() + quiet_s
+            enough = shown.strip(b" ") and not CUT.search(shown)
+            if enough and time.monotonic() >= quiet_until:
+                break
+            await client.pump(min(until, quiet_until) if enough else until)
+    finally:
+        client.following = following
+    return shown
+
+
+def shows_blank_first(shown: bytes, screen: Screen) -> bool:
+    """Return whether what was shown for moves, a blank and a backspace begins with the blank: the line is empty."""
+    back = rb"\x08|\x1b\[\d*D|\r\x1b\[\d*C\x08" + (rb"|\r" if screen.place.column == 0 else b"")
+    behind = re.escape(screen.behind.encode("utf-8", "surrogateescape"))
+    return re.match(rb" (?:%b)?(?:%b)" % (behind, back), shown) is not None
 
 
 async def drawn_at(client: ControlClient, pane_id: str, line: str) -> tuple[Place, int] | None:

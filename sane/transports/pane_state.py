@@ -14,6 +14,7 @@ from sane.core.pane.prompt_line import (
     classify_line,
     device_name,
     looks_like_status,
+    may_be_covered,
     may_be_prompt,
     repl_name,
     split_at,
@@ -28,16 +29,19 @@ IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for s
 ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
 LOOK_PAUSE_S = 0.01
 MOST_TORN_LOOKS = 20
+UNSEEN_READERS = frozenset({"sh", "dash"})  # the kernel edits their line, so nothing tells that they wait for one
 NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
     "#{pane_dead} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{alternate_on} #{pane_pid} #{pane_tty} "
-    "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{pane_current_command}"
+    "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{@sane-job} "
+    "#{pane_current_command}"
 )
 
 # unusual: what stands there may be a prompt that nobody has seen, or half a line of somebody's.
+# covered: a background job of ours may have printed over the prompt.
 Verdict = Literal[
-    "idle", "nested", "starting", "busy", "typing", "unusual", "repl", "continuation", "dead", "elsewhere"
+    "idle", "nested", "starting", "busy", "typing", "unusual", "covered", "repl", "continuation", "dead", "elsewhere"
 ]
 
 
@@ -59,6 +63,7 @@ class Screen(NamedTuple):
     remembered: str
     dead: bool
     echo_off: bool = False  # a call that failed may have left it so, for what the shell runs
+    job_ended_s: int = 0  # when a command ended last, by the server's clock, whose shell has jobs in the background
     above: str = ""  # the line above the cursor's
     below: bool = False  # whether anything stands below
 
@@ -72,8 +77,8 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
     )
     if not state.ok or not state.lines or not text.ok:
         raise NotFoundError(f"Pane '{pane_id}' does not exist")
-    fields = state.lines[0].split(" ", 12)
-    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, echo, program = fields
+    fields = state.lines[0].split(" ", 13)
+    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, echo, job, program = fields
     row = int(y)
     line = text.lines[row] if row < len(text.lines) else ""
     before, behind = split_at(line, int(x))
@@ -92,6 +97,7 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
         remembered=option.lines[0] if option.ok and option.lines else "",
         dead=dead == "1",
         echo_off=echo == "off",
+        job_ended_s=int(job) if job.isdigit() else 0,
         above=text.lines[row - 1] if 0 < row <= len(text.lines) else "",
         below=any(line.strip() for line in text.lines[row + 1 :]),
     )
@@ -123,6 +129,9 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
         return "idle"
     if kind == "continuation":
         return "continuation"
+    seen = local and is_shell and screen.program not in UNSEEN_READERS
+    if screen.job_ended_s and not seen and not screen.below and may_be_covered(screen.before, screen.above):
+        return "covered"
     if local and is_shell and may_be_prompt(screen.before, screen.above, screen.lines, screen.remembered):
         return "unusual"
     return "starting" if kind == "empty" else "typing"
@@ -233,9 +242,9 @@ async def wait_idle(
         torn_looks += torn
         if local and prints_elsewhere(screen):
             verdict = "elsewhere"
-        if verdict == "unusual":
+        if verdict in ("unusual", "covered"):
             proof = proof or _new_proof(client, pane_id)
-            if await proof.is_proven(screen):
+            if await proof.is_proven(screen, covered=verdict == "covered"):
                 verdict = "idle"
         if verdict in ("idle", "nested") and not torn:
             if not (local and keys_wait(screen.tty)):
@@ -277,9 +286,9 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
         )
     if verdict == "continuation":
         why = f"an unfinished command is open there ('{line}')"
-    elif line and verdict in ("typing", "unusual"):
+    elif line and verdict in ("typing", "unusual", "covered"):
         why = f"somebody seems to be typing there ('{line[-60:]}')"
-    elif verdict in ("starting", "unusual"):
+    elif verdict in ("starting", "unusual", "covered"):
         why = "no prompt is shown"
     else:
         why = f"{(program_of(screen) if screen.program in SHELLS else screen.program) or 'a program'} is running there"

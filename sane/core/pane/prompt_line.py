@@ -177,6 +177,12 @@ def may_be_prompt(before: str, above: str, lines: Iterable[str], remembered: str
     return not any(stands_behind_prompt(line) for line in known)
 
 
+def may_be_covered(before: str, above: str) -> bool:
+    """Return whether something may have printed over an ordinary prompt: behind it, or to the end of its line."""
+    text = before.rstrip()
+    return not _continues(text or above) and (not text or stands_behind_prompt(text))
+
+
 def _continues(line: str) -> bool:
     """Return whether a line begins with a prompt for the rest of a command."""
     first, mark, _ = line.partition("> ")
