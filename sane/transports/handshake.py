@@ -22,7 +22,7 @@ from sane.core.pane.framing import (
     typed_line,
 )
 from sane.core.pane.payload import Run, payload
-from sane.core.pane.prompt_line import classify_line, device_name
+from sane.core.pane.prompt_line import classify_line, device_name, stands_behind_prompt
 from sane.core.pane.script import compose, inner_is_piped, inner_place
 from sane.errors import LostError, NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
@@ -67,7 +67,8 @@ class Handshake:
             await self._give_up(screen)
         assert ready is not None
         self._dialect = dialect_of(ready.kind)
-        if classify_line(screen.before, screen.behind) != "prompt":  # and yet a shell answered: remember this prompt
+        ordinary = classify_line(screen.before, screen.behind) == "prompt" and not stands_behind_prompt(screen.before)
+        if not ordinary:  # and yet a shell answered: remember this prompt
             text = tmux_word(screen.before.rstrip())
             await self._client.send(f"set-option -p -t {self._pane_id} @sane-prompt {text}")
         place = inner_place(screen.place, ready.arguments) if self._exchange.nested else screen.place

@@ -13,7 +13,7 @@ import time
 
 from sane.core.pane.control_stream import decode_octal
 from sane.core.pane.framing import Place
-from sane.core.pane.prompt_line import asks_person, cells_of, stands_behind_prompt
+from sane.core.pane.prompt_line import asks_person, cells_of, classify_line, stands_behind_prompt
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.pane_state import Screen, line_editor_waits, look
 
@@ -68,7 +68,8 @@ class EmptyLine:
             self._next_try[line], self._pause_s = time.monotonic() + self._pause_s, self._pause_s * 2
             await self._put_back(screen)
             return False
-        if self._entered or not stands_behind_prompt(screen.before):
+        ordinary = classify_line(screen.before, screen.behind) == "prompt"
+        if self._entered or ordinary or not stands_behind_prompt(screen.before):
             self._proven = line
         else:  # what a job printed stands behind the prompt: with Enter there is one alone
             self._entered = True

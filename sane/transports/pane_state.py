@@ -15,6 +15,7 @@ from sane.core.pane.prompt_line import (
     device_name,
     looks_like_status,
     may_be_covered,
+    may_be_longer,
     may_be_prompt,
     repl_name,
     split_at,
@@ -30,6 +31,7 @@ ELSEWHERE = "the output of the pane's shell does not go to the terminal any more
 LOOK_PAUSE_S = 0.01
 MOST_TORN_LOOKS = 20
 UNSEEN_READERS = frozenset({"sh", "dash"})  # the kernel edits their line, so nothing tells that they wait for one
+ASKED_EDITORS = frozenset({"bash", "zsh", "fish"})  # see line_editor
 NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
@@ -126,7 +128,8 @@ def judge(screen: Screen, *, local: bool) -> Verdict:
     if local and is_shell and not known and (screen.alternate or kind != "prompt") and program_of(screen) not in SHELLS:
         return "busy"
     if kind == "prompt" or known:
-        return "idle"
+        asked = local and not known and screen.program in ASKED_EDITORS
+        return "unusual" if asked and may_be_longer(screen.before, screen.remembered) else "idle"
     if kind == "continuation":
         return "continuation"
     seen = local and is_shell and screen.program not in UNSEEN_READERS

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sane.errors import PaneError
-from tests.e2e.pane_fixtures import Tmux, tmux
+from tests.e2e.pane_fixtures import SHELLS, Tmux, tmux
 from tests.primitives.pane_calls import call
 
 __all__ = ["tmux"]
@@ -201,4 +201,28 @@ def test_a_prompt_that_shrinks_behind_a_command_stands_before_it(tmux: Tmux, kin
         assert pane.run(f"echo hi{n}").text == f"hi{n}\n"
     screen = tmux.wait_for(name, "hi2\n" + ("~ is" if kind == "two lines" else "a long"))
     assert screen.startswith("❯ echo hi0\nhi0\n❯ echo hi1\nhi1\n❯ echo hi2\nhi2\n")
+    pane.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("text", ["echo 50 %", "echo x >", "echo x > "])
+def test_a_begun_line_that_ends_as_prompts_do_is_none(tmux: Tmux, shell: str, text: str) -> None:
+    name = tmux.new(SHELLS[shell])
+    pane = tmux.open(name)
+    pane.run("set -g fish_autosuggestion_enabled 0" if shell == "fish" else "true")
+    tmux.type(name, text)
+    before = tmux.wait_for(name, text.rstrip())
+    with pytest.raises(PaneError, match="typing there"):
+        pane.run("echo mixed", timeout_s=0.5)
+    assert tmux.screen(name) == before
+    pane.close()
+
+
+def test_a_prompt_that_holds_what_others_end_with_is_one(tmux: Tmux) -> None:
+    name = tmux.new("env PS1='a > b $ ' bash --norc")
+    pane = tmux.open(name)
+    for _ in range(2):
+        assert pane.run("echo x").output == b"x\n"
+    tmux.wait_for(name, "x\na > b $")
+    assert tmux.screen(name) == "a > b $ echo x\nx\na > b $ echo x\nx\na > b $"
     pane.close()

@@ -177,6 +177,11 @@ def may_be_prompt(before: str, above: str, lines: Iterable[str], remembered: str
     return not any(stands_behind_prompt(line) for line in known)
 
 
+def may_be_longer(before: str, remembered: str) -> bool:
+    """Return whether a line that ends as prompts do may be a prompt and more (`$ echo 50 %`)."""
+    return stands_behind_prompt(before) or bool(remembered and before.startswith(remembered))
+
+
 def may_be_covered(before: str, above: str) -> bool:
     """Return whether something may have printed over an ordinary prompt: behind it, or to the end of its line."""
     text = before.rstrip()
