@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from sane.transports.base import Completed, Machine
 TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
 
 # Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one. A program's
-# name, a label and a path hold any, also a line that looks like another pane's: the length in bytes is before each.
+# name, a label and a path hold any, also a line that looks like another pane's, but not a word that nobody can know. (A
+# length before each would be asked of the system apart, and may be that of another program by then.)
 FIELDS = [
     "#{session_id}",
     "#{window_id}",
@@ -25,7 +27,8 @@ FIELDS = [
     "#{window_name}",
 ]
 TEXTS = ["pane_current_command", "@sane-label", "pane_current_path"]
-LIST_FORMAT = "\t".join([*FIELDS, *(f"#{{n:{text}}}\t#{{{text}}}" for text in TEXTS)])
+BREAK = f"\t{os.urandom(8).hex()}"
+LIST_FORMAT = f"{BREAK}\t".join(["\t".join(FIELDS), *(f"#{{{text}}}" for text in TEXTS)]) + BREAK
 
 
 class PaneInfo(NamedTuple):
@@ -107,18 +110,11 @@ def text_of(data: bytes) -> str:
 
 def parse_panes(text: str) -> list[PaneInfo]:
     """Return the panes in the output of list-panes with LIST_FORMAT."""
+    parts = text.split(BREAK)
     panes: list[PaneInfo] = []
-    rest = text.encode("utf-8", "surrogateescape")
-    while rest:
-        *fields, rest = rest.split(b"\t", len(FIELDS))
-        if len(fields) < len(FIELDS):
-            break  # no pane
-        for end in (b"\t", b"\t", b"\n"):
-            length, _, rest = rest.partition(b"\t")
-            size = int(length) if length.isdigit() else len(rest.partition(end)[0])  # old tmux can't tell it
-            fields.append(rest[:size])
-            rest = rest[size + 1 :]
-        told = [text_of(field) for field in fields]
+    for at in range(0, len(parts) - len(TEXTS), len(TEXTS) + 1):
+        told = parts[at].removeprefix("\n").split("\t")
+        told += [part.removeprefix("\t") for part in parts[at + 1 : at + 1 + len(TEXTS)]]
         panes.append(PaneInfo._make([*told[:6], told[6] == "1", *told[7:]]))
     return panes
 

@@ -10,7 +10,7 @@ import pytest
 from sane.transports.blocking import run_blocking
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.local_machine_blocking import BlockingMachine
-from sane.transports.tmux import TmuxServer, parse_panes
+from sane.transports.tmux import LIST_FORMAT, TEXTS, TmuxServer, parse_panes
 from tests.e2e.pane_fixtures import Tmux, tmux
 
 __all__ = ["tmux"]
@@ -85,9 +85,20 @@ def test_a_folder_and_a_label_may_have_any_name(tmux: Tmux, name: str) -> None:
     assert len(run_blocking(server.list_panes())) == len(tmux.call("list-panes", "-a", "-F", "#{pane_id}").splitlines())
 
 
-def test_reads_what_an_old_tmux_tells_without_lengths() -> None:
-    line = "$0\t@0\t%0\t0\t0\t11\t0\t7\ts\tw\t\tbash\t\t\t\t/a b\n"
+def test_a_pane_is_listed_while_its_program_changes(tmux: Tmux) -> None:
+    """What tmux tells of a program is asked of the system again each time it stands in a format, so it stands there once."""
+    assert [LIST_FORMAT.count(text) for text in TEXTS] == [1, 1, 1]
+    name = tmux.new("bash --norc -c 'set -m; while :; do sleep 0.001; done'")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    seen: set[str] = set()
+    until = time.monotonic() + 20
+    while len(seen) < 2 or time.monotonic() < until - 18:
+        assert time.monotonic() < until, seen
+        (pane,) = (pane for pane in run_blocking(server.list_panes()) if pane.session == name)
+        seen.add(pane.program)
+    tmux.call("kill-session", "-t", name)
+
+
+def test_reads_nothing_from_what_tmux_says_else() -> None:
     assert parse_panes("no pane\n") == []
-    assert [(pane.pane_id, pane.program, pane.label, pane.path) for pane in parse_panes(line * 2)] == [
-        ("%0", "bash", "", "/a b")
-    ] * 2
+    assert parse_panes("") == []
