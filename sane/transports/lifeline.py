@@ -17,16 +17,18 @@ import signal
 class Lifeline:
     """Hold a pipe that the kernel closes with this process."""
 
-    def __init__(self, *, inheritable: bool = True) -> None:
+    def __init__(self) -> None:
         self.child_end, self._ours = os.pipe()
-        if inheritable:
-            os.set_inheritable(self.child_end, True)
 
     def bind(self, pid: int) -> None:
-        """Have SIGTERM sent to a child that has inherited `child_end`, once this process or this object ends."""
-        self._send_to(pid)
-        os.close(self.child_end)
-        self.child_end = -1
+        """Have SIGTERM sent to a child that has inherited `child_end`, once this process or this object ends.
+
+        Safe to call again: only the first call counts.
+        """
+        if self.child_end >= 0:
+            self._send_to(pid)
+            os.close(self.child_end)
+            self.child_end = -1
 
     def bind_group(self, group: int) -> None:
         """Have SIGTERM sent to a whole process group, some of which have inherited `child_end`, until `release`."""
@@ -46,7 +48,7 @@ class Lifeline:
         self.close()
 
     def close(self) -> None:
-        """Let go; safe to call twice. A child that still runs gets its SIGTERM."""
+        """Let go; safe to call twice. A child that it was bound to and that still runs gets its SIGTERM."""
         for fd in (self.child_end, self._ours):
             if fd >= 0:
                 os.close(fd)

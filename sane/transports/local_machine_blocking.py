@@ -13,11 +13,12 @@ from sane.errors import LostError, TransportError
 from sane.transports.base import Completed
 from sane.transports.lifeline import Lifeline
 from sane.transports.local import find_program
-from sane.transports.process import run_process, start_error
+from sane.transports.process import above_standard, run_process, start_error
 
 READ_BYTES = 1 << 18
 WRITE_TIMEOUT_S = 30.0
 CLOSE_GRACE_S = 0.5
+START_GRACE_S = 2.0  # a tmux client that has run for so long has told its server all of itself: that takes about 5 ms
 
 
 class BlockingMachine:
@@ -50,22 +51,32 @@ class BlockingMachine:
 
 
 class BlockingChannel:
-    """Talk to one process over its standard input and output."""
+    """Talk to one process over its standard input and output.
+
+    Until it has said something it is not killed: a `tmux -C` that ends before its server knows all of it takes the
+    server and every session down (seen with 3.3a, not mended before 2026: tmux pull request 5004). Its input closed,
+    it ends by itself, once its output is taken; so that the pipe does that also where this process is gone, it holds
+    the pipe's other end too.
+    """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
         child_in, self._in = os.pipe()
-        self._out, child_out = os.pipe()
+        out, child_out = os.pipe()
+        self._out = above_standard(out)
         null = os.open(os.devnull, os.O_WRONLY)
         self._lifeline = Lifeline()
+        self._lifeline.child_end = end = above_standard(self._lifeline.child_end)
         actions = [
             (os.POSIX_SPAWN_DUP2, child_in, 0),
             (os.POSIX_SPAWN_DUP2, child_out, 1),
             (os.POSIX_SPAWN_DUP2, null, 2),
+            # Both onto themselves, so this child alone inherits them.
+            (os.POSIX_SPAWN_DUP2, self._out, self._out),
+            (os.POSIX_SPAWN_DUP2, end, end),
         ]
         try:
             # A session of its own: Ctrl-C at the terminal must not end it before it was told to.
             self._pid = os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsid=True)
-            self._lifeline.bind(self._pid)
         except (OSError, ValueError) as error:
             os.close(self._in)
             os.close(self._out)
@@ -74,6 +85,8 @@ class BlockingChannel:
         finally:
             for fd in (child_in, child_out, null):
                 os.close(fd)
+        self._started = time.monotonic()
+        self._has_spoken = False
         os.set_blocking(self._in, False)
         self._readable = select.poll()
         self._readable.register(self._out, select.POLLIN)
@@ -94,31 +107,48 @@ class BlockingChannel:
 
     async def read(self, timeout_s: float) -> bytes:
         """Return what it wrote next, b"" at its end. Raises TimeoutError after `timeout_s`."""
+        return self._read(timeout_s)
+
+    def _read(self, timeout_s: float) -> bytes:
         if not self._readable.poll(max(0.0, timeout_s) * 1000):
             raise TimeoutError
-        return os.read(self._out, READ_BYTES)
+        return self._take()
+
+    def _take(self) -> bytes:
+        data = os.read(self._out, READ_BYTES)
+        if data and not self._has_spoken:
+            self._has_spoken = True
+            self._lifeline.bind(self._pid)  # from now on the end of this process may kill it
+        return data
 
     async def close(self) -> None:
-        """Close its input, which ends it; kill it when that does not.
+        """Close its input, which ends it; kill it when that does not; safe to call twice."""
+        if self._in >= 0:
+            self._end(self._close_input())
+
+    def _close_input(self) -> float:
+        """Close its input, and return until when it has time to end by itself."""
+        os.close(self._in)
+        self._in = -1
+        until = time.monotonic() + CLOSE_GRACE_S
+        return until if self._has_spoken else max(until, self._started + START_GRACE_S)
+
+    def _end(self, until: float) -> None:
+        """Wait for its end, and kill it after `until`.
 
         Its output is read to the end: a tmux client to which output is owed does not end (tmux 3.3a).
         """
-        if not self._pid:
-            return
-        pid, self._pid = self._pid, 0
-        os.close(self._in)
-        until = time.monotonic() + CLOSE_GRACE_S
         with contextlib.suppress(TimeoutError):
-            while await self.read(until - time.monotonic()):
+            while (left_s := until - time.monotonic()) > 0 and self._read(left_s):
                 pass
-        os.close(self._out)
-        while os.waitpid(pid, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  (blocking is what this machine does)
+        while os.waitpid(self._pid, os.WNOHANG)[0] == 0:
             if time.monotonic() >= until:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)  # noqa: ASYNC222
+                    os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
                 break
-            time.sleep(0.0005)  # noqa: ASYNC251
+            time.sleep(0.0005)
+        os.close(self._out)
         self._lifeline.close()
 
 

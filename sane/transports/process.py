@@ -57,7 +57,7 @@ def run_process(
     cancels; `pass_fd` becomes descriptor 3 of the program. Each stream keeps its first `limit_bytes`.
     Raises TransportError when the program can't be started.
     """
-    run = _Run(stdin, limit_bytes, on_output, None if outlives_caller else Lifeline(inheritable=False))
+    run = _Run(stdin, limit_bytes, on_output, None if outlives_caller else Lifeline())
     try:
         run.start(argv, env, pass_fd)
         run.pump(None if timeout_s is None else time.monotonic() + timeout_s, cancel_fd)
@@ -92,7 +92,7 @@ class _Run:
         if pass_fd >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, pass_fd, 3))
         if self._lifeline is not None:
-            self._lifeline.child_end = end = _above_standard(self._lifeline.child_end)
+            self._lifeline.child_end = end = above_standard(self._lifeline.child_end)
             actions.append((os.POSIX_SPAWN_DUP2, end, end))  # so this child alone inherits it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
@@ -108,11 +108,11 @@ class _Run:
             for fd in (child_out, child_err, child_in):
                 os.close(fd)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._pidfd = _pidfd_of(self.pid)
+        self._pidfd = pidfd_of(self.pid)
 
     def _pipe_from(self) -> int:
         ours, theirs = os.pipe()
-        theirs = _above_standard(theirs)
+        theirs = above_standard(theirs)
         os.set_blocking(ours, False)
         self._kept[ours], self._room[ours] = [], self._limit_bytes
         self._open.add(ours)
@@ -120,10 +120,10 @@ class _Run:
 
     def _pipe_to(self) -> int:
         if not self._stdin:
-            return _above_standard(os.open(os.devnull, os.O_RDONLY))
+            return above_standard(os.open(os.devnull, os.O_RDONLY))
         theirs, self._in = os.pipe()
         os.set_blocking(self._in, False)
-        return _above_standard(theirs)
+        return above_standard(theirs)
 
     def pump(self, deadline: float | None, cancel_fd: int) -> None:
         """Move bytes until the process has ended and its output is read."""
@@ -262,7 +262,7 @@ def start_error(program: str, error: OSError | ValueError) -> SaneError:
     return TransportError(f"{program} can't be started: {error.strerror}", phase="command")
 
 
-def _pidfd_of(pid: int) -> int:
+def pidfd_of(pid: int) -> int:
     """Return a descriptor that becomes readable at a process's end; -1 where there is none to be had."""
     try:
         return os.pidfd_open(pid)
@@ -270,7 +270,7 @@ def _pidfd_of(pid: int) -> int:
         return -1
 
 
-def _above_standard(fd: int) -> int:
+def above_standard(fd: int) -> int:
     """Return a duplicate of a descriptor above 9, so that no dup2 in the child overwrites one it still needs."""
     import fcntl
 

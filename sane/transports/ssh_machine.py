@@ -19,10 +19,11 @@ OUTPUT_LIMIT_BYTES = 64 << 20
 READ_PAUSE_BYTES = 4 << 20  # unread output above this stops the host from sending more
 WRITE_TIMEOUT_S = 30.0
 # A tmux client outlives its connection where output is owed to it, and its server then can't be ended (tmux 3.3a). So
-# the host looks every 2 s whether the process of sshd that started it is still there.
+# the host looks every 2 s whether the process of sshd that started it is still there. Not at once: one that is killed
+# in its start takes its server down (see `BlockingChannel`).
 _LASTING = """\
 if kill -0 $PPID; then
-    (while kill -0 $PPID && kill -0 $$; do sleep 2; done; kill $$) </dev/null >/dev/null 2>&1 &
+    (while sleep 2; kill -0 $PPID && kill -0 $$; do :; done; kill $$) </dev/null >/dev/null 2>&1 &
 fi
 exec "$@\""""
 
@@ -141,6 +142,7 @@ class SshChannel:
         self._host = host
         self._session = session
         self._holding = holding
+        self._has_spoken = False
 
     async def write(self, data: bytes) -> None:
         """Send bytes to its standard input. Raises LostError when it has gone, or takes nothing for 30 s."""
@@ -164,12 +166,17 @@ class SshChannel:
         if not session.unread and not session.ended:
             async with asyncio.timeout(timeout_s):
                 await session.news.wait()
-        return session.take()
+        data = session.take()
+        self._has_spoken |= bool(data)
+        return data
 
     async def close(self) -> None:
-        """End the program and release its place on the connection; safe to call twice."""
+        """End the program and release its place on the connection; safe to call twice.
+
+        One that has said nothing yet is not killed: the end of its input ends it.
+        """
         with contextlib.suppress(OSError, asyncssh.Error):
-            if not self._session.ended:
+            if self._has_spoken and not self._session.ended:
                 self._session.channel.send_signal("TERM")
             self._session.channel.close()
         await self._holding.aclose()

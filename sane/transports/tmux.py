@@ -9,6 +9,8 @@ from typing import NamedTuple
 from sane.errors import NotFoundError, TransportError, UnreachableError, UsageError
 from sane.transports.base import Completed, Machine
 
+NO_SERVER = "no server running on "
+INSTALL_HINT = "Install it there, or use ssh:HOST without a pane."
 TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
 
 # Tabs: tmux shows a control character in a session's or window's name as an escape, so no name holds one. A program's
@@ -83,9 +85,19 @@ class TmuxServer:
         return text_of(done.stdout)
 
     async def list_panes(self) -> list[PaneInfo]:
-        """Return every pane of the server, in tmux's order; an empty list when there is no server."""
+        """Return every pane of the server, in tmux's order; an empty list when there is no server.
+
+        Raises TransportError with what tmux said when it failed otherwise.
+        """
         done = await self.run("list-panes", "-a", "-F", LIST_FORMAT)
-        return parse_panes(text_of(done.stdout)) if done.exit_code == 0 else []
+        if done.exit_code == 0:
+            return parse_panes(text_of(done.stdout))
+        said = text_of(done.stderr).strip()
+        if said.startswith(NO_SERVER) or said.endswith("(No such file or directory)"):
+            return []
+        if done.exit_code == 127:  # the word of a shell on a host
+            raise TransportError(f"tmux is not installed on {self.machine.name}", phase="command", hint=INSTALL_HINT)
+        raise TransportError(f"tmux list-panes: {said or f'exit status {done.exit_code}'}", phase="command")
 
     async def find_pane(self, spec: str) -> PaneInfo:
         """Return the pane that SESSION[:WINDOW[.PANE]] or %ID names.

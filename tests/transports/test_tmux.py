@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sane.errors import TransportError
 from sane.transports.blocking import run_blocking
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.local_machine_blocking import BlockingMachine
@@ -52,6 +53,30 @@ def test_a_word_of_a_control_line_is_taken_as_it_is(tmux: Tmux, value: str) -> N
         run_blocking(client.close())
     assert [reply.ok for reply in replies] == [True, True]
     assert "".join(replies[1].lines) == value
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "message"),
+    [
+        ("no server running on /tmp/x", 1, ""),
+        ("error connecting to /tmp/x (No such file or directory)", 1, ""),
+        ("error connecting to /tmp/x (Permission denied)", 1, "Permission denied"),
+        ("server exited unexpectedly", 1, "exited unexpectedly"),
+        ("", 143, "exit status 143"),
+        ("sh: 1: tmux: not found", 127, "tmux is not installed on local"),
+    ],
+)
+def test_only_where_no_server_runs_there_are_no_panes(tmp_path: Path, said: str, code: int, message: str) -> None:
+    """Any other failure was taken for that: a server that had crashed had "no session s1"."""
+    program = tmp_path / "tmux"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
+    program.chmod(0o755)
+    server = TmuxServer(BlockingMachine({"PATH": f"{tmp_path}:/usr/bin:/bin"}))
+    if message:
+        with pytest.raises(TransportError, match=message):
+            run_blocking(server.list_panes())
+    else:
+        assert run_blocking(server.list_panes()) == []
 
 
 def test_text_that_begins_with_a_tilde_is_typed_as_it_is(tmux: Tmux) -> None:
