@@ -16,6 +16,7 @@ from mcp import Client, StdioServerParameters
 from sane.engine.context import AsyncContext
 from sane.surfaces.mcp.server import ToolServer
 from tests.e2e.pane_fixtures import Tmux
+from tests.processes import is_running
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ("PATH", "HOME", "TMUX_TMPDIR", "XDG_RUNTIME_DIR", "SANE_STATE_DIR", "LC_ALL")
@@ -67,18 +68,10 @@ async def pid_in(path: Path, seconds: float = 10.0) -> int:
     return int(path.read_text())
 
 
-def runs(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 async def assert_ends(pid: int, seconds: float) -> None:
     """Wait until a process has ended; fail when it takes longer."""
     until = time.monotonic() + seconds
-    while runs(pid):
+    while is_running(pid):
         assert time.monotonic() < until, f"process {pid} still runs after {seconds:g} s"
         await asyncio.sleep(0.01)
 

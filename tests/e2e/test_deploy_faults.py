@@ -10,6 +10,7 @@ import pytest
 
 from sane.operations.lab.processes import descendants, end, identify_all
 from tests.e2e.deploy_fixtures import Site, call, events_of, lab, open_site, wait_for
+from tests.processes import name_of
 from tests.transports.sshd import make_key
 
 __all__ = ["lab", "open_site"]
@@ -228,7 +229,7 @@ def kill_sshd(site: Site, host: str) -> None:
     """Kill a host's sshd and those of its sessions, and nothing that they started."""
     server = site.lab.lab.hosts[host].server
     assert server is not None
-    pids = [pid for pid in descendants({server.pid}) if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")]
+    pids = [pid for pid in descendants({server.pid}) if name_of(pid).startswith("sshd")]
     assert len(pids) > 1
     end(identify_all(pids))
 

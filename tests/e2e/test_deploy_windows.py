@@ -12,6 +12,7 @@ import pytest
 
 from sane.operations.lab.processes import descendants
 from tests.e2e.deploy_fixtures import SANE, Site, lab, open_site, wait_for
+from tests.processes import name_of
 
 __all__ = ["lab", "open_site"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
@@ -73,7 +74,7 @@ def test_steps_in_the_tmux_of_the_host_survive_a_lost_connection(open_site: Open
     server = site.lab.lab.hosts["server1"].server
     assert server is not None
     for pid in descendants({server.pid}):
-        if Path(f"/proc/{pid}/comm").read_text().startswith("sshd") and pid != server.pid:
+        if name_of(pid).startswith("sshd") and pid != server.pid:
             os.kill(pid, 9)
     (site.root("server1") / "go").touch()
     out, err = process.communicate(timeout=40)

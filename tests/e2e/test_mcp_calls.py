@@ -22,11 +22,11 @@ from tests.e2e.mcp_fixtures import (
     assert_ends,
     connect_in_process,
     pid_in,
-    runs,
     tmux_here,
     writes_pid,
 )
 from tests.e2e.pane_fixtures import Tmux
+from tests.processes import is_running
 
 __all__ = ["lab", "tmux_here"]
 pytestmark = pytest.mark.e2e
@@ -234,7 +234,7 @@ async def test_cancelling_a_call_ends_the_command_within_3_s(tmux_here: Tmux, tm
         arguments = {"target": target, "command": writes_pid(tmp_path / "pid")}
         call = asyncio.create_task(client.call_tool("run_command", arguments))
         pid = await pid_in(tmp_path / "pid")
-        assert runs(pid)
+        assert is_running(pid)
         call.cancel()
         await asyncio.wait({call}, timeout=3)
         assert call.cancelled()

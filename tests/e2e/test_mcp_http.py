@@ -18,8 +18,9 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.mcp_fixtures import ENVIRONMENT, ROOT, answer_of, assert_ends, pid_in, runs, tmux_here, writes_pid
+from tests.e2e.mcp_fixtures import ENVIRONMENT, ROOT, answer_of, assert_ends, pid_in, tmux_here, writes_pid
 from tests.e2e.pane_fixtures import Tmux
+from tests.processes import is_running
 
 __all__ = ["tmux_here"]
 pytestmark = pytest.mark.e2e
@@ -194,7 +195,7 @@ async def test_a_session_that_nobody_uses_makes_room_for_another_and_a_running_c
             idle = await open_session()
             others = [await open_session() for _ in range(63)]
             assert [await ping(session) for session in (busy, idle, others[0], others[-1])] == [200, 404, 200, 200]
-            assert runs(pid)
+            assert is_running(pid)
 
 
 async def test_half_a_character_is_refused_with_the_id_of_its_request():

@@ -19,8 +19,9 @@ import pytest
 from mcp import Client
 
 from tests.e2e.lab import TestLab, lab
-from tests.e2e.mcp_fixtures import ROOT, answer_of, assert_ends, pid_in, runs, stdio_server, tmux_here, writes_pid
+from tests.e2e.mcp_fixtures import ROOT, answer_of, assert_ends, pid_in, stdio_server, tmux_here, writes_pid
 from tests.e2e.pane_fixtures import Tmux
+from tests.processes import is_running
 
 __all__ = ["lab", "tmux_here"]
 pytestmark = pytest.mark.e2e
@@ -75,7 +76,7 @@ async def test_the_end_of_the_server_ends_what_it_runs_within_8_s(tmux_here: Tmu
     assert process.stderr is not None
     assert process.stderr.read() == b""
     tmux_here.wait_for(pane, "$" if "$" in tmux_here.screen(pane) else "#")
-    assert not runs(pid)
+    assert not is_running(pid)
 
 
 def test_what_is_no_message_is_answered(tmp_path: Path):

@@ -20,7 +20,7 @@ from sane.transports.blocking import run_blocking
 from sane.transports.local_machine_blocking import BlockingMachine
 from sane.transports.pane import open_pane
 from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, make_server, tmux
-from tests.transports.sshd import is_running
+from tests.processes import is_running
 
 __all__ = ["bash", "tmux"]
 pytestmark = pytest.mark.e2e

@@ -116,6 +116,7 @@ def test_a_stop_ends_a_stream_with_a_word_and_status_0(short_dir: Path) -> None:
             with client.stream("POST", f"{url}/agent/stream/helper", json=QUESTION) as answer:
                 lines = answer.iter_lines()
                 assert json.loads(next(lines))["type"] == "start"
+                model.wait_for_requests(1)  # else there is no call yet that the stop could end
                 began = time.monotonic()
                 process.terminate()
                 last = [json.loads(line) for line in lines][-1]

@@ -21,7 +21,8 @@ from sane.transports.local_machine import LocalMachine
 from sane.transports.pane import open_pane
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import SshPool
-from tests.transports.sshd import Sshd, is_running
+from tests.processes import is_running
+from tests.transports.sshd import Sshd
 
 BINARY = 'cat "$FILE"'
 EXIT_7 = "(printf out; printf err >&2; exit 7)"

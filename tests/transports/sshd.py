@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -12,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.processes import children_of, name_of
 
 START_TIMEOUT_S = 10.0
 
@@ -123,7 +126,7 @@ class Sshd:
             pid = waiting.pop()
             children = children_of(pid)
             for child in children:
-                if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+                if name_of(child).startswith("sshd"):
                     found.append(child)
                     waiting.append(child)
         return found
@@ -131,7 +134,8 @@ class Sshd:
     def signal_sessions(self, number: signal.Signals) -> None:
         """Send a signal to every process that serves a connection."""
         for pid in self.sessions():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def stop(self) -> None:
         """End it and its connections, and remove its directory."""
@@ -155,20 +159,3 @@ class Sshd:
             f"  IdentityFile {self.user_key}\n  UserKnownHostsFile {self.known_hosts}\n"
             f"  GlobalKnownHostsFile none\n  IdentityAgent none\n{extra}\n"
         )
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the children of a process."""
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process exists and is no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"

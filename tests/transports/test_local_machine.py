@@ -20,7 +20,7 @@ from sane.errors import LostError, UsageError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine import AsyncChannel, LocalMachine
 from sane.transports.local_machine_blocking import BlockingMachine
-from tests.transports.sshd import is_running
+from tests.processes import is_running
 
 
 @pytest.mark.parametrize(

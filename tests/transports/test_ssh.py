@@ -19,7 +19,8 @@ from sane.transports.ssh import SCRIPT_LIMIT_BYTES
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import HANDSHAKE_PLACE_S, SESSIONS_AT_ONCE, SshPool
 from tests.listeners import listening
-from tests.transports.sshd import Sshd, is_running
+from tests.processes import is_running
+from tests.transports.sshd import Sshd
 
 
 async def test_one_connection_is_shared_by_all_who_ask(pool: SshPool, sshd: Sshd) -> None:

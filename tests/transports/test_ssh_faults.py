@@ -23,7 +23,8 @@ from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_pool import SshPool
 from tests.listeners import listening
-from tests.transports.sshd import Sshd, free_port, is_running, make_key
+from tests.processes import is_running
+from tests.transports.sshd import Sshd, free_port, make_key
 
 SLACK_S = 1.0
 

@@ -15,7 +15,8 @@ from sane.errors import LostError
 from sane.transports.ssh import SshTransport
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import SshPool
-from tests.transports.sshd import Sshd, is_running
+from tests.processes import is_running
+from tests.transports.sshd import Sshd
 
 
 @pytest.fixture

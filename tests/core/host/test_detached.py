@@ -26,6 +26,7 @@ from sane.core.host.detached import (
     stop,
 )
 from sane.errors import UsageError
+from tests.processes import is_running
 
 
 def run(command: Command, home: Path, shell: str = "sh", timeout_s: float = 10) -> subprocess.CompletedProcess[bytes]:
@@ -120,9 +121,7 @@ def test_stop_ends_the_step_and_all_it_started(tmp_path: Path) -> None:
     assert run(stop("stopped"), tmp_path).returncode == 0
     caller.communicate(timeout=5)
     assert caller.returncode == 124
-    wait_until(
-        lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split(")")[1]
-    )
+    wait_until(lambda: not is_running(child))
 
 
 def test_stop_of_something_that_never_ran_does_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from sane.surfaces.cli import warm
 from tests.e2e.pane_fixtures import Tmux
+from tests.processes import is_running
 from tests.surfaces.cli.test_primitive import LIST_IMPORTS, SLOW
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,14 +31,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < until, what
         time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def socket_in(folder: Path) -> Path | None:
@@ -90,7 +83,7 @@ class Calls:
         pid = self.pid()
         if pid:
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not is_alive(pid), "the helper did not end")
+            wait_until(lambda: not is_running(pid), "the helper did not end")
         self.tmux.kill()
 
 
@@ -210,14 +203,14 @@ def test_two_callers_of_one_pane_take_turns(calls: Calls) -> None:
 def test_it_ends_when_idle(calls: Calls) -> None:
     calls.environ["SANE_HELPER_IDLE_S"] = "0.5"
     pid = calls.warm_up()
-    wait_until(lambda: not is_alive(pid), "it did not end within 10 s of 0.5 s idle")
+    wait_until(lambda: not is_running(pid), "it did not end within 10 s of 0.5 s idle")
     assert calls.socket_file is None
 
 
 def test_it_ends_with_the_tmux_server(calls: Calls) -> None:
     pid = calls.warm_up()
     calls.tmux.kill()
-    wait_until(lambda: not is_alive(pid), "it outlived the tmux server by 10 s")
+    wait_until(lambda: not is_running(pid), "it outlived the tmux server by 10 s")
 
 
 def test_it_ends_when_its_socket_is_taken_away(calls: Calls) -> None:
@@ -225,7 +218,7 @@ def test_it_ends_when_its_socket_is_taken_away(calls: Calls) -> None:
     file = calls.socket_file
     assert file is not None
     file.unlink()
-    wait_until(lambda: not is_alive(pid), "it outlived its socket by 10 s")
+    wait_until(lambda: not is_running(pid), "it outlived its socket by 10 s")
 
 
 def test_other_code_on_disk_is_served_by_another_helper(calls: Calls, short_dir: Path) -> None:
@@ -243,7 +236,7 @@ def test_other_code_on_disk_is_served_by_another_helper(calls: Calls, short_dir:
     edited = root / "sane" / "primitives" / "run_command.py"
     edited.write_text(edited.read_text().replace("attempts=attempts,", "attempts=attempts + 40,"))
     assert json.loads(calls.call("run-command", calls.pane, "true").stdout)["attempts"] == 41
-    wait_until(lambda: not is_alive(pid), "the old one did not end")
+    wait_until(lambda: not is_running(pid), "the old one did not end")
     wait_until(lambda: calls.call("run-command", calls.pane, "true").returncode == 0 and calls.pid(), "no new one")
     assert json.loads(calls.call("run-command", calls.pane, "true").stdout)["attempts"] == 41
 

@@ -17,7 +17,8 @@ import pytest
 
 from sane.surfaces.cli.warm_hosts import WarmHosts
 from tests.e2e.lab import TestLab, lab  # noqa: F401
-from tests.surfaces.cli.test_warm import BIN, assert_same_without_it, helper_at, is_alive, wait_until
+from tests.processes import is_running
+from tests.surfaces.cli.test_warm import BIN, assert_same_without_it, helper_at, wait_until
 
 Lab = Callable[..., TestLab]
 
@@ -60,7 +61,7 @@ def calls(short_dir: Path, hosts: TestLab) -> Iterator[Calls]:
     pid = made.pid()
     if pid:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not is_alive(pid), "the helper did not end")
+        wait_until(lambda: not is_running(pid), "the helper did not end")
 
 
 TABLE: list[tuple[list[str], bytes]] = [
