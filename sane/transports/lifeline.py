@@ -2,7 +2,7 @@
 
 A command must not outlive whoever was to end it at its time. And a tmux client does not end with its reader: where
 output is owed to that, the server waits for ever for the client to take it, and `tmux kill-server` for the server;
-SIGTERM to the client frees both. No code runs in the child for that: the kernel sends the signal when the last write
+a signal to the client frees both. No code runs in the child for that: the kernel sends the signal when the last write
 end of a pipe closes, whose read end the child has inherited.
 """
 
@@ -21,24 +21,25 @@ class Lifeline:
         self.child_end, self._ours = os.pipe()
 
     def bind(self, pid: int) -> None:
-        """Have SIGTERM sent to a child that has inherited `child_end`, once this process or this object ends.
+        """Have a child killed that has inherited `child_end`, once this process or this object ends.
 
-        Safe to call again: only the first call counts.
+        Safe to call again: only the first call counts. Not by SIGTERM, at which a tmux client says goodbye to a pipe
+        that may be full.
         """
         if self.child_end >= 0:
-            self._send_to(pid)
+            self._send(signal.SIGKILL, pid)
             os.close(self.child_end)
             self.child_end = -1
 
     def bind_group(self, group: int) -> None:
         """Have SIGTERM sent to a whole process group, some of which have inherited `child_end`, until `release`."""
-        self._send_to(-group)
+        self._send(signal.SIGTERM, -group)
 
-    def _send_to(self, owner: int) -> None:
+    def _send(self, number: signal.Signals, owner: int) -> None:
         with contextlib.suppress(OSError):
             if hasattr(fcntl, "F_SETSIG"):
                 fcntl.fcntl(self.child_end, fcntl.F_SETOWN, owner)
-                fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGTERM)
+                fcntl.fcntl(self.child_end, fcntl.F_SETSIG, number)
                 fcntl.fcntl(self.child_end, fcntl.F_SETFL, os.O_ASYNC)
 
     def release(self) -> None:
@@ -48,7 +49,7 @@ class Lifeline:
         self.close()
 
     def close(self) -> None:
-        """Let go; safe to call twice. A child that it was bound to and that still runs gets its SIGTERM."""
+        """Let go; safe to call twice. A child that it was bound to and that still runs is killed."""
         for fd in (self.child_end, self._ours):
             if fd >= 0:
                 os.close(fd)
