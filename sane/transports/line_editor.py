@@ -29,6 +29,7 @@ LEFT_RIGHT, HOME_END = LEFT + "\x1b[C", "\x1b[H\x1b[F"
 MOVES = {"bash": HOME_END, "rbash": HOME_END, "zsh": LEFT_RIGHT, "fish": LEFT_RIGHT, "busybox": LEFT_RIGHT}
 BLANK_AND_BACK = " \x7f"
 SILENT = re.compile(rb"\x07|\x1b\[[0-9;]*m|\x1b\[\?25[hl]")
+BLANK_GONE = re.compile(rb" (?:\x08|\x1b\[\d*D|\r\Z)")
 CUT = re.compile(rb"\x1b(\[[0-9;?]*)?\Z")
 
 
@@ -86,7 +87,10 @@ class EmptyLine:
 
     async def _shows_blank_first(self, screen: Screen) -> bool:
         keys = MOVES[screen.program] + BLANK_AND_BACK
-        shown = await shown_for(self._client, self._pane_id, keys)
+        # Where there is no prompt yet it may come first: what is typed behind it must not meet the blank. (fish draws
+        # once for all keys, and shows none of this.)
+        to_end = not screen.before and screen.program != "fish"
+        shown = await shown_for(self._client, self._pane_id, keys, to_end=to_end)
         return shows_blank_first(shown, screen)
 
     async def _put_back(self, was: Screen) -> None:
@@ -109,9 +113,11 @@ async def press(client: ControlClient, pane_id: str, keys: str) -> None:
     await client.send(*paste_commands(f"sane-{os.getpid():x}", pane_id, keys))
 
 
-async def shown_for(client: ControlClient, pane_id: str, keys: str, quiet_s: float = 0.0) -> bytes:
-    """Return what a pane shows for keys, without bells and colours: until more than a blank has come, and nothing more
-    for `quiet_s`."""
+async def shown_for(
+    client: ControlClient, pane_id: str, keys: str, quiet_s: float = 0.0, *, to_end: bool = False
+) -> bytes:
+    """Return what a pane shows for keys, without bells and colours: until more than a blank has come (`to_end`: until
+    the blank is away again), and nothing more for `quiet_s`."""
     following, client.following = client.following, True
     client.take_output()
     shown = b""
@@ -123,7 +129,7 @@ async def shown_for(client: ControlClient, pane_id: str, keys: str, quiet_s: flo
             shown = SILENT.sub(b"", shown + decode_octal(fresh))
             if fresh:
                 quiet_until = time.monotonic() + quiet_s
-            enough = shown.strip(b" ") and not CUT.search(shown)
+            enough = BLANK_GONE.search(shown) if to_end else shown.strip(b" ") and not CUT.search(shown)
             if enough and time.monotonic() >= quiet_until:
                 break
             await client.pump(min(until, quiet_until) if enough else until)
