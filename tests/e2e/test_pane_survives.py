@@ -34,6 +34,17 @@ def wait_for_child(server: Tmux, target: str, program: str) -> None:
         time.sleep(0.01)
 
 
+def wait_until_quiet(server: Tmux, target: str) -> None:
+    """Wait until a pane has shown the same for 0.3 s."""
+    until = time.monotonic() + 10
+    shown, since = "", time.monotonic()
+    while time.monotonic() - since < 0.3:
+        assert time.monotonic() < until, "it went on printing"
+        if (now := server.screen(target)) != shown:
+            shown, since = now, time.monotonic()
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("shell", list(SHELLS))
 def test_narrow_pane(tmux: Tmux, shell: str) -> None:
     for width in (20, 10, 67, 68):
@@ -452,6 +463,7 @@ def test_keys_pressed_during_the_run_do_not_corrupt_it(tmux: Tmux, monkeypatch: 
         thread.join()
     assert good + refused > 0
     tmux.call("send-keys", "-t", name, "C-c")
+    wait_until_quiet(tmux, name)  # what the shell has not read yet is still somebody typing
     assert pane.run("echo well").output == b"well\n"
     assert pane.run("stty -a | grep -o ' echo '").output == b" echo \n"
     pane.close()
