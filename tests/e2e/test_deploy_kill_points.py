@@ -23,14 +23,16 @@ def _no_tmux_left() -> Iterator[None]:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize(("via", "count"), [("ssh", 50), ("tmux", 8)])
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("via", "count", "seed"), [*(("ssh", 10, SEED + part) for part in range(5)), ("tmux", 8, SEED)]
+)
 def test_no_step_runs_twice_and_none_is_lost_wherever_the_controller_is_killed(
-    lab: Callable[..., TestLab], tmp_path: Path, via: str, count: int
+    lab: Callable[..., TestLab], tmp_path: Path, via: str, count: int, seed: int
 ) -> None:
     began = time.monotonic()
-    rounds = run_rounds(lab(2), tmp_path, count, SEED, via)
+    rounds = run_rounds(lab(2), tmp_path, count, seed, via)
     assert not [round_ for round_ in rounds if round_.problem]
     interrupted = sum(round_.left == "interrupted" for round_ in rounds)
-    assert interrupted >= count // 2  # the others were killed before the first event, or behind the last
-    assert time.monotonic() - began < 140
+    assert interrupted >= count // 5  # the others were killed before the first event, or behind the last
+    assert time.monotonic() - began < 80

@@ -93,10 +93,11 @@ def check_end(watch: Watch, state: RolloutState, log: list[Event]) -> None:
     assert not state.terminal or state.settled
 
 
-@pytest.mark.timeout(120)
-def test_ten_thousand_random_runs_end_as_the_oracle_says() -> None:
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("first_seed", range(0, 10_000, 2_000))
+def test_ten_thousand_random_runs_end_as_the_oracle_says(first_seed: int) -> None:
     watch = Watch()
-    for seed in range(10_000):
+    for seed in range(first_seed, first_seed + 2_000):
         rng = random.Random(seed)
         hosts = random_hosts(rng)
         policy = random_policy(rng, len(hosts))
