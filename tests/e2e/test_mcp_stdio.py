@@ -139,36 +139,35 @@ def answers_to(lines: list[bytes]) -> list[dict[str, Any]]:
     return answers
 
 
-@pytest.mark.parametrize(
-    ("line", "asked", "code", "fault"),
-    [
-        (
-            rb'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","arguments":{"a":"\ud800"}}}',
-            5,
-            -32602,
-            "ud800",
-        ),
-        (b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":[1]}', 5, -32602, "params must be an object"),
-        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', None, -32600, "id must be"),
-        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', None, -32600, "id must be"),
-        (b'{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}', None, -32600, "id must be"),
-        (b'{"jsonrpc":"2.0","id":"a","method":7}', "a", -32600, "method"),
-        (b'{"id":"a","method":"ping"}', "a", -32600, "jsonrpc"),
-        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', None, -32600, "batches"),
-        (b"[" * 100_000, None, -32700, "nested too deeply"),
-        (b"{,}", None, -32700, "no JSON: Expecting"),
-        (b'"' + b"x" * (33 << 20) + b'"', None, -32700, "longer than"),
-        (b'{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"x"}}', 6, -32602, "send initialize first"),
-    ],
-    ids=lambda value: value[:12] if isinstance(value, str) else None,
-)
-def test_a_refusal_has_the_id_and_names_the_fault(line: bytes, asked: int | str | None, code: int, fault: str):
-    first, last = answers_to([line])
+REFUSED = [
+    (
+        rb'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","arguments":{"a":"\ud800"}}}',
+        5,
+        -32602,
+        "ud800",
+    ),
+    (b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":[1]}', 5, -32602, "params must be an object"),
+    (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', None, -32600, "id must be"),
+    (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', None, -32600, "id must be"),
+    (b'{"jsonrpc":"2.0","id":{"a":1},"method":"ping"}', None, -32600, "id must be"),
+    (b'{"jsonrpc":"2.0","id":"a","method":7}', "a", -32600, "method"),
+    (b'{"id":"a","method":"ping"}', "a", -32600, "jsonrpc"),
+    (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', None, -32600, "batches"),
+    (b"[" * 100_000, None, -32700, "nested too deeply"),
+    (b"{,}", None, -32700, "no JSON: Expecting"),
+    (b'"' + b"x" * (33 << 20) + b'"', None, -32700, "longer than"),
+    (b'{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"x"}}', 6, -32602, "send initialize first"),
+]
+
+
+def test_a_refusal_has_the_id_and_names_the_fault():
+    *answers, last = answers_to([line for line, *_ in REFUSED])
     assert last == {"jsonrpc": "2.0", "id": "last", "result": {}}
-    assert (first["id"], first["error"]["code"]) == (asked, code)
-    assert fault in first["error"]["message"]
-    if "ud800" in fault:
-        assert (first["error"]["data"]["code"], first["error"]["data"]["retryable"]) == ("usage", False)
+    for (line, asked, code, fault), answer in zip(REFUSED, answers, strict=True):
+        assert (answer["id"], answer["error"]["code"]) == (asked, code), line[:100]
+        assert fault in answer["error"]["message"]
+        if "ud800" in fault:
+            assert (answer["error"]["data"]["code"], answer["error"]["data"]["retryable"]) == ("usage", False)
 
 
 def test_wrong_parameters_are_named():

@@ -88,7 +88,7 @@ def test_a_line_that_is_begun_behind_any_prompt_stays_as_it_is(tmux: Tmux, theme
     before, column = tmux.screen(name), int(tmux.call("display", "-p", "-t", name, "#{cursor_x}"))
     for _ in range(2):
         with pytest.raises(PaneError, match="typing there"):
-            pane.run("echo mixed", timeout_s=0.5)
+            pane.run("echo mixed", timeout_s=0.3)
     wait_for_column(tmux, name, column)
     assert tmux.screen(name) == before
     tmux.call("send-keys", "-t", name, "C-c")

@@ -79,22 +79,31 @@ def test_a_canary_that_is_bad_takes_no_other_host_with_it(lab: StartLab) -> None
     assert code in (4, 5, 6)
 
 
-def test_the_scripts_deploy_with_the_primitives_alone(lab: StartLab) -> None:  # noqa: F811
+ONE, TWO, THREE = (f"ssh:server{number}" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "version"),
+    [
+        ("multi-server-deploy", ("1.0", ONE, TWO, THREE), "1.0"),
+        ("canary", ("1.1", ONE, TWO), "1.1"),
+        ("blue-green", ("1.2", ONE, TWO), "1.2"),
+        ("multi-region", ("1.3", f"us={ONE}", f"eu={TWO}"), "1.3"),
+        ("disaster-recovery", ("1.4", ONE, TWO), "1.4"),
+        ("ab-testing", (f"A=1.5:{ONE}", f"B=1.6:{TWO}"), "1.6"),
+    ],
+)
+def test_the_scripts_deploy_with_the_primitives_alone(
+    lab: StartLab,  # noqa: F811
+    name: str,
+    arguments: tuple[str, ...],
+    version: str,
+) -> None:
     hosts = lab(3)
-    one, two, three = (f"ssh:server{n}" for n in (1, 2, 3))
-    calls = [
-        ("multi-server-deploy", "1.0", one, two, three),
-        ("canary", "1.1", one, two),
-        ("blue-green", "1.2", one, two),
-        ("multi-region", "1.3", f"us={one}", f"eu={two}"),
-        ("disaster-recovery", "1.4", one, two),
-        ("ab-testing", f"A=1.5:{one}", f"B=1.6:{two}"),
-    ]
-    for name, *arguments in calls:
-        done = script(name, hosts.inventory, *arguments)
-        assert done.returncode == 0, (name, done.stdout, done.stderr)
-        assert "✓ [ssh:server1] healthy" in done.stdout
-    assert (hosts.root("server2") / "sane-demo/current/VERSION").read_text() == "1.6\n"
+    done = script(name, hosts.inventory, *arguments)
+    assert done.returncode == 0, (name, done.stdout, done.stderr)
+    assert "✓ [ssh:server1] healthy" in done.stdout
+    assert (hosts.root("server2") / "sane-demo/current/VERSION").read_text() == f"{version}\n"
 
 
 def test_a_script_goes_on_past_a_bad_host_and_says_so(lab: StartLab) -> None:  # noqa: F811
