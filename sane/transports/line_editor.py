@@ -29,7 +29,8 @@ LEFT_RIGHT, HOME_END = LEFT + "\x1b[C", "\x1b[H\x1b[F"
 MOVES = {"bash": HOME_END, "rbash": HOME_END, "zsh": LEFT_RIGHT, "fish": LEFT_RIGHT, "busybox": LEFT_RIGHT}
 BLANK_AND_BACK = " \x7f"
 SILENT = re.compile(rb"\x07|\x1b\[[0-9;]*m|\x1b\[\?25[hl]")
-BLANK_GONE = re.compile(rb" (?:\x08|\x1b\[\d*D|\r\Z)")
+# A carriage return is in many prompts too, so it counts at the end alone.
+BLANK_GONE = re.compile(rb" (?:\x08|\x1b\[\d*D|\r\x1b\[\d*C\x08|\r(?:\x1b\[\d*[JK])*\Z)")
 CUT = re.compile(rb"\x1b(\[[0-9;?]*)?\Z")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -146,6 +147,8 @@ class AsyncChannel(BlockingChannel):
         """
         if self._in < 0:
             return
+        if self._unsent:
+            self._gone = BrokenPipeError(errno.EPIPE, "it was closed before it had taken all")
         self._stop_sending()
         until = self._close_input()
         is_cancelled = True

@@ -189,6 +189,16 @@ async def test_bytes_of_many_writers_come_in_order_and_whole(tmp_path: Path) -> 
     assert (tmp_path / "taken").read_bytes() == b"".join(parts)
 
 
+async def test_what_was_not_sent_when_a_channel_closes_is_said_to_be_lost() -> None:
+    channel = await LocalMachine().spawn(["sh", "-c", "echo; exec sleep 20"])
+    await channel.read(10)
+    writing = asyncio.create_task(channel.write(bytes(1 << 20)))
+    await asyncio.sleep(0)
+    await channel.close()
+    with pytest.raises(LostError, match="before it had taken all"):
+        await writing
+
+
 async def test_a_program_that_takes_nothing_more_says_so() -> None:
     channel = await LocalMachine().spawn(["sh", "-c", "exec <&-; echo; sleep 5"])
     await channel.read(10)
