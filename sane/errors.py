@@ -13,6 +13,7 @@
     │   ├── AuthError          the host refused the user, or we refuse the host's key
     │   └── LostError          the connection went away inside a step: what happened there is unknown
     ├── PaneError              a pane exists but can't take a command now
+    │   └── UndrawnError       … and the shell in it has drawn no prompt: it starts, or comes from its last command
     ├── RemoteError            the target answered, and its answer is a failure of the operation itself
     ├── UnavailableError       a breaker is open, a budget is spent, or a limit is reached
     │   └── LimitError         too many at once; others have the places
@@ -160,6 +161,10 @@ class PaneError(SaneError):
     """Report a pane that exists but can't take a command now (busy, dead, somebody is typing)."""
 
     code = "pane"
+
+
+class UndrawnError(PaneError):
+    """Report a pane whose shell has drawn no prompt: it starts, or comes from its last command."""
 
 
 class RemoteError(SaneError):

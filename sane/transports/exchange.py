@@ -12,7 +12,7 @@ from sane.core.pane.control_stream import Mark, OutputReader, nested_output
 from sane.core.pane.framing import CHECKSUM, CORRUPT, END, EXIT, INTERRUPTED
 from sane.core.pane.prompt_line import SHELLS
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
-from sane.errors import LostError, NotFoundError, PaneError, RemoteError
+from sane.errors import LostError, NotFoundError, PaneError, RemoteError, UndrawnError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.handshake import Handshake
@@ -27,6 +27,7 @@ from sane.transports.pane_recovery import (
 )
 from sane.transports.pane_state import (
     IDLE_WAIT_S,
+    UNDRAWN_WAIT_S,
     Screen,
     Verdict,
     look,
@@ -135,11 +136,13 @@ class Exchange:
         """Wait until a command can be typed. Raises PaneError when it can't."""
         try:
             return await self._wait_idle(min(wait_s, LEFT_LOOK_S))
-        except PaneError:
+        except PaneError as error:
             from sane.transports.pane_feed import left_receiving
 
             if await left_receiving(self):
                 await recover(self)
+            elif isinstance(error, UndrawnError):
+                wait_s = max(wait_s, UNDRAWN_WAIT_S)
             elif wait_s <= LEFT_LOOK_S:
                 raise
         return await self._wait_idle(wait_s)

@@ -20,13 +20,14 @@ from sane.core.pane.prompt_line import (
     repl_name,
     split_at,
 )
-from sane.errors import NotFoundError, PaneError
+from sane.errors import NotFoundError, PaneError, UndrawnError
 from sane.transports.control_mode import ControlClient
 
 if TYPE_CHECKING:
     from sane.transports.line_editor import EmptyLine
 
 IDLE_WAIT_S = 10.0  # for a prompt: long enough for a shell's start-up, or for somebody to finish a short command
+UNDRAWN_WAIT_S = 2.0  # what a shell takes to start, or to draw its prompt behind the last command, is no command's time
 ELSEWHERE = "the output of the pane's shell does not go to the terminal any more (`exec >`)"
 LOOK_PAUSE_S = 0.01
 MOST_TORN_LOOKS = 20
@@ -228,9 +229,8 @@ async def wait_idle(
 ) -> tuple[Screen, Verdict]:
     """Wait until a command can be typed; return the screen then, and `idle` or `nested` (or `repl`, where `raw_ok`).
 
-    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL, a dead pane and a
-    shell that prints elsewhere;
-    NotFoundError when the pane is gone.
+    Raises PaneError saying why not when that takes longer than `wait_s`, at once for a REPL, a dead pane and a shell
+    that prints elsewhere; NotFoundError when the pane is gone.
     """
     deadline = time.monotonic() + wait_s
     pause_s = LOOK_PAUSE_S
@@ -274,6 +274,7 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
     line = screen.before.strip()
     if screen.behind:
         line = f"{line}{screen.behind}"
+    kind = PaneError
     if verdict == "dead":
         return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
     if verdict == "elsewhere":
@@ -292,10 +293,10 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
     elif line and verdict in ("typing", "unusual", "covered"):
         why = f"somebody seems to be typing there ('{line[-60:]}')"
     elif verdict in ("starting", "unusual", "covered"):
-        why = "no prompt is shown"
+        kind, why = UndrawnError, "no prompt is shown"
     else:
         why = f"{(program_of(screen) if screen.program in SHELLS else screen.program) or 'a program'} is running there"
-    return PaneError(
+    return kind(
         f"pane {name} can't take a command: {why}; nothing was typed (waited {wait_s:g} s)",
         hint="Finish what is there, or use another pane. A prompt that ends in $, #, % or > is always known.",
     )

@@ -31,7 +31,7 @@ from sane.core.pane.rendering import Rendering
 from sane.errors import LostError, NotFoundError, PaneError, UsageError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
-from sane.transports.pane_state import IDLE_WAIT_S, Screen, judge, look, terminal_is_raw
+from sane.transports.pane_state import IDLE_WAIT_S, UNDRAWN_WAIT_S, Screen, judge, look, terminal_is_raw
 
 if TYPE_CHECKING:
     from sane.transports.exchange import ExchangePane
@@ -99,8 +99,9 @@ class RawExchange:
 
     async def _wait_prompt(self, wait_s: float) -> tuple[Screen, RawPrompt]:
         """Return the prompt that waits with nothing typed. Raises PaneError when there is none in time."""
-        deadline = time.monotonic() + wait_s
-        known_until = time.monotonic() + UNKNOWN_WAIT_S
+        started = time.monotonic()
+        deadline = started + wait_s
+        known_until = started + UNKNOWN_WAIT_S
         while True:
             seen = self._client.output_count
             screen = await look(self._client, self._pane.pane_id)
@@ -110,11 +111,13 @@ class RawExchange:
                 self._edits = self._pane.local and terminal_is_raw(screen.tty)
                 self._client.take_output()
                 return screen, prompt
-            if not screen.before.strip() or not settled:
+            drawn = screen.before.strip()
+            if not drawn or not settled:
                 known_until = time.monotonic() + UNKNOWN_WAIT_S  # it starts, or still prints
-            if time.monotonic() >= min(deadline, known_until) or screen.dead:
+            until = min(deadline, known_until) if drawn else max(deadline, started + UNDRAWN_WAIT_S)
+            if time.monotonic() >= until or screen.dead:
                 break
-            await self._client.pump(min(deadline, time.monotonic() + 0.1))
+            await self._client.pump(min(until, time.monotonic() + 0.1))
         line = (screen.before.strip() + screen.behind)[-60:]
         shown = f"its line shows '{line}'" if line else "it shows no prompt"
         raise PaneError(

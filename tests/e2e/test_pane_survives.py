@@ -481,6 +481,16 @@ def test_echo_is_on_again_after_a_recovery_that_failed(tmux: Tmux, monkeypatch: 
     pane.close()
 
 
+def test_what_a_shell_takes_to_draw_its_prompt_is_not_the_commands_time(tmux: Tmux) -> None:
+    name = tmux.new()
+    pane = tmux.open(name)
+    slow = "end=$((${EPOCHREALTIME/./} + 800000)); while ((${EPOCHREALTIME/./} < end)); do :; done"
+    assert pane.run(f"PROMPT_COMMAND='{slow}'").exit_code == 0
+    for _ in range(2):
+        assert pane.run("echo well", timeout_s=0.2).output == b"well\n"
+    pane.close()
+
+
 def test_two_callers_in_two_processes_take_turns(tmux: Tmux) -> None:
     name = tmux.new()
     code = """
