@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 import click
 
 from sane.surfaces.cli.extras import missing_extra
+from sane.surfaces.mcp.listening import listen
 
 
 @click.command()
@@ -39,12 +41,6 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
     """
     import asyncio
 
-    try:
-        from sane.surfaces.mcp.serve import serve_http, serve_stdio
-    except ImportError as error:
-        raise missing_extra("sane mcp", "mcp", error) from None
-
-    names = tuple(name.strip() for name in tools.split(",") if name.strip())
     if address is None:
         if sys.stdin.isatty():
             click.echo(
@@ -52,6 +48,19 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
                 " Ctrl-D ends it.",
                 err=True,
             )
-        asyncio.run(serve_stdio(access, inventory, limit_chars, names))
-    else:
-        asyncio.run(serve_http(access, inventory, limit_chars, address, names))
+        asyncio.run(_server().serve_stdio(access, inventory, limit_chars, _names(tools)))
+        return
+    with listen(address) as listener:  # before the SDK is imported: a wrong address is told at once
+        asyncio.run(_server().serve_http(access, inventory, limit_chars, listener, _names(tools)))
+
+
+def _names(tools: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in tools.split(",") if name.strip())
+
+
+def _server() -> ModuleType:
+    try:
+        from sane.surfaces.mcp import serve
+    except ImportError as error:
+        raise missing_extra("sane mcp", "mcp", error) from None
+    return serve

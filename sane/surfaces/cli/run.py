@@ -15,6 +15,7 @@ from sane.errors import UsageError
 from sane.surfaces.cli.query import answer_options, answered
 
 if TYPE_CHECKING:
+    from sane.core.command import Command
     from sane.engine.fan_out import HostAnswer
 
 
@@ -54,24 +55,14 @@ async def _run(
     output: str,
     query: str | None,
 ) -> int:
-    from sane.core.command import Command
     from sane.core.fleet.hostset import expand
     from sane.core.fleet.place import target_of
     from sane.core.target import Target
-    from sane.core.units import parse_duration_ms
     from sane.engine.context import AsyncContext
     from sane.engine.fan_out import fan_out
     from sane.surfaces.counter import HostCounter
 
-    words = words[1:] if words[0] == "--" else words
-    if not words or not words[0].strip():
-        raise UsageError("there is no command to run", hint="sane run -i hosts.yaml 'web[1-30]' -- uptime")
-    if words[0].startswith("-"):
-        raise UsageError(
-            f"'{words[0]}' is no command", hint="Options go before PATTERN: sane run -i hosts.yaml all -- uptime"
-        )
-    script = words[0] if len(words) == 1 else shlex.join(words)
-    asked = Command(script, timeout_s=parse_duration_ms(timeout, "timeout_s") / 1000)
+    asked = _command_of(words[1:] if words[0] == "--" else words, timeout)
     if inventory is None:
         context = AsyncContext()
         targets = [(name, Target(name, None)) for name in expand(pattern)]
@@ -93,6 +84,20 @@ async def _run(
     _print(answers, output, query, time.monotonic() - began)
     good = sum(answer.ok for answer in answers)
     return 0 if good == len(answers) else 3 if good else 4
+
+
+def _command_of(words: tuple[str, ...], timeout: str) -> Command:
+    from sane.core.command import Command
+    from sane.core.units import parse_duration_ms
+
+    if not words or not words[0].strip():
+        raise UsageError("there is no command to run", hint="sane run -i hosts.yaml 'web[1-30]' -- uptime")
+    if words[0].startswith("-"):
+        raise UsageError(
+            f"'{words[0]}' is no command", hint="Options go before PATTERN: sane run -i hosts.yaml all -- uptime"
+        )
+    script = words[0] if len(words) == 1 else shlex.join(words)
+    return Command(script, timeout_s=parse_duration_ms(timeout, "timeout_s") / 1000)
 
 
 def as_json(answer: HostAnswer) -> dict[str, Any]:

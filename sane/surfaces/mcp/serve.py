@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -12,13 +11,12 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
-from sane.errors import UnavailableError, UsageError
-from sane.surfaces.http.listener import open_listener, split_address, url_of
+from sane.surfaces.http.listener import url_of
+from sane.surfaces.mcp.listening import bearer_token
 from sane.surfaces.mcp.refusals import MOST_BYTES, Refusals
 from sane.surfaces.mcp.server import ToolServer
 from sane.surfaces.mcp.stdin_lines import open_stdin_lines
 
-TOKEN_VARIABLE = "SANE_MCP_TOKEN"
 SHUTDOWN_S = 25
 
 
@@ -37,41 +35,19 @@ async def serve_stdio(tier: str, inventory: str | None, limit_chars: int, names:
             await server.run(messages, send, server.create_initialization_options())
 
 
-async def serve_http(tier: str, inventory: str | None, limit_chars: int, address: str, names: Sequence[str]) -> None:
-    """Serve streamable HTTP at `http://HOST:PORT/mcp` until it is stopped.
+async def serve_http(
+    tier: str, inventory: str | None, limit_chars: int, listener: socket.socket, names: Sequence[str]
+) -> None:
+    """Serve streamable HTTP at `http://HOST:PORT/mcp` on a socket that listens, until it is stopped.
 
-    `SANE_MCP_TOKEN` is the bearer token that clients must send; without one only loopback addresses are served.
-    Raises UsageError for an address or a tool that is none, or an address that needs a token; UnavailableError for one
-    that is taken.
+    Raises UsageError for a tool that is none.
     """
     from sane.surfaces.mcp.http_app import http_app
 
-    place = split_address(address, "127.0.0.1:8765")
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    with listen(place, token) as listener:
-        async with _end_on_signals(), _open(inventory) as context:
-            app = http_app(ToolServer(tier, context, limit_chars, names), listener.getsockname()[0], token)
-            print(f"sane mcp: {url_of(listener)}/mcp", file=sys.stderr, flush=True)
-            await _serve_app(app, listener)
-
-
-def listen(place: tuple[str, int], token: str) -> socket.socket:
-    """Return a socket that listens there.
-
-    Raises UsageError where others could call without a token, UnavailableError where the address can't be had.
-    """
-    host, port = place
-    unguarded = UsageError(
-        f"{host} is not a loopback address, so anyone could call the tools",
-        hint=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
-    )
-    try:
-        return open_listener(place, None if token else unguarded)
-    except OSError as error:
-        raise UnavailableError(
-            f"{host}:{port} can't be served: {error.strerror or error}",
-            hint="Another program may have that port. Name another one; 0 takes any that is free.",
-        ) from error
+    async with _end_on_signals(), _open(inventory) as context:
+        app = http_app(ToolServer(tier, context, limit_chars, names), listener.getsockname()[0], bearer_token())
+        print(f"sane mcp: {url_of(listener)}/mcp", file=sys.stderr, flush=True)
+        await _serve_app(app, listener)
 
 
 async def _serve_app(app: Any, listener: socket.socket) -> None:
