@@ -173,9 +173,8 @@ async def _run_command(
             result, begun = await transport.run(command), True
             if result.exit_code == ALREADY_STARTED:
                 result = await _take_over(transport, control, command, operation_id, place, timeout_s)
-            elif not result.timed_out and _unseen(result, place):
-                # The window went away, or the shell that waited for the step: the receipt on the host knows more.
-                raise LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
+            elif not result.timed_out and _is_a_signals(result):
+                result = await _ask_the_host(control, operation_id, place, result, timeout_s)
     except SaneError as error:
         if not (isinstance(error, LostError) or (begun and is_out_of_reach(error))):
             raise
@@ -185,10 +184,25 @@ async def _run_command(
     return await _settle(control, operation_id, place, result, timeout_s)
 
 
-def _unseen(result: CommandResult, place: Place) -> bool:
-    """Return whether the code may be that of the shell that waited, killed by a signal, and not the step's own."""
-    code = result.exit_code
-    return code is None or (not place.in_pane and 128 < code < 255)
+def _is_a_signals(result: CommandResult) -> bool:
+    """Return whether the code may be the waiting shell's own: a signal killed it, or stopped the step in a pane."""
+    return result.exit_code is None or 128 < result.exit_code < 255
+
+
+async def _ask_the_host(
+    control: Transport, operation_id: str, place: Place, result: CommandResult, timeout_s: float
+) -> CommandResult | None:
+    """Return what came of a step whose end nobody may have seen; None where the host does not know it either.
+
+    A step that a person stopped in its window (Ctrl-Z) is waited for: `fg` there lets it go on.
+    Raises LostError where the waiting shell or its window went away: the host is to be contacted again.
+    """
+    if result.exit_code is None or not place.in_pane:
+        raise LostError("nobody saw how the step ended", phase="command", host=place.control.host or "")
+    state, _ = parse_inspection((await control.run(_quietly(inspect(operation_id), place))).output)
+    if state == "running":
+        return await control.run(_quietly(attach(operation_id, timeout_s=timeout_s), place))
+    return result if state == "finished" else None
 
 
 def _timeout_s(step: Step, arguments: Mapping[str, object]) -> float:

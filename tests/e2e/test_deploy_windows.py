@@ -64,6 +64,22 @@ def test_the_window_of_a_host_that_failed_stays_and_is_named(open_site: OpenSite
     assert tmux("list-windows", "-t", "=sane-app", "-F", "#{window_name}").split() == ["server2"]
 
 
+def test_a_step_that_a_person_stops_in_its_window_is_waited_for(open_site: OpenSite) -> None:
+    site = open_site(1, turn=WAITING)
+    process = site.start(*site.deploy_words("1.0.0", "--via", "tmux", "--output", "json"))
+    window = "=sane-app:server1"
+    wait_for(lambda: has_line("about to wait", screen(window)), 30, "the output in the window")
+    tmux("send-keys", "-t", window, "C-z")
+    wait_for(lambda: "Stopped" in screen(window), 30, "the word of the shell")
+    (site.root("server1") / "go").touch()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=1)
+    tmux("send-keys", "-t", window, "fg", "Enter")
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, (out, err)
+    assert site.marks("server1") == ["put 1.0.0", "turn 1.0.0"]
+
+
 def test_steps_in_the_tmux_of_the_host_survive_a_lost_connection(open_site: OpenSite) -> None:
     site = open_site(1, turn=WAITING)
     sockets = site.lab.lab.sockets("server1")
