@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from sane.core.ssh.settings import HostSettings
-from sane.errors import UnavailableError
+from sane.errors import UnavailableError, UnreachableError
 from sane.transports.known_hosts import KnownHostsFiles
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_connect import open_connection
@@ -24,6 +24,7 @@ HANDSHAKES_AT_ONCE = 64
 HANDSHAKE_PLACE_S = 0.5
 SESSIONS_AT_ONCE = 8  # of the ten that an sshd allows on one connection; one more ends commands, one answers brief ones
 ROOM_TIMEOUT_S = 60.0
+ATTEMPT_PAUSE_S = 1.0  # between tries, as ssh(1) has it
 CLOSE_TIMEOUT_S = 3.0
 
 
@@ -114,6 +115,20 @@ class SshPool:
             places.release()
 
     async def _open(self, settings: HostSettings) -> asyncssh.SSHClientConnection:
+        """Return a new connection, in up to as many tries, a second apart, as ConnectionAttempts says.
+
+        A host that has said who it is counts as reached: what goes wrong then is not tried again.
+        """
+        for _ in range(settings.connect_attempts - 1):
+            try:
+                return await self._open_once(settings)
+            except UnreachableError as error:
+                if error.phase == "login":
+                    raise
+                await asyncio.sleep(ATTEMPT_PAUSE_S)
+        return await self._open_once(settings)
+
+    async def _open_once(self, settings: HostSettings) -> asyncssh.SSHClientConnection:
         tunnel = await self.connection(settings.jump) if settings.jump is not None else None
         async with _Place(self._places):
             return await open_connection(settings, self._keyring, self._known, tunnel)

@@ -35,7 +35,7 @@ CASES = {
     "known hosts": "Host web1\n UserKnownHostsFile ~/a /tmp/b\n GlobalKnownHostsFile /dev/null\n",
     "strictness": "Host web1\n StrictHostKeyChecking accept-new\nHost web2\n StrictHostKeyChecking off\n",
     "alias": "Host web1\n HostKeyAlias other\n",
-    "times": "Host web1\n ConnectTimeout 1m30s\n ServerAliveInterval 15\n ServerAliveCountMax 7\n",
+    "times": "Host web1\n ConnectTimeout 1m30s\n ServerAliveInterval 15\n ServerAliveCountMax 7\n ConnectionAttempts 4\n",
     "jump": "Host web1\n ProxyJump u@b:22\nHost *\n ProxyCommand nc %h %p\n",
     "jump list": "Host web1\n ProxyJump a,u@b:2222,c\n",
     "command before jump": "Host b\n ProxyJump none\nHost web1\n ProxyCommand nc %h # kept\nHost *\n ProxyJump b\n",
@@ -96,6 +96,7 @@ def compare(config: Path, host: str) -> None:
         assert ours.connect_timeout_s == float(theirs["connecttimeout"][0])
     if theirs["serveraliveinterval"] != ["0"]:
         assert ours.keepalive_s == float(theirs["serveraliveinterval"][0])
+    assert ours.connect_attempts == int(theirs["connectionattempts"][0])
     assert ours.keepalive_count == int(theirs["serveralivecountmax"][0])
     known = " ".join(ours.known_hosts).replace(here, home)
     assert known == theirs["userknownhostsfile"][0].replace("~", home)

@@ -64,6 +64,26 @@ async def test_refused_port(tmp_path: Path) -> None:
     assert "sshd" in caught.value.hint
 
 
+@pytest.mark.parametrize("attempts", [1, 5])
+async def test_a_host_that_comes_up_late_is_reached_where_more_attempts_are_allowed(
+    tmp_path: Path, attempts: int
+) -> None:
+    late = Sshd()
+    try:
+        config = late.config("web1", f"  ConnectionAttempts {attempts}")
+        async with pool_for(tmp_path, config) as pool, asyncio.timeout(15):
+            running = asyncio.create_task(pool.transport("web1").run(Command("echo reached")))
+            await asyncio.sleep(0.5)  # the first attempt finds nobody
+            await asyncio.to_thread(late.start)
+            if attempts == 1:
+                with pytest.raises(UnreachableError, match="refused the connection"):
+                    await running
+            else:
+                assert (await running).output == b"reached\n"
+    finally:
+        late.stop()
+
+
 async def test_silent_port(tmp_path: Path, silent_port: int) -> None:
     async with pool_for(tmp_path, host(silent_port)) as pool:
         with within(1), pytest.raises(UnreachableError, match="no SSH banner within 1 s") as caught:

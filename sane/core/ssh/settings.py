@@ -59,6 +59,7 @@ class HostSettings:
     hash_known_hosts: bool = False
     address_family: str = "any"
     connect_timeout_s: float = CONNECT_TIMEOUT_S
+    connect_attempts: int = 1
     keepalive_s: float = KEEPALIVE_S
     keepalive_count: int = KEEPALIVE_COUNT
 
@@ -177,6 +178,7 @@ def _typed(name: str, host: str, raw: Mapping[str, tuple[str, ...]], around: Sur
         hash_known_hosts=_flag(first, "hashknownhosts"),
         address_family=first.get("addressfamily", "any").lower(),
         connect_timeout_s=_seconds(first, "connecttimeout", CONNECT_TIMEOUT_S),
+        connect_attempts=_number(first, "connectionattempts", 1, 1, 1000),
         keepalive_s=_seconds(first, "serveraliveinterval", KEEPALIVE_S),
         keepalive_count=_number(first, "serveralivecountmax", KEEPALIVE_COUNT, 1, 1000),
     )
