@@ -22,6 +22,7 @@ from sane.errors import AuthError, LostError, RemoteError, TransportError, Unava
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_pool import SshPool
+from sane.transports.ssh_session import when_there_is_room
 from tests.listeners import listening
 from tests.processes import is_running
 from tests.transports.sshd import Sshd, free_port, make_key
@@ -476,6 +477,7 @@ OWNER = """import asyncio, sys
 from sane.core.command import Command
 from sane.transports.ssh_config import SshConfig
 from sane.transports.ssh_pool import SshPool
+from sane.transports.ssh_session import when_there_is_room
 async def main(config, outlives, *scripts):
     async with SshPool(SshConfig(config=config)) as pool:
         for script in scripts:
@@ -590,3 +592,19 @@ async def test_a_timeout_ends_the_command_whatever_the_login_shell(tmp_path: Pat
             await _ends(await _pid_in(began))
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_what_the_library_stumbles_over_as_the_connection_goes_away_is_its_loss(
+    tmp_path: Path, sshd: Sshd, closed: bool
+) -> None:
+    async def stumble() -> None:
+        if closed:
+            connection.abort()
+            await connection.wait_closed()
+        raise AttributeError("'NoneType' object has no attribute 'session_started'")
+
+    async with pool_for(tmp_path, sshd.config()) as pool:
+        connection = await pool.connection(pool.config.resolve("web1"))
+        with pytest.raises(asyncssh.ConnectionLost if closed else AttributeError):
+            await when_there_is_room(connection, stumble)
