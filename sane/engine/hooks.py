@@ -34,6 +34,11 @@ def hook_after(state: RolloutState) -> str:
     return "on_failure" if state.status in FAILED else ""
 
 
+def hook_error(hook: str, step: str, error: str) -> str:
+    """Return the words for a hook that failed."""
+    return f"hook {hook}, step '{step}': {error or 'failed'}"
+
+
 async def run_hook(
     store: Store,
     context: AsyncContext,
@@ -74,7 +79,7 @@ async def run_hook(
             data |= {"error": result.error, "hint": result.hint}
         await store.append([_event("step_finished", state, now_ms(), data)])
         if result.outcome not in GOOD:
-            return replace(result, error=f"hook {hook}, step '{step.name}': {result.error or 'failed'}")
+            return replace(result, error=hook_error(hook, step.name, result.error))
         if step.register:
             binding = replace(binding, results={**binding.results, step.register: dict(result.answer)})
     return None

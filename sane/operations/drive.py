@@ -16,7 +16,7 @@ from sane.core.rollout.controller import RolloutState
 from sane.core.rollout.table import TERMINAL
 from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
-from sane.engine.hooks import hook_after, is_left_over, run_hook
+from sane.engine.hooks import hook_after, hook_error, is_left_over, run_hook
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.plan import DeploymentPlan
@@ -55,7 +55,6 @@ async def drive(
     plan = plan_of(first, state)
     context, now_ms = AsyncContext(plan.inventory), steady_clock()
     hooks = _Hooks(store, context, plan, now_ms, say)
-    await _prune_outputs(store)
     try:
         if not state.terminal:
             begun = frozenset(host.spec.name for host in state.hosts if host.operation)
@@ -66,6 +65,7 @@ async def drive(
             await _leave_windows(places, state, say, keep_windows)
         else:
             state = await hooks.conclude(state)  # whoever drove it may have died on the way
+        await _prune_outputs(store)
         return state
     finally:
         await context.close()
@@ -145,9 +145,15 @@ class _Hooks:
 
     async def prepare(self, state: RolloutState) -> None:
         """Run the first hook; where it fails, the deployment does, before a host is touched."""
-        if state.status == "pending" and (problem := await self._run(state, "pre_deploy")):
-            self.say(problem.error)
-            await request(self.store, state.id, "fail", problem.error)
+        if state.status != "pending":
+            return
+        problem = await self._run(state, "pre_deploy")
+        # Whoever ran it before may have died before the deployment could be failed for it.
+        told = [hook_error(h.hook, h.step, h.error) for h in state.failed_hooks if h.hook == "pre_deploy"]
+        for error in [problem.error] if problem else told[:1]:
+            self.say(error)
+            with contextlib.suppress(ConflictError):  # it is being cancelled: nothing starts then either
+                await request(self.store, state.id, "fail", error)
 
     async def conclude(self, state: RolloutState) -> RolloutState:
         """Run the hook that the end calls for, and return the state behind it."""

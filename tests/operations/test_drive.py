@@ -13,7 +13,7 @@ import pytest
 
 from sane.core.events import Event
 from sane.errors import InterruptedRunError, StoppedRunError, StoreError
-from sane.operations.deployments import create_deployment, load_plan
+from sane.operations.deployments import create_deployment, load_plan, request
 from sane.operations.drive import drive
 from sane.operations.inputs import DeployRequest
 from sane.store import open_store
@@ -65,6 +65,47 @@ class _NoRequests:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._within, name)
+
+
+@pytest.fixture
+async def refused(store: Store, tmp_path: Path) -> str:
+    """Return the id of a deployment whose first hook waits for `go`, and fails."""
+    hook = 'touch "$HOME/begun"; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo no backup >&2; exit 7'
+    hooks = f"hooks:\n  pre_deploy:\n  - name: check\n    run-command: {{command: '{hook}'}}\n"
+    (tmp_path / "app.yaml").write_text(WORKFLOW + hooks)
+    (tmp_path / "hosts.yaml").write_text(INVENTORY)
+    asked = DeployRequest(tmp_path / "app.yaml", tmp_path / "hosts.yaml", "1.0")
+    return (await create_deployment(store, load_plan(asked), asked)).deployment
+
+
+async def parts_begun(store: Store) -> set[object]:
+    return {event.data.get("part") for event in await store.read(kinds=("step_started",))}
+
+
+async def test_who_dies_between_a_failed_first_hook_and_its_word_leaves_hosts_that_nobody_touches(
+    store: Store, refused: str
+) -> None:
+    Path(os.environ["HOME"], "go").touch()
+    with pytest.raises(StoreError):
+        await drive(cast("Store", _NoRequests(store)), refused, say=lambda _: None)
+    async with asyncio.timeout(20):
+        state = await drive(store, refused, say=lambda _: None)
+    assert (state.status, state.hosts[0].status) == ("failed", "not_attempted")
+    assert "hook pre_deploy, step 'check': no backup" in state.reason
+    assert await parts_begun(store) == {"pre_deploy"}
+
+
+async def test_a_first_hook_that_fails_in_a_cancelled_deployment_leaves_it_cancelled(
+    store: Store, refused: str
+) -> None:
+    driving = asyncio.create_task(drive(store, refused, say=lambda _: None))
+    await begun(store)
+    await request(store, refused, "cancel", "enough")
+    Path(os.environ["HOME"], "go").touch()
+    async with asyncio.timeout(20):
+        state = await driving
+    assert (state.status, state.hosts[0].status) == ("cancelled", "not_attempted")
+    assert await parts_begun(store) == {"pre_deploy"}
 
 
 async def test_a_stop_by_signal_names_the_hosts_in_flight(store: Store, deployment: str) -> None:
