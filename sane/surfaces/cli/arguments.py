@@ -21,6 +21,7 @@ COMMON_OPTIONS = {
     "help": "print this text",
 }
 STDIN_PARAMETERS = ("content", "text")  # `--stdin` gives these as bytes read from standard input
+STDIN_HELP = "read it from standard input, as bytes"
 
 
 class MissingArgumentError(UsageError):
@@ -220,11 +221,20 @@ def _value_name(parameter: Parameter) -> str:
     )
 
 
+def option_helps(verb: Verb) -> dict[str, str]:
+    """Return every option of a verb, without the dashes, with its help; one that is on by itself as `no-NAME`."""
+    own = (p for p in verb.parameters if not p.positional)
+    found = {_shown_name(p).replace("[no-]", "no-"): _explanation(p) for p in own}
+    if any(p.name in STDIN_PARAMETERS for p in verb.parameters):
+        found["stdin"] = STDIN_HELP
+    return found | common_options(verb)
+
+
 def help_text(verb: Verb) -> str:
     """Return what `--help` prints: summary, every argument with its help, an example."""
     rows = [(_heading(p), _explanation(p)) for p in verb.parameters]
     if any(p.name in STDIN_PARAMETERS for p in verb.parameters):
-        rows.append(("--stdin", "read it from standard input, as bytes"))
+        rows.append(("--stdin", STDIN_HELP))
     rows += [(f"--{name}", text) for name, text in common_options(verb).items()]
     width = max(len(heading) for heading, _ in rows) + 2
     lines = [

@@ -29,13 +29,18 @@ def shell(*argv: str, cwd: Path) -> str:
 
 def bash(line: str, cwd: Path) -> list[str]:
     """Return what bash would offer for the last word of a line that holds no colon."""
+    return bash_offers(line, cwd).split()
+
+
+def bash_offers(line: str, cwd: Path) -> str:
+    """Return the same, an offer a line."""
     script = (
         '. <(sane completion bash); COMP_LINE=$1; COMP_POINT=${#1}; read -ra COMP_WORDS <<<"$1"; '
         '[[ $1 == *" " ]] && COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_WORDBREAKS=$\' \\t\\n"\\\'><=;|&(:\'; '
         'compopt() { :; }; f=$(complete -p "${COMP_WORDS[0]}"); f=${f#*-F }; ${f%% *} "${COMP_WORDS[0]}"; '
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    return shell("bash", "--norc", "-c", script, "bash", line, cwd=cwd).split()
+    return shell("bash", "--norc", "-c", script, "bash", line, cwd=cwd)
 
 
 def fish(line: str, cwd: Path) -> dict[str, str]:
@@ -112,6 +117,31 @@ def test_a_primitive_completes_its_target_first_and_files_after_it(place: Path) 
     assert "--exit-status" not in bash("sane-list-panes --", place)
     assert "local:" in fish("sane-run-command ", place)
     assert "local:" not in fish("sane-run-command local: ", place)
+
+
+def test_a_primitive_completes_its_own_options(place: Path) -> None:
+    offered = bash("sane-create-file local: --", place)
+    assert {"--stdin", "--exact", "--mode", "--encoding", "--timeout", "--query"} <= set(offered)
+    assert bash("sane-read-file local: --lim", place) == ["--limit-bytes"]
+    assert fish("sane-create-file local: --exa", place) == {"--exact": "add no newline"}
+    script = (
+        ". <(sane completion zsh); compadd() { shift; print -l -- $@; }; PREFIX=--; CURRENT=3; "
+        "words=(sane-create-file local: --); _sane_targets"
+    )
+    assert {"--stdin", "--exact"} <= set(shell("zsh", "-f", "-c", script, cwd=place).split())
+
+
+@pytest.mark.e2e
+def test_a_session_may_be_named_like_a_command(place: Path) -> None:
+    made = place / "made"
+    subprocess.run(["tmux", "new-session", "-d", "-s", f"a$(touch {made})b c", "sh"], check=True)
+    try:
+        offered = bash_offers("sane-run-command ", place)
+        assert f"a\\$\\(touch\\ {made}\\)b\\ c:0.0" in offered
+        assert f"a$(touch {made})b c:0.0" in fish("sane-run-command ", place)
+        assert not made.exists()
+    finally:
+        subprocess.run(["tmux", "kill-server"], check=True)
 
 
 def test_zsh_needs_no_more_than_the_line_in_an_empty_zshrc(place: Path) -> None:
