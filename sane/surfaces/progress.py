@@ -193,11 +193,12 @@ class LiveView:
     def _rows(self, state: RolloutState) -> list[Any]:
         from rich.text import Text
 
-        # Live can't scroll: hosts at work first, then those that went wrong, as many as there is room for.
+        # Live can't scroll: what went wrong has half of the room, where the hosts at work need the other.
         room = max(3, self._console.height - 6)
         busy = [host for host in state.hosts if host.status in _BUSY]
         bad = [host for host in state.hosts if MARKS.get(host.status, ("",))[0] in ("✗", "?")]
-        rows = [self._row(host) for host in (busy + bad)[:room]]
+        worst = bad[: max(room // 2, room - len(busy))]
+        rows = [self._row(host) for host in (worst + busy)[:room]]
         if len(busy) + len(bad) > room:
             rows.append(Text(f"  … and {len(busy) + len(bad) - room} more", style="dim"))
         return rows

@@ -46,6 +46,22 @@ def test_while_hosts_are_asked_it_counts_those_that_answered() -> None:
     assert shown.endswith(("\x1b[2K", "\x1b[?25h")), "the view takes itself away"
 
 
+def test_what_went_wrong_is_seen_while_more_hosts_are_at_work_than_there_is_room_for() -> None:
+    view = open_view_of(Terminal())
+    names = [f"web{number}" for number in range(60)]
+    event, state = begun(*names, parts=("stage",))
+    statuses = ["failed" if number % 3 == 2 else "activating" for number in range(60)]
+    hosts = tuple(replace(h, status=s, error=s) for h, s in zip(state.hosts, statuses, strict=True))
+    view.update(event, replace(state, hosts=hosts))
+    console = Console(file=io.StringIO(), width=80, height=24)
+    console.print(view.draw())
+    view.close()
+    rows = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+    assert sum("✗" in row for row in rows) >= 5
+    assert sum("switch" in row for row in rows) >= 5
+    assert rows[-1].strip().startswith("… and ")
+
+
 def test_a_host_whose_health_is_awaited_says_why_in_one_row_that_steers_no_terminal() -> None:
     terminal = Terminal()
     view = open_view_of(terminal)

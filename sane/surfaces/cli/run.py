@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from sane.surfaces.cli.query import answer_options, answered
 
 if TYPE_CHECKING:
     from sane.core.command import Command
+    from sane.core.target import Target
+    from sane.engine.context import AsyncContext
     from sane.engine.fan_out import HostAnswer
 
 
@@ -59,7 +63,6 @@ async def _run(
     from sane.core.fleet.place import target_of
     from sane.core.target import Target
     from sane.engine.context import AsyncContext
-    from sane.engine.fan_out import fan_out
     from sane.surfaces.counter import HostCounter
 
     asked = _command_of(words[1:] if words[0] == "--" else words, timeout)
@@ -78,12 +81,44 @@ async def _run(
     with HostCounter(len(targets)) as counter:
         began = time.monotonic()
         try:
-            answers = await fan_out(context, targets, asked, parallel=parallel, on_answer=counter.count)
+            answers, stopped = await _ask(context, targets, asked, parallel, counter.count)
         finally:
             await context.close()
     _print(answers, output, query, time.monotonic() - began)
     good = sum(answer.ok for answer in answers)
-    return 0 if good == len(answers) else 3 if good else 4
+    return stopped or (0 if good == len(answers) else 3 if good else 4)
+
+
+async def _ask(
+    context: AsyncContext,
+    targets: Sequence[tuple[str, Target]],
+    asked: Command,
+    parallel: int,
+    count: Callable[[], None],
+) -> tuple[list[HostAnswer], int]:
+    """Return an answer for each host, and 130 or 143 where a signal cut it short: what had come by then is not lost."""
+    from sane.engine.fan_out import HostAnswer, fan_out
+
+    came: dict[str, HostAnswer] = {}
+    stopped = 130
+
+    def take(answer: HostAnswer) -> None:
+        came[answer.host] = answer
+        count()
+
+    def terminate() -> None:
+        nonlocal stopped
+        stopped = 143
+        asking.cancel()
+
+    asking = asyncio.create_task(fan_out(context, targets, asked, parallel=parallel, on_answer=take))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await asking, 0
+    except asyncio.CancelledError:  # Ctrl-C cancels the task around this one
+        error = "stopped before it answered"
+        none = (HostAnswer(name, None, b"", b"", 0.0, phase="command", error=error) for name, _ in targets)
+        return [came.get(answer.host, answer) for answer in none], stopped
 
 
 def _command_of(words: tuple[str, ...], timeout: str) -> Command:
