@@ -43,5 +43,13 @@ def _own_surroundings(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANE_STATE_DIR", str(short_dir / "state"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir / "run"))
     monkeypatch.setenv("SANE_HELPER", "0")  # nothing outlives a test; the tests of the warm helper ask for it
-    for name in ("TMUX", "TMUX_PANE", "SSH_AUTH_SOCK", "SANE_DATABASE_URL", "TMUX_SANE_CONTEXT_HOME", "NO_COLOR"):
+    for name in (
+        "TMUX",
+        "TMUX_PANE",
+        "SSH_AUTH_SOCK",
+        "SANE_DATABASE_URL",
+        "SANE_INVENTORY",
+        "TMUX_SANE_CONTEXT_HOME",
+        "NO_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.errors import InterruptedRunError, UsageError
+from sane.surfaces.cli.inventory_option import inventory_option
 from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that say what to deploy; `request_of` reads them."""
-    inventory = click.Path(path_type=Path)
     for option in (
         click.option("--idempotency-key", default="", help="A word that makes asking twice the same as asking once."),
         click.option("--reason", default="", help="Why, for the history."),
@@ -83,7 +83,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--key", default="", help="The deployment key; the workflow's own when left out."),
         click.option("--version", "version", required=True, help="What to roll out."),
-        click.option("--inventory", "-i", required=True, type=inventory, help="The file of hosts."),
+        inventory_option("The file of hosts.", required=True),
         click.argument("workflow", type=click.Path(path_type=Path)),
     ):
         command = option(command)

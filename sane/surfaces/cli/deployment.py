@@ -16,7 +16,7 @@ from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show
 from sane.surfaces.cli.query import check_query
 
 WIDE = 140  # columns in which a table of deployments has room for all of them
-COLUMNS = ("deployment", "version", "status", "key", "revision", "created", "why")
+COLUMNS = ("deployment", "version", "status", "key", "revision", "created (UTC)", "why")
 ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
 # What a deployment exits with when it ended, or waits, as this request wants it to.
 AS_ASKED = {"pause": (8,), "cancel": (4,), "fail": (4, 5)}
@@ -44,7 +44,7 @@ def deployment() -> None:
 
 @deployment.command("list")
 @click.option("--key", default="", help="Only this deployment key.")
-@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first.")
 @OUTPUT
 @QUERY
 def list_command(key: str, limit: int, output: str, query: str | None) -> None:
@@ -95,7 +95,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(title, no_wrap=title != "why")
     for row in rows:
         colour = colours.get(row["status"], "red")
-        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created_at_ms"] / 1000))
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["created_at_ms"] / 1000))
         stable = " ★" if row["stable"] else ""
         status = f"[{colour}]{row['status']}[/]{stable}"
         cells = (escape(row["deployment"]), escape(row["version"]), status, escape(row["key"]), str(row["revision"]))

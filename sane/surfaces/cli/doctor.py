@@ -27,7 +27,13 @@ class Finding(NamedTuple):
 
 
 @click.command()
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json", "ndjson"]),
+    default="table",
+    show_default=True,
+    help="The form of the answer.",
+)
 @click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 def doctor(output: str, query: str | None) -> None:
     """Check what this machine has and say what is missing; exit 4 when something needed is.

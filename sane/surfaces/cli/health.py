@@ -10,6 +10,7 @@ import click
 
 from sane.core.printable import printable
 from sane.errors import UsageError
+from sane.surfaces.cli.inventory_option import inventory_of_environment
 from sane.surfaces.cli.query import check_query, show
 
 if TYPE_CHECKING:
@@ -26,7 +27,13 @@ OPTIONS = (
         metavar="DURATION",
         help="Older than this is stale, for files that are written again and again; else the workflow's.",
     ),
-    click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True),
+    click.option(
+        "--output",
+        type=click.Choice(["table", "json", "ndjson"]),
+        default="table",
+        show_default=True,
+        help="The form of the answer.",
+    ),
     click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."),
 )
 
@@ -117,6 +124,7 @@ def _ask(pattern: str, key: str, inventory: Path | None, **about: Any) -> list[H
             hint = "Leave the options about files and versions out."
             raise UsageError("--key takes all from the deployment", hint=hint)
         return asyncio.run(_ask_deployed(key, pattern))
+    inventory = inventory or inventory_of_environment()
     if inventory is None:
         raise UsageError("which hosts?", hint="Name their file, -i FILE, or a deployment's key, --key KEY.")
     return _ask_inventory(pattern, inventory, **about)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import click
 
 from sane.surfaces.cli.extras import missing_extra
-from sane.surfaces.mcp.listening import listen
+from sane.surfaces.cli.inventory_option import inventory_option
+from sane.surfaces.mcp.listening import bind
 
 
 @click.command()
@@ -20,7 +22,7 @@ from sane.surfaces.mcp.listening import listen
     help="The tools that are offered: read only, those that change things, or all.",
 )
 @click.option("--http", "address", metavar="HOST:PORT", help="Serve streamable HTTP there in place of stdio.")
-@click.option("--inventory", type=click.Path(exists=True), help="Hosts whose names ssh:NAME resolves.")
+@inventory_option("Hosts whose names ssh:NAME resolves.")
 @click.option(
     "--limit",
     "limit_chars",
@@ -30,7 +32,7 @@ from sane.surfaces.mcp.listening import listen
     help="The longest text in one answer, in characters; the rest is read page by page.",
 )
 @click.option("--tools", metavar="NAME,…", default="", help="Offer these tools only: each costs a model some tokens.")
-def mcp(access: str, address: str | None, inventory: str | None, limit_chars: int, tools: str) -> None:
+def mcp(access: str, address: str | None, inventory: Path | None, limit_chars: int, tools: str) -> None:
     """Serve every verb as a tool over the Model Context Protocol, on stdio or HTTP.
 
     \b
@@ -50,7 +52,7 @@ def mcp(access: str, address: str | None, inventory: str | None, limit_chars: in
             )
         asyncio.run(_server().serve_stdio(access, inventory, limit_chars, _names(tools)))
         return
-    with listen(address) as listener:  # before the SDK is imported: a wrong address is told at once
+    with bind(address) as listener:  # before the SDK is imported: a wrong address is told at once
         asyncio.run(_server().serve_http(access, inventory, limit_chars, listener, _names(tools)))
 
 

@@ -14,6 +14,7 @@ import click
 
 from sane.core.printable import printable
 from sane.errors import UsageError
+from sane.surfaces.cli.inventory_option import inventory_option
 from sane.surfaces.cli.query import answer_options, answered
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("pattern")
 @click.argument("command", nargs=-1, required=True)
-@click.option(
-    "--inventory", "-i", type=click.Path(path_type=Path), help="The file of hosts; else names as ssh has them."
-)
+@inventory_option("The file of hosts; else names as ssh has them.")
 @click.option("--parallel", default=64, show_default=True, type=click.IntRange(1, 1000), help="Hosts at once.")
 @click.option("--timeout", default="30s", show_default=True, help="How long the command may take on a host.")
 @answer_options()

@@ -18,7 +18,14 @@ SCOPES = ("read", "deploy", "promote", "admin")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--listen", "address", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True)
+@click.option(
+    "--listen",
+    "address",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8080",
+    show_default=True,
+    help="Where to serve; elsewhere than on loopback a credential is needed.",
+)
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path),
@@ -88,7 +95,15 @@ def credential() -> None:
 
 @credential.command(short_help="Add a credential and print its token, this once.")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("read",), show_default=True)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    default=("read",),
+    show_default=True,
+    help="What it may be used for; give it once for each.",
+)
 @click.option("--signed", is_flag=True, help="A secret that signs requests, in place of a bearer token.")
 @answer_options()
 def add(name: str, scopes: tuple[str, ...], signed: bool, output: str, query: str | None) -> None:

@@ -14,6 +14,7 @@ import click
 
 from sane.core.printable import printable
 from sane.surfaces.cli.deploy import OUTPUTS
+from sane.surfaces.cli.inventory_option import inventory_option
 from sane.surfaces.cli.query import check_query
 
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
@@ -24,7 +25,7 @@ QUERY = click.option(
 
 @click.command()
 @click.argument("hosts", nargs=-1, required=True)
-@click.option("--inventory", "-i", type=click.Path(path_type=Path), help="HOSTS are patterns of this inventory.")
+@inventory_option("HOSTS are patterns of this inventory.")
 @OUTPUT
 @QUERY
 def whatis(hosts: tuple[str, ...], inventory: Path | None, output: str, query: str | None) -> None:
@@ -99,7 +100,7 @@ def _print_host(row: Mapping[str, Any]) -> None:
 
 @click.command()
 @click.argument("pattern", default="all")
-@click.option("--inventory", "-i", required=True, type=click.Path(path_type=Path), help="The file of hosts.")
+@inventory_option("The file of hosts.", required=True)
 @OUTPUT
 @QUERY
 def adopt(pattern: str, inventory: Path, output: str, query: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sane.surfaces.cli.inventory_option import inventory_of_environment
 from sane.surfaces.cli.query import check_query
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ TIMEOUT_STATUS = 124  # as timeout(1) has it
 @click.option("--for", "for_", metavar="DURATION", help="Watch for so long.")
 @click.option("--once", is_flag=True, help="Ask every host a single time, and do what is due.")
 @click.option("--config", type=click.Path(path_type=Path), help="The watch's configuration (watch.yaml).")
-@click.option("--output", type=click.Choice(["table", "json", "ndjson"]), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json", "ndjson"]),
+    default="table",
+    show_default=True,
+    help="The form of the answer.",
+)
 @click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
 def watch(
     inventory: Path | None,
@@ -63,8 +70,8 @@ def watch(
     from sane.operations.watch_fleet import WatchRequest
 
     chosen = _config(config, interval, max_age)
-    if inventory is None and not key and os.environ.get("SANE_INVENTORY"):
-        inventory = Path(os.environ["SANE_INVENTORY"])
+    if inventory is None and not key:
+        inventory = inventory_of_environment()
     asked = WatchRequest(inventory, key, group, until, _duration_ms(for_, "for"), once)
     raise click.exceptions.Exit(asyncio.run(_watch(asked, chosen, output, query)))
 

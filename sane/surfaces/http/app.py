@@ -24,7 +24,7 @@ from sane.errors import SaneError, UsageError
 from sane.surfaces.http.agents import AgentSources
 from sane.surfaces.http.credentials import CredentialFile
 from sane.surfaces.http.guard import App, Guard
-from sane.surfaces.http.listener import is_loopback, open_listener, url_of
+from sane.surfaces.http.listener import BACKLOG, bind_listener, is_loopback, url_of
 from sane.surfaces.http.problems import problem, problem_of, problem_of_fields, problem_of_status
 from sane.surfaces.http.protocol import TimedProtocol
 from sane.surfaces.http.routes import router
@@ -155,8 +155,10 @@ def listen(address: tuple[str, int], *, has_credential: bool) -> socket.socket:
         hint="Add one: sane server credential add NAME --scope read; or listen on 127.0.0.1.",
     )
     try:
-        return open_listener(address, None if has_credential else unguarded)
+        listener = bind_listener(address, None if has_credential else unguarded)
+        listener.listen(BACKLOG)
     except OSError as error:
         raise UsageError(
             f"can't listen on {host}:{port}: {error.strerror}", hint="Choose another with --listen."
         ) from None
+    return listener

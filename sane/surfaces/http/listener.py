@@ -18,8 +18,11 @@ def split_address(address: str, example: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def open_listener(address: tuple[str, int], unguarded: UsageError | None) -> socket.socket:
-    """Return a listening socket. Raises `unguarded`, where given, for an address that others can reach; OSError."""
+def bind_listener(address: tuple[str, int], unguarded: UsageError | None) -> socket.socket:
+    """Return a socket that has an address and does not listen yet: who connects is refused until it does.
+
+    Raises `unguarded`, where given, for an address that others can reach; OSError.
+    """
     host, port = address
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -31,7 +34,6 @@ def open_listener(address: tuple[str, int], unguarded: UsageError | None) -> soc
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(place)
-        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

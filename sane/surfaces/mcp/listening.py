@@ -6,7 +6,7 @@ import os
 import socket
 
 from sane.errors import UnavailableError, UsageError
-from sane.surfaces.http.listener import open_listener, split_address
+from sane.surfaces.http.listener import bind_listener, split_address
 
 TOKEN_VARIABLE = "SANE_MCP_TOKEN"
 
@@ -16,8 +16,8 @@ def bearer_token() -> str:
     return os.environ.get(TOKEN_VARIABLE, "")
 
 
-def listen(address: str) -> socket.socket:
-    """Return a socket that listens at HOST:PORT.
+def bind(address: str) -> socket.socket:
+    """Return a socket that has the address HOST:PORT and does not listen yet: nobody is served before all is loaded.
 
     Raises UsageError for an address that is none, or that others can reach where no token is set; UnavailableError for
     one that can't be had.
@@ -28,7 +28,7 @@ def listen(address: str) -> socket.socket:
         hint=f"Set {TOKEN_VARIABLE}, or serve on 127.0.0.1.",
     )
     try:
-        return open_listener(place, None if bearer_token() else unguarded)
+        return bind_listener(place, None if bearer_token() else unguarded)
     except OSError as error:
         raise UnavailableError(
             f"{host}:{port} can't be served: {error.strerror or error}",

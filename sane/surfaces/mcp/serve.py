@@ -8,10 +8,11 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from sane.engine.context import AsyncContext, open_context
-from sane.surfaces.http.listener import url_of
+from sane.surfaces.http.listener import BACKLOG, url_of
 from sane.surfaces.mcp.listening import bearer_token
 from sane.surfaces.mcp.refusals import MOST_BYTES, Refusals
 from sane.surfaces.mcp.server import ToolServer
@@ -20,7 +21,7 @@ from sane.surfaces.mcp.stdin_lines import open_stdin_lines
 SHUTDOWN_S = 25
 
 
-async def serve_stdio(tier: str, inventory: str | None, limit_chars: int, names: Sequence[str]) -> None:
+async def serve_stdio(tier: str, inventory: Path | None, limit_chars: int, names: Sequence[str]) -> None:
     """Serve one client on standard input and output until it goes away, or until SIGTERM or SIGHUP.
 
     `names` are the tools that are offered, none for all. Raises UsageError for one that is none.
@@ -36,9 +37,9 @@ async def serve_stdio(tier: str, inventory: str | None, limit_chars: int, names:
 
 
 async def serve_http(
-    tier: str, inventory: str | None, limit_chars: int, listener: socket.socket, names: Sequence[str]
+    tier: str, inventory: Path | None, limit_chars: int, listener: socket.socket, names: Sequence[str]
 ) -> None:
-    """Serve streamable HTTP at `http://HOST:PORT/mcp` on a socket that listens, until it is stopped.
+    """Serve streamable HTTP at `http://HOST:PORT/mcp` on a socket that has that address, until it is stopped.
 
     Raises UsageError for a tool that is none.
     """
@@ -46,6 +47,7 @@ async def serve_http(
 
     async with _end_on_signals(), _open(inventory) as context:
         app = http_app(ToolServer(tier, context, limit_chars, names), listener.getsockname()[0], bearer_token())
+        listener.listen(BACKLOG)
         print(f"sane mcp: {url_of(listener)}/mcp", file=sys.stderr, flush=True)
         await _serve_app(app, listener)
 
@@ -79,7 +81,7 @@ async def _serve_app(app: Any, listener: socket.socket) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _open(inventory: str | None) -> AsyncGenerator[AsyncContext]:
+async def _open(inventory: Path | None) -> AsyncGenerator[AsyncContext]:
     loaded = None
     if inventory is not None:
         from sane.operations.files import load_inventory

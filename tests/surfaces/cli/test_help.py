@@ -56,6 +56,12 @@ def test_an_example_can_be_copied(name: str) -> None:
         read(cli, cli.make_context("sane", called(line)))
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name: str) -> None:
+    options = [parameter for parameter in COMMANDS[name].params if isinstance(parameter, click.Option)]
+    assert [option.opts for option in options if not option.help] == []
+
+
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if isinstance(command, click.Group)])
 def test_the_summaries_of_a_group_are_whole_at_80_columns(name: str) -> None:
     group = COMMANDS[name]

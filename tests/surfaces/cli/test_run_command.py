@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -28,7 +29,8 @@ def test_a_signal_leaves_the_answers_that_came_and_names_the_hosts_that_gave_non
     try:
         deadline = time.monotonic() + BOUND_S
         while not (tmp_path / "waits").exists():
-            assert time.monotonic() < deadline and process.poll() is None
+            assert time.monotonic() < deadline
+            assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
         out, _ = process.communicate(timeout=BOUND_S)
@@ -41,3 +43,13 @@ def test_a_signal_leaves_the_answers_that_came_and_names_the_hosts_that_gave_non
         ("web2", "done\n"),
         ("slow", "stopped before it answered"),
     ]
+
+
+def test_the_inventory_of_the_environment_counts_where_none_is_named(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("hosts: {web1: {target: 'local:'}}\n")
+    for words in (["run", "all", "--", "true"], ["whatis", "web1"], ["adopt"], ["health", "check", "--path", "/none"]):
+        environment = {**os.environ, "SANE_INVENTORY": str(hosts)}
+        done = subprocess.run([SANE, *words], capture_output=True, text=True, env=environment, timeout=BOUND_S)
+        assert done.returncode != 2, (words, done.stderr)
+        assert "name nobody knows" not in done.stdout + done.stderr

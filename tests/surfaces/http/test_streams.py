@@ -149,10 +149,13 @@ async def test_a_stream_is_resumed_without_a_gap(tmp_path: Path, how: str) -> No
                 path = f"/agent/stream/helper/{answer.headers['x-sane-stream']}"
                 first = await read_until(answer.aiter_lines(), 4)
             again = {"params": {"after": 4}} if how == "after" else {"headers": {"last-event-id": "4"}}
-            resumed = asyncio.create_task(served.client.get(path, **again))
-            await asyncio.sleep(0.25)  # so that a heartbeat comes
-            model.release()
-            rest = events_of((await resumed).text)
+            text = ""
+            async with served.client.stream("GET", path, **again) as resumed:
+                async for piece in resumed.aiter_text():
+                    text += piece
+                    if "heartbeat" in text:
+                        model.release()
+            rest = events_of(text)
             beats = [event for event in rest if event["type"] == "heartbeat"]
             whole = first + [event for event in rest if event["type"] != "heartbeat"]
             assert [event["seq"] for event in whole] == list(range(1, len(whole) + 1))
