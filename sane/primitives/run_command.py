@@ -8,8 +8,8 @@ from typing import Annotated
 
 from sane.core.command import Command, CommandResult
 from sane.core.syntax_risk import worth_checking
-from sane.core.target import parse_target
-from sane.errors import UsageError
+from sane.core.target import Target, parse_target
+from sane.errors import UnreachableError, UsageError
 from sane.transports.base import Transport
 from sane.transports.context import Context
 from sane.verbs.registry import verb
@@ -24,13 +24,15 @@ TRANSIENT_TEXTS = (
     b"connection refused",
     b"connection reset",
     b"connection timed out",
+    b"operation timed out",  # the same of curl, and of a BSD
     b"temporarily unavailable",
     b"temporary failure",
-    b"could not resolve",
+    b"could not resolve host",  # not `could not resolve dependencies`
     b"no route to host",
     b"network is unreachable",
-    b"try again",
+    b"try again later",  # a test's `wrong answer, try again` is no fault of a network
 )
+BEFORE_COMMAND = frozenset({"connect", "banner", "login"})  # phases in which nothing has run yet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +75,38 @@ async def run_command(
     if timeout_s <= 0:
         raise UsageError(f"timeout must be more than 0, got '{timeout_s:g}'", hint="It is in seconds.")
     parsed = parse_target(target)
-    transport = await ctx.transport(parsed)
-    said = await _check_syntax(ctx, transport, command, on_host=parsed.host is not None and parsed.pane is None)
-    if said is not None:
-        return RanCommand("", None, 0.0, attempts=0, error=f"syntax error, nothing was sent: {said}")
     started, attempt = time.monotonic(), 0
     while True:
         attempt += 1
-        result = await transport.run(Command(command, timeout_s=timeout_s, raw_ok=True))
-        if attempt > max_retries or not is_transient(result):
-            return answer_of(result, attempt, (time.monotonic() - started) * 1000)
+        try:
+            result = await _try(ctx, parsed, Command(command, timeout_s=timeout_s, raw_ok=True))
+        except UnreachableError as error:
+            if error.phase not in BEFORE_COMMAND or attempt > max_retries:
+                raise _after(attempt, error) from error.__cause__
+        else:
+            if isinstance(result, str):
+                return RanCommand("", None, 0.0, attempts=0, error=f"syntax error, nothing was sent: {result}")
+            if attempt > max_retries or not is_transient(result):
+                return answer_of(result, attempt, (time.monotonic() - started) * 1000)
         pause_s = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), LAST_BACKOFF_S)
         ctx.report(f"attempt {attempt} failed, trying again in {pause_s:g} s")
         await (await ctx.machine(None)).sleep(pause_s)
+
+
+async def _try(ctx: Context, target: Target, command: Command) -> CommandResult | str:
+    """Return what came of a command; what the target's shell can't parse in it where nothing was sent."""
+    transport = await ctx.transport(target)
+    on_host = target.host is not None and target.pane is None
+    said = await _check_syntax(ctx, transport, command.script, on_host=on_host)
+    return await transport.run(command) if said is None else said
+
+
+def _after(attempts: int, error: UnreachableError) -> UnreachableError:
+    """Return an error that tells how often it was tried; a new one, as callers at the same time share the first."""
+    if attempts == 1:
+        return error
+    message = f"{error.message} ({attempts} attempts)"
+    return UnreachableError(message, phase=error.phase, host=error.host, hint=error.hint)
 
 
 async def _check_syntax(ctx: Context, transport: Transport, command: str, *, on_host: bool) -> str | None:
@@ -109,7 +130,7 @@ async def _check_syntax(ctx: Context, transport: Transport, command: str, *, on_
 
 def is_transient(result: CommandResult) -> bool:
     """Return whether trying again may help: a timeout, an exit code that says so, or a network's complaint."""
-    if result.exit_code == 0 or result.mode or result.pane_gone or not result.pane_ready:
+    if result.exit_code in (0, None) or result.mode or result.pane_gone or not result.pane_ready:
         return False
     if result.timed_out or result.exit_code in TRANSIENT_EXIT_CODES:
         return True
