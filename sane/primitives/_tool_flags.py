@@ -13,29 +13,70 @@ _SAFE_NAMES = (
     "tee touch tr truncate uniq wc wget which xargs xz zip"
 )
 SAFE_TO_ASK = frozenset(_SAFE_NAMES.split())
-SEPARATORS = frozenset({"|", "||", "&&", ";", "&", "|&", "(", ")"})
+# What prints the whole help where `--help` prints a part of it, or nothing.
+HELP_WORDS = {"awk": "-W usage", "curl": "--help all", "ps": "--help all"}
+# Their flags may be those of a command or subcommand that follows, of which their own help says nothing.
+_TAKING = (
+    "apt apt-get brew cargo docker doas env exec git go kubectl nice nohup npm pip pip3 podman setsid ssh stdbuf sudo "
+    "systemctl time timeout watch xargs"
+)
+TAKES_COMMAND = frozenset(_TAKING.split())
+NOT_OPTIONS = frozenset({"find"})  # its words are an expression, in which each may stand for another's value
+# Where separators are quoted, or lines are a here-document, what looks like a command may be none.
+_UNSURE = re.compile(r"""<<|`|\beval\b|\\[|&;()]|(["'])[|&;()\n]+\1""")
+_PLAIN_OPTION = re.compile(r"-[A-Za-z0-9]|--[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 class ToolFlags(NamedTuple):
-    """Hold one command of a line: the tool and the flags given to it."""
+    """Hold one command of a line: the tool and the flags given to it; `follows` is what follows a tool that takes a
+    command or subcommand, where flags stand behind it."""
 
     tool: str
     flags: tuple[str, ...]
+    follows: str = ""
 
 
 def tools_in(line: str) -> list[ToolFlags]:
     """Return the commands of a line with their flags, in order. Raises ValueError when its quotes are not closed."""
     import shlex
 
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;()")
-    lexer.whitespace_split = True
+    lexer = shlex.shlex(line.replace("\\\n", ""), posix=True, punctuation_chars="|&;()\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     commands: list[list[str]] = [[]]
+    comment = False
     for word in lexer:
-        if word in SEPARATORS:
+        if word and set(word) <= set("|&;()\n"):
             commands.append([])
-        elif commands[-1] or not re.fullmatch(r"\w+=.*", word):  # VAR=value before a command is none
+            comment = comment and "\n" not in word
+        elif comment or word.startswith("#"):
+            comment = True
+        elif commands[-1] or not re.fullmatch(r"\w+=.*", word, re.DOTALL):  # VAR=value before a command is none
             commands[-1].append(word)
-    return [ToolFlags(words[0], _flags(words[1:])) for words in commands if words]
+    return [_tool_flags(words[0], words[1:]) for words in commands if words]
+
+
+def _tool_flags(tool: str, words: list[str]) -> ToolFlags:
+    flags = tuple(flag for word in words[: _end_of_flags(words)] if (flag := _flag(word)))
+    if tool not in TAKES_COMMAND:
+        return ToolFlags(tool, flags)
+    begins = next((at for at, word in enumerate(words) if not _flag(word)), len(words))
+    behind = any(_flag(word) for word in words[begins:])
+    return ToolFlags(tool, flags, words[begins] if behind else "")
+
+
+def _end_of_flags(words: list[str]) -> int:
+    return words.index("--") if "--" in words else len(words)
+
+
+def _flag(word: str) -> str:
+    """Return the flag that a word is, without the value behind a `=`; "" where it is none."""
+    is_flag = word.startswith("-") and word not in ("-", "--") and not re.fullmatch(r"-\d+", word)
+    return word.partition("=")[0] if is_flag else ""
+
+
+def is_surely_read(line: str) -> bool:
+    """Say whether what looks like the commands of a line surely is."""
+    return _UNSURE.search(line) is None
 
 
 # Words behind which a command follows, and constructs whose words only a shell's own parser could tell from commands.
@@ -80,23 +121,68 @@ def commands_in(script: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in defined and re.fullmatch(r"[\w.+@-]+", name)]
 
 
-def _flags(words: list[str]) -> tuple[str, ...]:
-    flags: list[str] = []
-    for word in words:
-        if word == "--":
-            break
-        if word.startswith("-") and word != "-" and not re.fullmatch(r"-\d+", word):
-            flags.append(word.partition("=")[0])
-    return tuple(flags)
+def unlisted_part(help_text: str, word: str) -> str:
+    """Return the first option in a word that a help text does not list: `-z` of `-az`; "" where it lists them all.
+
+    What stands behind a letter that takes a value is that value.
+    """
+    if _names(help_text, word):
+        return ""
+    if word.startswith("--"):
+        return word
+    groups = "".join(re.findall(r"\[-([A-Za-z0-9]+)\]", help_text))  # BSD: [-abcdEH]
+    for letter in word[1:]:
+        option = f"-{letter}"
+        if letter not in groups and not re.search(rf"(?<![\w-]){re.escape(option)}(?!\w)", help_text):
+            return option
+        if _value_of(help_text, option):
+            return ""
+    return ""
 
 
 def lists_flag(help_text: str, flag: str) -> bool:
     """Say whether a help text lists a flag; `-xzf` is looked for whole, then letter by letter."""
-    if re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", help_text):
-        return True
-    if flag.startswith("--") or len(flag) < 2:
-        return False
-    groups = "".join(re.findall(r"\[-([A-Za-z0-9]+)\]", help_text))  # BSD: [-abcdEH]
-    return all(
-        letter in groups or re.search(rf"(?<![\w-])-{re.escape(letter)}(?!\w)", help_text) for letter in flag[1:]
+    return not unlisted_part(help_text, flag)
+
+
+def sure_parts(help_text: str, used: ToolFlags) -> dict[str, str]:
+    """Return the flags that a tool's help does not list, each with the option in it that the tool itself can be asked
+    about; "" where that would not be sure: behind a flag that takes a value, a word may be that value."""
+    found: dict[str, str] = {}
+    takes_next = False
+    for word in used.flags:
+        part = unlisted_part(help_text, word)
+        if part:
+            is_sure = not takes_next and used.tool not in NOT_OPTIONS and _PLAIN_OPTION.fullmatch(part)
+            found[word] = part if is_sure else ""
+        option = word if word.startswith("--") else f"-{word[-1]}"
+        takes_next = _value_of(help_text, option) == "next"
+    return found
+
+
+def refuses(said: str, option: str) -> bool:
+    """Say whether a tool's complaint is that it has no such option, as getopt and the tools that do without say it."""
+    name = re.escape(option.lstrip("-"))
+    complaint = (
+        rf"(?:invalid|illegal|unrecogni[sz]ed|unknown|not an) option(?::| --)? ['`‘]?-{{0,2}}{name}['’]?\s*$"
+        rf"|option {re.escape(option)}: is unknown"
     )
+    return re.search(complaint, said, re.IGNORECASE | re.MULTILINE) is not None
+
+
+def _names(help_text: str, flag: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", help_text) is not None
+
+
+def _value_of(help_text: str, option: str) -> str:
+    """Return where a help text has an option's value: the `next` word, `joined` to it, "" where it takes none.
+
+    Known are `-e script,`, `-l N, --line-length=N`, `-o, --output <file>`, `-i[SUFFIX]` and `[-A num]`.
+    """
+    value = r"(=|\[=?| <| [A-Z]+\b| [a-z][\w-]*(?:=\w+)?(?=[,\]]| {2}))"
+    also = r"(?:,?[ ]+--[\w-]+)?"
+    before = r"(?:^[ \t]*|, |\[)"  # not in a sentence about it
+    found = re.search(rf"{before}{re.escape(option)}(?:{value}|{also}{value})", help_text, re.MULTILINE)
+    if found is None:
+        return ""
+    return "joined" if "[" in (found[1] or found[2]) else "next"

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from sane.core.command import Command
+from sane.core.command import Command, CommandResult
 from sane.core.target import parse_target
 from sane.errors import UnavailableError
 from sane.primitives._cheap_model import ask_validity, configured_model
 from sane.primitives._state_file import change_json, read_json
-from sane.primitives._tool_flags import SAFE_TO_ASK, ToolFlags, lists_flag, tools_in
-from sane.primitives.get_tool import is_tool_name
+from sane.primitives._tool_flags import (
+    HELP_WORDS,
+    SAFE_TO_ASK,
+    ToolFlags,
+    is_surely_read,
+    refuses,
+    sure_parts,
+    tools_in,
+)
 from sane.primitives.validate_bash import check_bash
 from sane.transports.base import Transport
 from sane.transports.context import Context
@@ -66,40 +73,72 @@ async def validate_with_ai(
     if kind == "bash":
         return AiVerdict(True, "local")
     own = (await transport.run(Command("uname -s", timeout_s=10.0, display="uname -s"))).text.strip()
-    last = AiVerdict(True, "local", platform=platform or own)
-    for used in tools_in(text):
-        last = await _validate_flags(context.state_dir, transport, used, platform or own, own)
+    return await _validate_line(context.state_dir, transport, text, kind, platform or own, own)
+
+
+async def _validate_line(
+    state_dir: Path, transport: Transport, text: str, kind: Kind, platform: str, own: str
+) -> AiVerdict:
+    """Return the verdict on a command line that bash takes: the first that is no yes."""
+    try:
+        tools = tools_in(text)
+    except ValueError:  # quoted in a way that only a shell's own parser reads
+        question = {"question": "Would this command line work?", "line": text, "platform": platform}
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        return await _ask_model(state_dir, f"line\0{platform}\0{digest}", question, {"platform": platform})
+    if not tools and kind == "tool-flag":
+        return AiVerdict(False, "local", "there is no tool in it", platform=platform)
+    last = AiVerdict(True, "local", platform=platform)
+    for used in tools:
+        last = await _validate_flags(state_dir, transport, used, platform, own, sure=is_surely_read(text))
         if last.valid is not True:
             break
     return last
 
 
-async def _validate_flags(state_dir: Path, transport: Transport, used: ToolFlags, platform: str, own: str) -> AiVerdict:
-    """Return the verdict on one tool's flags: by its own help where the platform is the target's own."""
+async def _validate_flags(
+    state_dir: Path, transport: Transport, used: ToolFlags, platform: str, own: str, *, sure: bool
+) -> AiVerdict:
+    """Return the verdict on one tool's flags: by the tool itself where the platform is the target's own."""
     facts: dict[str, Any] = {"tool": used.tool, "flags": list(used.flags), "platform": platform}
-    if not used.flags:
+    if not used.flags and "$" not in used.tool and not used.tool.startswith("-"):  # a tool that an expansion names
         return AiVerdict(True, "local", **facts)
-    unlisted = list(used.flags)
-    if platform == own and used.tool in SAFE_TO_ASK:
-        said = await _help_of(transport, used.tool)
-        unlisted = [flag for flag in used.flags if not lists_flag(said, flag)] if said else unlisted
-        if not unlisted:
+    if platform == own and used.tool in SAFE_TO_ASK and not used.follows:
+        refused = await _refused(transport, used)
+        if refused is not None and not refused:
             return AiVerdict(True, "local", **facts)
-        if said and configured_model(os.environ) is None:
-            return AiVerdict(False, "local", f"the help of {used.tool} does not list {', '.join(unlisted)}", **facts)
-    key = "\0".join((platform, used.tool, *sorted(used.flags)))
-    question = {"question": "Does this tool accept these flags?", **{k: str(v) for k, v in facts.items()}}
+        if refused and sure:
+            return AiVerdict(False, "local", f"{used.tool} does not take {', '.join(refused)}", **facts)
+    about = facts | ({"subcommand": used.follows} if used.follows else {})
+    key = "\0".join((platform, f"{used.tool} {used.follows}".rstrip(), *sorted(used.flags)))
+    question = {"question": "Does this tool accept these flags?", **{k: str(v) for k, v in about.items()}}
     return await _ask_model(state_dir, key, question, facts)
 
 
-async def _help_of(transport: Transport, tool: str) -> str:
-    if not is_tool_name(tool):
-        return ""
-    command = Command(
-        f"{tool} --help 2>&1 </dev/null", timeout_s=5.0, display=f"{tool} --help", output_limit_bytes=1 << 20
-    )
-    result = await transport.run(command)
-    return "" if result.timed_out or result.exit_code in (None, 126, 127) else result.text
+async def _refused(transport: Transport, used: ToolFlags) -> list[str] | None:
+    """Return which flags a tool refuses; None where neither its help nor the tool itself can tell.
+
+    It is asked about an option that its help does not list by that option and `--help`: help texts leave things out.
+    """
+    listing = await _said_by(transport, used.tool, HELP_WORDS.get(used.tool, "--help"))
+    if listing is None:
+        return None
+    unknown, refused = False, list[str]()
+    for word, option in sure_parts(listing.text, used).items():
+        said = await _said_by(transport, used.tool, f"{option} --help") if option else None
+        if said is not None and said.exit_code != 0 and refuses(said.text, option):
+            refused.append(word)
+        elif said is None or option != word or (said.exit_code, said.output) != (0, listing.output):
+            unknown = True
+    return refused if refused or not unknown else None
+
+
+async def _said_by(transport: Transport, tool: str, words: str) -> CommandResult | None:
+    """Return what a tool says to options that do nothing; None where there is no such tool, or no end."""
+    shown = f"{tool} {words}"
+    script = f"env LC_ALL=C {shown} 2>&1 </dev/null"
+    result = await transport.run(Command(script, timeout_s=5.0, display=shown, output_limit_bytes=1 << 20))
+    return None if result.timed_out or result.exit_code in (None, 126, 127) else result
 
 
 async def _validate_jq(state_dir: Path, transport: Transport, text: str, platform: str | None) -> AiVerdict:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sane.errors import RemoteError
-from sane.primitives._tool_flags import ToolFlags, commands_in, lists_flag, tools_in
+from sane.primitives._tool_flags import ToolFlags, commands_in, lists_flag, refuses, sure_parts, tools_in
 from sane.primitives.validate_json import check_json
 from sane.primitives.validate_yaml import check_yaml
 
@@ -187,11 +187,65 @@ def test_finds_tools_and_flags() -> None:
     assert tools_in("") == []
 
 
+def test_a_line_ends_a_command_and_a_comment() -> None:
+    assert tools_in("ls -l # it is\ngrep -P \\\n -q x;; cat -n") == [
+        ToolFlags("ls", ("-l",)),
+        ToolFlags("grep", ("-P", "-q")),
+        ToolFlags("cat", ("-n",)),
+    ]
+
+
+def test_flags_behind_a_command_that_follows_may_be_its_own() -> None:
+    assert tools_in("xargs -I{} rm | git commit -m x; env -i A=1 ls -l; nohup ls") == [
+        ToolFlags("xargs", ("-I{}",)),
+        ToolFlags("git", ("-m",), "commit"),
+        ToolFlags("env", ("-i", "-l"), "A=1"),
+        ToolFlags("nohup", ()),
+    ]
+
+
 @pytest.mark.parametrize(
     ("flag", "listed"), [("-a", True), ("--all", True), ("--al", False), ("-ab", True), ("-az", False), ("-q", True)]
 )
 def test_reads_a_help_text(flag: str, listed: bool) -> None:
     assert lists_flag("usage: x [-qr] ...\n  -a, --all   all\n  -b  both", flag) is listed
+
+
+GNU_HELP = "  -l N, --length=N  x\n  -i[SUFFIX]  x\n  -o, --output <file>  x\n  -v, --verbose  x\n"
+BSD_HELP = "usage: grep [-abc] [-A num] [-e pattern] [pattern]"
+
+
+@pytest.mark.parametrize(
+    ("help_text", "flags", "parts"),
+    [
+        (GNU_HELP, ["-l80", "-vi.bak", "-vofile", "--length", "-v"], {}),
+        (GNU_HELP, ["-vq"], {"-vq": "-q"}),
+        (GNU_HELP, ["-l", "-1day", "--none", "-q"], {"-1day": "", "--none": "--none", "-q": "-q"}),
+        (GNU_HELP, ["--output", "--none"], {"--none": ""}),
+        (GNU_HELP, ["-i", "--none", "-$x", "--a b"], {"--none": "--none", "-$x": "", "--a b": ""}),
+        (BSD_HELP, ["-abA3", "-cP"], {"-cP": "-P"}),
+    ],
+)
+def test_finds_what_a_tool_can_be_asked_about(help_text: str, flags: list[str], parts: dict[str, str]) -> None:
+    assert sure_parts(help_text, ToolFlags("x", tuple(flags))) == parts
+
+
+@pytest.mark.parametrize(
+    ("said", "option", "refused"),
+    [
+        ("grep: unrecognized option '--none'\nTry 'grep --help'", "--none", True),
+        ("grep: invalid option -- P\nusage: grep [-abc]", "-P", True),
+        ("ls: invalid option -- '9'", "-9", True),
+        ("curl: option --none: is unknown\ncurl: try 'curl --help'", "--none", True),
+        ("jq: Unknown option --none", "--none", True),
+        ("grep: illegal option -- -", "-P", False),
+        ("head: invalid number of bytes: '--help'", "-c", False),
+        ("x: invalid option -- 'q'", "-P", False),
+        ("x: unknown option --nonesuch", "--none", False),
+    ],
+)
+def test_reads_a_tools_refusal(said: str, option: str, refused: bool) -> None:
+    assert refuses(said, option) is refused
 
 
 class Model(HTTPServer):
@@ -263,6 +317,87 @@ def test_without_a_model_the_tools_own_help_decides(call: Call) -> None:
     assert "valid" not in unknown
     assert unknown["method"] == "error"
     assert "SANE_AI_URL" in unknown["error"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ps -ef",
+        "curl -fsSL x",
+        "sort -k1,1n",
+        "sort -t - -k2",
+        "grep -A3 x",
+        "sed -i.bak s/a/b/ f",
+        "xargs -I{} echo",
+        "chmod -x f",
+        "head -c10 f | cut -d: -f1",
+        "ls --colo",
+        "git -C x status",
+        "ls -l\ngrep -P x",
+        "find . -name x -exec ls {} \\;",
+    ],
+)
+def test_what_a_tool_takes_is_valid(call: Call, line: str) -> None:
+    answer = call("validate-with-ai", "tool-flag", line)
+    assert (answer.get("valid"), answer["method"]) == (True, "local"), answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "git commit -m x",
+        "git commit --amend",
+        "env -i FOO=1 ls -l",
+        "sudo ls -l",
+        "xargs rm -f",
+        "date -d -1day",
+        "grep -e --none f",
+        "ls -$x",
+        "echo '|' ls --none",
+        "find . -nam x",
+        "$(touch ran) -x",
+        "$X",
+        "cat <<'X'\nls --none\nX",
+        "cat <<'X'\nit's\nX",
+    ],
+)
+def test_what_nobody_here_can_tell_is_no_verdict(call: Call, line: str) -> None:
+    answer = call("validate-with-ai", "tool-flag", line)
+    assert (answer.get("valid"), answer["method"]) == (None, "error"), answer
+    assert "can't tell" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("ls -l | grep -qP --none x", "grep does not take --none"),
+        ("ls -lZq9", "ls does not take -lZq9"),
+        ("git --none status", "git does not take --none"),
+        ("curl --none x", "curl does not take --none"),
+        ("", "there is no tool in it"),
+        ("# ls", "there is no tool in it"),
+    ],
+)
+def test_what_a_tool_itself_refuses_is_invalid(call: Call, model: Model, line: str, error: str) -> None:
+    answer = call("validate-with-ai", "tool-flag", line)
+    assert (answer["valid"], answer["method"], answer["error"]) == (False, "local", error)
+    assert model.requests == []
+
+
+@pytest.mark.parametrize("line", ["sed -ne1wran", "env '-Stouch ran'", "find -delete -print --help", "tee --out ran"])
+def test_a_tool_does_nothing_when_it_is_asked(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (tmp_path / "kept").touch()
+    monkeypatch.chdir(tmp_path)
+    call("validate-with-ai", "tool-flag", line)
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_the_model_is_told_the_subcommand(call: Call, model: Model) -> None:
+    assert call("validate-with-ai", "tool-flag", "git commit -m x")["cached"] is False
+    assert call("validate-with-ai", "tool-flag", "git push -m x")["cached"] is False
+    assert "commit" in model.requests[0][2]["messages"][1]["content"]
 
 
 def test_asks_the_model_once_for_a_platform_a_tool_and_its_flags(call: Call, model: Model) -> None:
