@@ -7,7 +7,6 @@ other verb says of itself whether it may be called again (`idempotent`).
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from sane.core.host.detached import (
 )
 from sane.core.rollout.hints import hint_for
 from sane.core.target import Target
+from sane.core.valid_json import to_json
 from sane.core.workflow.binding import Binding, environment, fill_arguments
 from sane.core.workflow.gates import evaluate
 from sane.core.workflow.steps import Step
@@ -148,7 +148,7 @@ async def _call_verb(context: Context, place: Place, step: Step, binding: Bindin
             answer = as_json(await verb.function(fenced if place.lease else context, **bind(verb, arguments)))
     except TimeoutError:
         return StepResult("failed", TIMEOUT_EXIT_CODE, error=f"no answer within {timeout_s:g} s")
-    output = json.dumps(answer, ensure_ascii=False).encode()
+    output = to_json(answer, (", ", ": ")).encode()
     if verb.ok(answer):
         return StepResult("ok", 0, output, answer=answer)
     error = str(answer.get("error") or answer.get("message") or f"{step.verb} failed")

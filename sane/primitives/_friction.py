@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 
 from sane.core.paths import home_dir
@@ -55,8 +56,23 @@ def read_lines(path: Path) -> Iterator[dict[str, object] | None]:
 
 
 def _entry(line: bytes) -> dict[str, object] | None:
+    """Return the entry that a line is; one with half of a surrogate pair or a number beyond every float is none."""
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_number, parse_float=_number, parse_int=_whole_number)
+        if b"\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _whole_number(text: str) -> int:
+    _number(text)
+    return int(text)

@@ -143,7 +143,7 @@ def _performance(durations_ms: list[float]) -> dict[str, float]:
     if not durations_ms:
         return {"avg_duration_ms": 0, "min_duration_ms": 0, "max_duration_ms": 0, "operations_counted": 0}
     return {
-        "avg_duration_ms": round(sum(durations_ms) / len(durations_ms), 3),
+        "avg_duration_ms": round(sum(duration / len(durations_ms) for duration in durations_ms), 3),
         "min_duration_ms": min(durations_ms),
         "max_duration_ms": max(durations_ms),
         "operations_counted": len(durations_ms),

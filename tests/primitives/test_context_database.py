@@ -21,6 +21,7 @@ from sane.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from sane.primitives import _state_file
 from sane.primitives._contexts import STALE_AFTER_S, Subject, contexts_path, write_entry
 from sane.primitives._state_file import change_json, read_json
+from sane.surfaces.cli.primitive import main
 from sane.transports.blocking import run_blocking
 
 Call = Callable[..., dict[str, Any]]
@@ -215,6 +216,14 @@ def test_a_damaged_database_is_told_and_kept_as_it_is(call: Call, session: str, 
     with pytest.raises(ConfigError):
         call("label-pane", session, "new")
     assert (path.read_bytes(), call("get-label", session)) == (content, {"status": "no_label", "pane": session})
+
+
+def test_a_label_that_is_no_text_is_printed_as_text(session: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = contexts_path(Path(os.environ["SANE_STATE_DIR"]), {})
+    path.write_text('{"contexts":{"ssh:web":{"host":"web","label":"\\ud800","updated_at_s":1e999}}}')
+    assert main("context-database", ["list"]) == 0
+    (entry,) = json.loads(capfd.readouterr().out, parse_constant=pytest.fail)["contexts"]
+    assert (entry["label"], entry["updated_at_s"]) == ("\ufffd", None)
 
 
 def test_an_empty_database_is_one(call: Call, session: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sane.errors import RemoteError, UsageError
 from sane.primitives._friction import append_line
 from sane.primitives.friction_analysis import parse_since
+from sane.surfaces.cli.primitive import main
 
 Call = Callable[..., dict[str, Any]]
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -124,6 +125,29 @@ def test_looks_at_a_part_of_the_log(call: Call, tmp_path: Path) -> None:
     assert call("friction-analysis", since="1h", log_file=str(log))["event_distribution"] == {"new": 1}
     assert call("friction-analysis", since="2019-12-31", log_file=str(log))["total_operations"] == 2
     assert call("friction-analysis", log_file=str(log))["total_operations"] == 3
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"event":"\\ud800"}',
+        '{"\\udfff":1}',
+        '{"duration_ms":NaN}',
+        '{"duration_ms":-Infinity}',
+        '{"duration_ms":1e999}',
+        '{"duration_ms":' + "9" * 400 + "}",
+        '{"exit_code":' + "9" * 5000 + "}",
+        "[" * 100_000,
+    ],
+)
+def test_damaged_lines_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str], damaged: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f'{damaged}\n{{"event":"\\ud83d\\ude00","duration_ms":1e308}}\n{{"duration_ms":1e308}}\n')
+    assert main("friction-analysis", ["--log-file", str(log)]) == 0
+    answer = json.loads(capfd.readouterr().out, parse_constant=pytest.fail)
+    assert (answer["total_operations"], answer["skipped_lines"]) == (2, 1)
+    assert answer["event_distribution"] == {"\U0001f600": 1, "unknown": 1}
+    assert answer["performance_stats"]["avg_duration_ms"] == 1e308
 
 
 def test_an_absent_log_is_an_empty_one(call: Call, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from sane.core.valid_json import to_json
 from sane.errors import SaneError, of_this_machine
 from sane.surfaces.cli.arguments import (
     Arguments,
@@ -136,26 +137,6 @@ def render(answer: Mapping[str, object], arguments: Arguments) -> str:
 
         return as_table(value)
     return to_json(value) + "\n"
-
-
-def to_json(value: object) -> str:
-    """Return one line of JSON that is valid whatever the value holds: bytes and lone surrogates become U+FFFD."""
-    import json
-
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return text
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, tuple | set | frozenset):
-        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return str(value)
 
 
 def _exit_status(verb: Verb, answer: Mapping[str, object], arguments: Arguments) -> int:

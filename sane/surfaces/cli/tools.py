@@ -72,7 +72,7 @@ def tools(
     if status == 0 and output == "table" and not query:
         click.echo(as_table(answer), nl=False)
     else:
-        from sane.surfaces.cli.primitive import to_json
+        from sane.core.valid_json import to_json
 
         click.echo(to_json(select(query, answer) if query and status == 0 else answer))
     raise click.exceptions.Exit(status)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from sane.core.valid_json import to_json
 from sane.errors import NotFoundError
 
 KEPT_CHARS = 64 * 1024 * 1024  # of all outputs together; the oldest go first
@@ -109,7 +109,7 @@ def shorten_error(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_text(value: object) -> str:
     """Return a value as JSON, as it stands in an answer."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return to_json(value, (", ", ": "))
 
 
 def _weight(value: object) -> int:

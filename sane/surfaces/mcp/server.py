@@ -169,7 +169,7 @@ class ToolServer:
 
 def result_of(answer: Mapping[str, Any], *, is_error: bool) -> types.CallToolResult:
     """Return an answer as text, for a model to read, and as data."""
-    text = as_text(answer).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = as_text(answer)
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)], structured_content=json.loads(text), is_error=is_error
     )

@@ -14,7 +14,7 @@ import pytest
 
 from sane.surfaces.cli import primitive
 from sane.surfaces.cli.arguments import Arguments
-from sane.surfaces.cli.primitive import main, render, to_json
+from sane.surfaces.cli.primitive import main, render
 from sane.verbs.registry import VERB_NAMES, answer_fields, load_verb
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,21 +160,6 @@ def test_a_command_that_does_not_parse_is_not_begun(capfd: pytest.CaptureFixture
     assert (status, answer["attempts"]) == (0, 0)
     assert "syntax error" in answer["error"]
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"a": b"\xff"}, '{"a":"\ufffd"}'),
-        ({"a": "caf\udce9"}, '{"a":"caf\ufffd"}'),
-        ({"a": "ü\x00\u2028"}, '{"a":"ü\\u0000\u2028"}'),
-        ({"a": (1, 2)}, '{"a":[1,2]}'),
-        (None, "null"),
-    ],
-)
-def test_json_is_valid_whatever_the_value_holds(value: object, text: str) -> None:
-    assert to_json(value) == text
-    json.loads(to_json(value).encode())
 
 
 LIST_IMPORTS = """

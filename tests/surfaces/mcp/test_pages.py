@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sane.errors import NotFoundError
 from sane.surfaces.mcp.pages import OutputPages, shorten_error
+from sane.surfaces.mcp.server import result_of
 
 
 def test_a_short_text_is_left_alone():
@@ -121,3 +122,10 @@ def test_the_oldest_texts_are_dropped_past_the_room():
         pages.read(first, 0, 10)
     assert pages.read(second, 0, 10).text == "b" * 10
     assert pages.read(third, 0, 10).text == "c" * 10
+
+
+def test_an_answer_is_valid_json_whatever_it_holds():
+    result = result_of({"a": float("nan"), "b": "\ud800caf\udcc3\udca9"}, is_error=False)
+    (content,) = result.content
+    assert json.loads(content.text, parse_constant=pytest.fail) == {"a": None, "b": "\ufffdcafé"}
+    assert result.structured_content == {"a": None, "b": "\ufffdcafé"}
