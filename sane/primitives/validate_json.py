@@ -19,7 +19,7 @@ async def validate_json(context: Context, text: Annotated[str, "the document"]) 
 def check_json(text: str) -> Verdict:
     """Return whether a text is one JSON value, with the line and column of the first mistake."""
     try:
-        json.loads(text, parse_constant=_refuse)
+        json.loads(text, parse_constant=_refuse, parse_int=str)  # JSON has no limit of digits, and int() has
     except json.JSONDecodeError as error:
         return Verdict(False, error.msg, error.lineno, error.colno)
     except _ConstantError as error:

@@ -76,6 +76,10 @@ def test_takes_every_json_value(value: object) -> None:
     assert check_json(json.dumps(value)).valid
 
 
+def test_a_json_number_may_have_any_number_of_digits(call: Call) -> None:
+    assert call("validate-json", '{"a": [-' + "9" * 5000 + ", 1e999]}") == {"valid": True}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column"),
     [
