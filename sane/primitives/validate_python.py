@@ -22,7 +22,7 @@ try:
 except SyntaxError as error:
     print("\\t%s\\t%s\\t%s" % (error.lineno or 1, error.offset or 1, error.msg))
 except (ValueError, RecursionError, MemoryError) as error:
-    print("\\t1\\t1\\t%s" % (error or "nested too deeply"))
+    print("\\t1\\t1\\t%s" % (str(error) or "nested too deeply"))
 """
 
 

@@ -137,7 +137,14 @@ def test_takes_what_is_yaml(call: Call, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line", "column"),
-    [("print(", 1, 6), ("def f():\n  x = = 1", 2, 7), ("\tif", 1, 1), ("a\0b", 1, 1), ("(" * 300, 1, 200 + 1)],
+    [
+        ("print(", 1, 6),
+        ("def f():\n  x = = 1", 2, 7),
+        ("\tif", 1, 1),
+        ("a\0b", 1, 1),
+        ("(" * 300, 1, 200 + 1),
+        ("-" * 20_000 + "1", 1, 1),
+    ],
 )
 def test_says_where_python_stops(call: Call, text: str, line: int, column: int) -> None:
     answer = call("validate-python", text)
