@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -33,6 +34,7 @@ def append_line(path: Path, entry: Mapping[str, object]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
+            line = b"\n" + line if _is_torn(path, fd) else line
             written = os.write(fd, line)
         finally:
             os.close(fd)
@@ -40,6 +42,18 @@ def append_line(path: Path, entry: Mapping[str, object]) -> None:
         raise RemoteError(f"{path} can't be written: {error.strerror}") from error
     if written < len(line):
         raise RemoteError(f"{path} took only {written} of {len(line)} bytes: the disk is full")
+
+
+def _is_torn(path: Path, fd: int) -> bool:
+    """Say whether a log ends inside a line, which a writer left that was killed or had no room on the disk."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # it is empty, or may not be read
+        return False
 
 
 def read_lines(path: Path) -> Iterator[dict[str, object] | None]:

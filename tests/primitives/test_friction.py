@@ -58,6 +58,19 @@ def test_writers_never_mix(tmp_path: Path) -> None:
     assert events == {f"{writer}-{n}" for writer in range(4) for n in range(50)}
 
 
+def test_a_line_that_was_cut_takes_no_other_with_it(call: Call, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for text in ("", '{"event":"trunc', '{"event":"whole"}\n'):
+        log.write_text(text)
+        call("log-operation", event="x", log_file=str(log))
+        call("log-operation", event="y", log_file=str(log))
+        cut = text.rstrip("\n")
+        assert [line for line in log.read_text().splitlines() if "timestamp" not in line] == ([cut] if text else [])
+        answer = call("friction-analysis", log_file=str(log))
+        assert (answer["event_distribution"].get("x"), answer["event_distribution"].get("y")) == (1, 1)
+        assert log.read_text().endswith("}\n")
+
+
 def test_analyses_a_log(call: Call, tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     call(
