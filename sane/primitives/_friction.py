@@ -25,13 +25,14 @@ def log_path(log_file: str | None, environ: Mapping[str, str]) -> Path:
     return home / log_file[2:] if log_file.startswith("~/") else Path(log_file)
 
 
-def append_line(path: Path, entry: Mapping[str, object]) -> None:
+def append_line(path: Path, entry: Mapping[str, object], *, make_folder: bool = False) -> None:
     """Append an entry as one line in one write, so that concurrent writers never mix. Raises RemoteError."""
     line = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
     if len(line) > LINE_LIMIT_BYTES:
         raise UsageError(f"the entry is longer than {LINE_LIMIT_BYTES} bytes", hint="Shorten --command or --reason.")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             line = b"\n" + line if _is_torn(path, fd) else line
@@ -39,7 +40,9 @@ def append_line(path: Path, entry: Mapping[str, object]) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise RemoteError(f"{path} can't be written: {error.strerror}") from error
+        no_folder = isinstance(error, FileNotFoundError) and not path.parent.exists()
+        reason = f"there is no folder {path.parent}" if no_folder else error.strerror
+        raise RemoteError(f"{path} can't be written: {reason}") from error
     if written < len(line):
         raise RemoteError(f"{path} took only {written} of {len(line)} bytes: the disk is full")
 

@@ -48,5 +48,6 @@ async def log_operation(
         "logged", str(path), moment, event, command, platform, validation, reason, exit_code, duration_ms
     )
     about = ("status", "log_file")
-    append_line(path, {name: value for name, value in vars(logged).items() if value is not None and name not in about})
+    entry = {name: value for name, value in vars(logged).items() if value is not None and name not in about}
+    append_line(path, entry, make_folder=path == log_path(None, os.environ))
     return logged

@@ -34,8 +34,12 @@ def test_logs_one_line_that_only_the_owner_reads(call: Call) -> None:
 
 
 def test_logs_elsewhere(call: Call, tmp_path: Path) -> None:
-    call("log-operation", event="run", log_file=str(tmp_path / "new" / "log"))
-    assert len((tmp_path / "new" / "log").read_text().splitlines()) == 1
+    call("log-operation", event="run", log_file=str(tmp_path / "log"))
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+    with pytest.raises(RemoteError, match=f"can't be written: there is no folder {tmp_path}/new$"):
+        call("log-operation", event="run", log_file=str(tmp_path / "new" / "log"))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    call("log-operation", event="run", log_file="~/.tmux-sane/friction.jsonl")
     with pytest.raises(RemoteError, match="can't be written"):
         call("log-operation", event="run", log_file="/dev/null/x")
     with pytest.raises(UsageError, match="longer than"):
