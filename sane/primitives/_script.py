@@ -175,9 +175,12 @@ def parse_answer(output: bytes) -> Answered:
 
 
 def base_name(path: str) -> str:
-    """Return the last part of a path, cut so that a backup's name stays a valid one (255 bytes)."""
-    name = path.rstrip("/").rpartition("/")[2] or "root"
-    return name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "surrogateescape")
+    """Return the last part of a path, cut between characters so that a backup's name stays a valid one (255 bytes)."""
+    import codecs
+
+    name = (path.rstrip("/").rpartition("/")[2] or "root").encode("utf-8", "surrogateescape")
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    return decoder.decode(name[:200], final=len(name) <= 200)
 
 
 def real_path(path: str, fields: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sane.core.command import Command, CommandResult
+from sane.core.valid_json import to_json
 from sane.errors import NotFoundError, RemoteError, UsageError
 from sane.primitives.create_file import create_file
 from sane.primitives.read_file import read_file
@@ -98,6 +100,17 @@ def test_takes_a_name_of_255_bytes(call: Call, tmp_path: Path) -> None:
     path = tmp_path / ("t-" + "x" * 253)
     call("create-file", "local:", str(path), "one")
     assert Path(call("create-file", "local:", str(path), "two")["backup_path"]).read_text() == "one\n"
+
+
+@pytest.mark.parametrize("name", ["日" * 80, "x" + "é" * 120, "x" * 199 + "\udcff" + "x" * 50])
+def test_the_backup_of_a_long_name_can_be_opened(call: Call, tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    call("create-file", "local:", path, "one")
+    backup = call("create-file", "local:", path, "two")["backup_path"]
+    if name.isprintable():
+        assert backup == json.loads(to_json(backup))
+    assert Path(backup).read_text() == "one\n"
+    assert len(os.fsencode(Path(backup).name)) > 200
 
 
 def test_expands_the_home_on_the_target(call: Call) -> None:
