@@ -63,7 +63,10 @@ make_temporary() {
     [ ! -e "$path" ] || [ -f "$path" ] || fail 'Not a regular file'
     [ ! -e "$path" ] || [ -w "$path" ] || fail 'Permission denied'
     temporary=$(mktemp "$folder/.sane-XXXXXXXX" 2>&1; printf x); temporary=${temporary%??}
-    [ -f "$temporary" ] || { reason=$temporary; temporary=; fail "${reason##*: }"; }
+    [ -f "$temporary" ] && return
+    reason=${temporary##*: }; temporary=
+    [ "$reason" != 'No such file or directory' ] || fail "no file can be made in $folder"
+    fail "$reason"
 }
 owner_of() { stat -L -c '%a %u:%g' "$1" 2>/dev/null || stat -L -f '%Lp %u:%g' "$1"; }
 back_up() {

@@ -217,6 +217,7 @@ def test_names_the_reason_and_leaves_no_trace(call: Call, tmp_path: Path) -> Non
     assert "Too many levels of symbolic links" in refused(f"{tmp_path}/loop")
     assert "Not a regular file" in refused("/dev/null")
     assert "File name too long" in refused(f"{tmp_path}/{'t' * 256}")
+    assert "can't be written: no file can be made in /proc" in refused("/proc/version")
     assert os.listdir(tmp_path) == ["loop"]
     with pytest.raises(UsageError, match="path is empty"):
         call("create-file", "local:", "", "x")
