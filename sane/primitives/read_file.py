@@ -27,7 +27,8 @@ FIELDS_BYTES = 65536  # the lines before the content
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """Answer what a file holds from `offset` on; `encoding` is base64 where that is no UTF-8 text.
+    """Answer what a file holds from `offset` on; `encoding` is base64 where that is no UTF-8 text, or less than one
+    character.
 
     The checksums and `size_bytes` are the whole file's; `checksum` is MD5. `truncated`: there is more behind `content`.
     """
@@ -91,7 +92,7 @@ def _as_text(data: bytes, truncated: bool) -> str | None:
             text = data[: len(data) - cut].decode()
         except UnicodeDecodeError:
             continue
-        return None if "\0" in text else text
+        return None if "\0" in text or (cut and not text) else text  # a part of a character alone would not get on
     return None
 
 

@@ -296,6 +296,21 @@ def test_reads_a_part_and_says_what_is_left(call: Call, tmp_path: Path) -> None:
     assert rest["checksum"] == hashlib.md5(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("limit_bytes", [1, 2, 3, 4])
+@pytest.mark.parametrize("content", ["é日x😀".encode(), b"\xffab\xe6\x97"])
+def test_a_loop_that_reads_on_comes_to_the_end(call: Call, tmp_path: Path, content: bytes, limit_bytes: int) -> None:
+    path = tmp_path / "t-file"
+    path.write_bytes(content)
+    read, offset = b"", 0
+    while offset is not None:
+        part = call("read-file", "local:", str(path), limit_bytes=limit_bytes, offset=offset)
+        data = part["content"].encode()
+        read += base64.b64decode(data) if part["encoding"] == "base64" else data
+        assert part.get("next_offset", len(content)) > offset
+        offset = part.get("next_offset")
+    assert read == content
+
+
 def test_reads_what_is_no_text_as_base64(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "t-file"
     path.write_bytes(b"\xff\0data")
