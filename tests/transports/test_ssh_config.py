@@ -269,6 +269,52 @@ def test_what_the_target_says_comes_before_everything(tmp_path: Path) -> None:
             resolver.resolve(wrong)
 
 
+REFUSED_BY_SSH = [
+    "a b",
+    "a$b",
+    "a`b",
+    "a,b",
+    "a\\b",
+    "a\tb",
+    "a\x7fb",
+    "$(id)",
+    "a;b",
+    "u{@h",
+    "u\x1b@h",
+    "-u@h",
+    "u'@h",
+]
+REFUSED_BY_SSH += ["u -x@h", "u\\@h", "u\n@h", "u|b@h", "u(b)@h", "-lu@h"]
+TAKEN_BY_SSH = [
+    "a*b",
+    "a~",
+    "a!b",
+    "a#b",
+    "a[b",
+    "a=b",
+    "é.x",
+    "fe80::1%eth0",
+    "a_b",
+    "D\\u@h",
+    "u x@h",
+    "u@d@h",
+    "é@h",
+]
+
+
+@pytest.mark.parametrize("name", [*REFUSED_BY_SSH, *TAKEN_BY_SSH])
+def test_a_name_is_refused_where_openssh_refuses_it(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "config"
+    config.write_text("")
+    done = subprocess.run(["ssh", "-G", "-F", config, "--", name], capture_output=True, stdin=subprocess.DEVNULL)
+    assert (done.returncode != 0) == (name in REFUSED_BY_SSH)
+    if name in REFUSED_BY_SSH:
+        with pytest.raises(UsageError):
+            SshConfig(config=str(config)).resolve(name)
+    else:
+        compare(config, name)
+
+
 def test_a_circle_of_jumps_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")

@@ -14,6 +14,12 @@ KEEPALIVE_S = 5.0  # with KEEPALIVE_COUNT unanswered, a dead peer is noticed wit
 KEEPALIVE_COUNT = 3
 DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")  # the order of ssh(1)
 _DURATION = re.compile(r"(\d+)([smhdw]?)")
+# ProxyCommand and Match exec hand names to a shell of this machine, so what ssh(1) refuses is refused here
+# (`valid_hostname` and `valid_ruser` in its sources); also `$` in a user, and a blank there before a backslash.
+_NAMES = {
+    "host": re.compile(r"""(?!-)[^\x00-\x20\x7f'`"$\\;&<>|(){},]+"""),
+    "user": re.compile(r"""(?!-)(?!.*\s[-\\])(?!.*\\\Z)[^\x00-\x1f\x7f'`"$;&<>|(){}]+"""),
+}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -76,7 +82,18 @@ def split_host(text: str) -> tuple[str | None, str, int | None]:
     if not found or not host or (at and not user) or host.startswith("-"):
         raise UsageError(f"'{text}' is not a host", hint="Write [user@]host[:port], an IPv6 address in brackets.")
     port = found[2] or found[4]
+    _check_name("host", host, UsageError)
+    if user:
+        _check_name("user", user, UsageError)
     return user or None, host, _port(port, text) if port else None
+
+
+def _check_name(kind: str, name: str, error: type[UsageError | ConfigError] = ConfigError) -> None:
+    if not _NAMES[kind].fullmatch(name):
+        raise error(
+            f"{name!r} can't be the name of a {kind}",
+            hint="As for ssh, it does not begin with '-', and holds nothing that means something to a shell.",
+        )
 
 
 def _port(text: str, where: str) -> int:
@@ -113,6 +130,10 @@ class _Resolver:
         if jump is not None:
             given["proxyjump"] = (jump,)
             given.pop("proxycommand", None)
+        _check_name("host", host)
+        for kind, keyword in (("host", "hostname"), ("user", "user")):
+            if keyword in given:  # the conditions of a Match are asked of it
+                _check_name(kind, given[keyword][0])
         raw = resolve_raw(self.directives, host, given, self.around)
         if (host_path := (*path, text)).count(text) > 1 or len(host_path) > 16:
             raise ConfigError(f"ProxyJump goes in a circle: {' → '.join(host_path)}")
@@ -154,6 +175,8 @@ def _typed(name: str, host: str, raw: Mapping[str, tuple[str, ...]], around: Sur
     first = {keyword: values[0] for keyword, values in raw.items() if values}
     tokens = tokens_for(host, raw, around)
     tokens["h"] = hostname_of(host, raw).lower()
+    _check_name("host", tokens["h"])
+    _check_name("user", tokens["r"])
 
     def files(keyword: str, default: Sequence[str]) -> tuple[str, ...]:
         values = raw.get(keyword, tuple(default))

@@ -9,6 +9,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from sane.verbs.registry import VERB_NAMES
 from tests.processes import is_running
 
@@ -107,6 +109,26 @@ def test_a_target_over_ssh_that_can_not_be_reached_is_an_error() -> None:
     done = run(str(BIN / "sane-run-command"), "ssh:nobody@127.0.0.1:9", "true")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"Error: ")
+
+
+@pytest.mark.parametrize(
+    ("config", "target"),
+    [
+        ("Host *.corp\n  ProxyCommand cat %h %p\n", "ssh:$(id>made).corp"),
+        ('Match exec "test %h = bastion"\n  User x\n', "ssh:a;touch${IFS}made"),
+        ('Match exec "test %r = nobody"\n  User x\n', "ssh:`id>made`@web1"),
+    ],
+)
+def test_the_name_of_a_host_is_no_code_for_a_shell_of_this_machine(short_dir: Path, config: str, target: str) -> None:
+    file = short_dir / "home" / ".ssh" / "config"
+    file.parent.mkdir(mode=0o700)
+    file.write_text(config)
+    tool = [str(BIN / "sane"), "tools", "--call", "detect_platform", json.dumps({"target": target})]
+    for argv in ([str(BIN / "sane-detect-platform"), target], tool):
+        done = run(*argv, cwd=short_dir)
+        assert done.returncode != 0
+        assert b"id>made" in done.stdout + done.stderr or b"touch" in done.stdout + done.stderr
+        assert not (short_dir / "made").exists()
 
 
 def test_ending_the_program_ends_what_it_started(short_dir: Path) -> None:
