@@ -6,6 +6,7 @@ subsystem will do.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class SshTransport:
         self._pool = pool
         self._shell: HostShell | None = None
         self._crowded = False  # the server has no room for a shell beside a command
+        self._spare = functools.partial(pool.connection, settings, spare=True)
         self.settings = settings
 
     @property
@@ -149,6 +151,7 @@ class SshTransport:
                     watch_s=watch_s,
                     cwd=cwd,
                     before=before,
+                    spare=self._spare,
                 )
                 try:
                     return await command.run(timeout_s)
@@ -166,7 +169,7 @@ class SshTransport:
         for again in (True, False):
             connection = await self._pool.connection(self.settings)
             if self._shell is None or self._shell.ended:
-                self._shell = HostShell(connection, self.settings.name)
+                self._shell = HostShell(connection, self.settings.name, spare=self._spare)
             if self._shell.busy or self._crowded or b"\0" in stdin:
                 break
             try:

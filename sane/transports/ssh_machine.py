@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -47,7 +48,12 @@ class SshMachine:
         """Run a program to its end. Raises TransportError when it can't be run, TimeoutError when it outlasts."""
         async with self._pool.session(self._settings) as connection:
             command = RemoteCommand(
-                connection, quote_argv(argv), self.name, stdin=stdin, limit_bytes=OUTPUT_LIMIT_BYTES
+                connection,
+                quote_argv(argv),
+                self.name,
+                stdin=stdin,
+                limit_bytes=OUTPUT_LIMIT_BYTES,
+                spare=functools.partial(self._pool.connection, self._settings, spare=True),
             )
             finished = await command.run(timeout_s)
         if finished.timed_out:

@@ -58,7 +58,7 @@ class SshPool:
         self._known = KnownHostsFiles()
         self._keyring = UserKeyring()
         self._places = asyncio.Semaphore(handshakes_at_once)
-        self._opening: dict[HostSettings, asyncio.Task[asyncssh.SSHClientConnection]] = {}
+        self._opening: dict[tuple[HostSettings, bool], asyncio.Task[asyncssh.SSHClientConnection]] = {}
         self._sessions: dict[HostSettings, asyncio.Semaphore] = {}
         self._closed = False
 
@@ -77,21 +77,23 @@ class SshPool:
 
         return SshMachine(self, self.config.resolve(name))
 
-    async def connection(self, settings: HostSettings) -> asyncssh.SSHClientConnection:
+    async def connection(self, settings: HostSettings, *, spare: bool = False) -> asyncssh.SSHClientConnection:
         """Return the open connection to a host; all who ask share one attempt, and a lost one is opened again.
 
+        `spare` is a second one, for what ends commands where the sshd has no room for a session more on the first.
         Raises UnreachableError and AuthError with their phase.
         """
         if self._closed:
             raise UnavailableError("the SSH connections have been closed")
-        task = self._opening.get(settings)
+        task = self._opening.get((settings, spare))
         if task is None or (task.done() and _is_gone(task)):
-            task = self._opening[settings] = asyncio.create_task(self._open(settings), name=f"ssh {settings.name}")
+            task = asyncio.create_task(self._open(settings), name=f"ssh {settings.name}")
+            self._opening[settings, spare] = task
         return await asyncio.shield(task)
 
     def is_open(self, settings: HostSettings) -> bool:
         """Return whether there is an open connection to a host, as far as can be told from this end."""
-        task = self._opening.get(settings)
+        task = self._opening.get((settings, False))
         return task is not None and task.done() and not _is_gone(task)
 
     @contextlib.asynccontextmanager
@@ -141,7 +143,7 @@ class SshPool:
             task.cancel()
         await asyncio.gather(*opening.values(), return_exceptions=True)
         # Those that others go through close last: what a host behind them is told goes through them.
-        by_depth = sorted(opening.items(), key=lambda item: _count_jumps(item[0]), reverse=True)
+        by_depth = sorted(opening.items(), key=lambda item: _count_jumps(item[0][0]), reverse=True)
         connections = [task.result() for _, task in by_depth if not _is_gone(task)]
         for connection in connections:
             connection.close()

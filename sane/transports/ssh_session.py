@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
@@ -38,6 +37,9 @@ _WATCH = (
     "{{ kill -s TERM -- -{group}; sleep 1; kill -s KILL -- -{group}; exit; }}; "
     "sleep 2; seconds=$((seconds + 2)); done) </dev/null >/dev/null 2>&1 &'"
 )
+
+
+OpenSpare = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 
 
 class Finished(NamedTuple):
@@ -92,10 +94,15 @@ class RemoteCommand:
         watch_s: float | None = None,
         cwd: str | None = None,
         before: str = "",
+        spare: OpenSpare | None = None,
     ) -> None:
-        """Prepare one; with `watch_s` the host ends it after that time, and soon after this process is killed."""
+        """Prepare one; with `watch_s` the host ends it after that time, and soon after this process is killed.
+
+        `spare` gives another connection to the host, which is asked for where this one has no room for what ends it.
+        """
         self._session = session or CommandSession(limit_bytes, on_output)
         self._connection = connection
+        self._spare = spare
         mark, self._cwd = self._session.mark, cwd
         enter = _ENTER.format(path=quote_path(cwd), mark=mark) if cwd is not None else ""
         lead = f"{enter}sh -c 'echo {mark} $PPID >&2'; {before}"
@@ -177,14 +184,12 @@ class RemoteCommand:
             self._watching = asyncio.create_task(self._watch(watch_s))
 
     async def _watch(self, watch_s: float) -> None:
-        limit_s = int(min(watch_s, 1e9)) + WATCH_GRACE_S
+        limit_s, spare = int(min(watch_s, 1e9)) + WATCH_GRACE_S, self._spare
         while not self._session.exited.is_set() and not self._connection.is_closed():
             if self._session.group is not None:
-                script = _WATCH.format(group=self._session.group, limit_s=limit_s)
-                run = functools.partial(self._connection.run, script, stdin=asyncssh.DEVNULL)
-                with contextlib.suppress(OSError, asyncssh.Error):
-                    await _start(self._connection, run)
+                if await self._run_beside(_WATCH.format(group=self._session.group, limit_s=limit_s), spare):
                     return
+                spare = None  # a login that is refused is not tried every second
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_AGAIN_S):
                     await self._session.exited.wait()
@@ -252,15 +257,25 @@ class RemoteCommand:
         await session.exited.wait()
 
     async def _signal(self, name: str) -> None:
-        if self._session.group is not None:
-            await self._run_beside(f"kill -s {name} -- -{self._session.group}")  # dash knows no `-TERM --`
+        group = self._session.group  # dash knows no `-TERM --`
+        if group is not None and await self._run_beside(f"kill -s {name} -- -{group}", self._spare):
             return
         with contextlib.suppress(OSError, asyncssh.Error):  # it has just ended
             self._session.channel.send_signal(name)
 
-    async def _run_beside(self, script: str) -> None:
-        with contextlib.suppress(OSError, asyncssh.Error):
-            await when_there_is_room(self._connection, lambda: self._connection.run(script, stdin=asyncssh.DEVNULL))
+    async def _run_beside(self, script: str, spare: OpenSpare | None = None) -> bool:
+        """Run a line in a session of its own, on the spare connection where there is no room; return whether it ran."""
+        connection = self._connection
+        with contextlib.suppress(OSError, asyncssh.Error, TransportError, UnavailableError):
+            try:
+                await when_there_is_room(connection, lambda: connection.run(script, stdin=asyncssh.DEVNULL))
+            except asyncssh.ChannelOpenError:
+                if spare is None or connection.is_closed():
+                    raise
+                other = await spare()
+                await when_there_is_room(other, lambda: other.run(script, stdin=asyncssh.DEVNULL))
+            return True
+        return False
 
     def _never_started(self) -> UnreachableError:
         return UnreachableError(

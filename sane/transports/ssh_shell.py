@@ -13,7 +13,7 @@ from sane.core.shell_text import quote_word
 from sane.errors import LostError
 from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_output import CommandSession
-from sane.transports.ssh_session import Finished, RemoteCommand
+from sane.transports.ssh_session import Finished, OpenSpare, RemoteCommand
 
 ANSWER_LIMIT_BYTES = 8 << 20
 # All comes on the one stream, stderr behind the rest, so that the last word proves that nothing is on its way any more.
@@ -29,9 +29,9 @@ printf '\\n%s %s\\n%s\\n%s\\n' {word} "$sane_code" "$sane_err" {word}
 class HostShell(RemoteCommand):
     """Keep one sh open on a connection, and ask it one question at a time."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, host: str) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, host: str, *, spare: OpenSpare | None = None) -> None:
         self._answers = _Answers()
-        super().__init__(connection, "exec sh", host, session=self._answers)
+        super().__init__(connection, "exec sh", host, session=self._answers, spare=spare)
         self._opening: asyncio.Task[None] | None = None
         self._cut = False
         self.busy = False

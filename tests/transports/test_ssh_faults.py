@@ -24,7 +24,7 @@ from sane.transports.ssh_library import asyncssh
 from sane.transports.ssh_pool import SshPool
 from sane.transports.ssh_session import when_there_is_room
 from tests.listeners import listening
-from tests.processes import is_running
+from tests.processes import children_of, is_running, name_of
 from tests.transports.sshd import Sshd, free_port, make_key
 
 SLACK_S = 1.0
@@ -504,12 +504,17 @@ def owner_of(tmp_path: Path, sshd: Sshd, *scripts: str, outlives: str = "") -> G
 async def _is_watched(group: int) -> None:
     """Wait until the host watches over a command, which it does once that has taken a quarter of a second."""
     deadline = time.monotonic() + STARTS_WITHIN_S
-    while not any(f"/proc/{group}/stat".encode() in command_line(pid) for pid in os.listdir("/proc") if pid.isdigit()):
+    while not any(_watches(int(pid), group) for pid in os.listdir("/proc") if pid.isdigit()):
         assert time.monotonic() < deadline, "nothing watches over it"
         await asyncio.sleep(0.02)
 
 
-def command_line(pid: str) -> bytes:
+def _watches(pid: int, group: int) -> bool:
+    """Return whether a process has looked at a command once, and waits to look again."""
+    return f"/proc/{group}/stat".encode() in command_line(pid) and "sleep" in map(name_of, children_of(pid))
+
+
+def command_line(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
@@ -592,6 +597,82 @@ async def test_a_timeout_ends_the_command_whatever_the_login_shell(tmp_path: Pat
             await _ends(await _pid_in(began))
     finally:
         server.stop()
+
+
+@contextlib.asynccontextmanager
+async def crowded(tmp_path: Path, sessions: int) -> AsyncIterator[tuple[Sshd, SshPool]]:
+    """Yield a server that allows a few sessions on one connection, and a pool that knows it as web1."""
+    server = Sshd(options={"MaxSessions": str(sessions)})
+    try:
+        server.start()
+        async with pool_for(tmp_path, server.config()) as pool:
+            yield server, pool
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("sessions", "commands"), [(1, 1), (2, 1), (2, 2)])
+async def test_a_command_is_ended_where_the_server_has_no_room_for_another(
+    tmp_path: Path, sessions: int, commands: int
+) -> None:
+    async with crowded(tmp_path, sessions) as (_, pool):
+        transport = pool.transport("web1")
+        await transport.run(Command("echo asked", brief=True))
+        files = [tmp_path / f"pid{number}" for number in range(commands)]
+        with within(1 + 2):
+            results = await asyncio.gather(
+                *(transport.run(Command(f"echo $$ >{file}; exec sleep 60", timeout_s=1)) for file in files)
+            )
+        assert all(result.timed_out for result in results)
+        for file in files:
+            await _ends(await _pid_in(file), 1)
+
+
+async def test_a_question_is_ended_where_the_server_has_no_room_for_another(tmp_path: Path) -> None:
+    async with crowded(tmp_path, 1) as (_, pool):
+        with within(1 + 2):
+            command = Command(f"echo $$ >{tmp_path}/pid; sleep 60", timeout_s=1, brief=True)
+            assert (await pool.transport("web1").run(command)).timed_out
+        await _ends(await _pid_in(tmp_path / "pid"), 1)
+
+
+async def test_a_program_of_a_machine_is_ended_where_the_server_has_no_room_for_another(tmp_path: Path) -> None:
+    async with crowded(tmp_path, 1) as (_, pool):
+        with within(1 + 2), pytest.raises(TimeoutError):
+            await pool.machine("web1").execute(["sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 60"], timeout_s=1)
+        await _ends(await _pid_in(tmp_path / "pid"), 1)
+
+
+async def test_a_host_that_lets_nobody_in_again_to_end_a_command_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sane.transports.ssh_session.KILL_TIMEOUT_S", 2)
+    began = tmp_path / "began"
+    async with crowded(tmp_path, 1) as (server, pool):
+        transport = pool.transport("web1")
+        await transport.connect()
+        server.user_key.with_suffix(".pub").unlink()
+        command = Command(f"echo $$ >{began}; exec sleep 60", timeout_s=0.5)
+        with within(0.5 + 2):
+            (outcome,) = await asyncio.gather(transport.run(command), return_exceptions=True)
+        pid = await _pid_in(began)
+        # Where it is not root who is logged in, the server passes signals on by itself.
+        assert isinstance(outcome, LostError) == is_running(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        log = (server.directory / "log").read_text()
+        assert 1 <= log.count("Connection closed by authenticating") + log.count("Disconnected from auth") <= 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the host looks into /proc")
+async def test_a_command_is_watched_over_where_the_server_has_no_room_for_another(tmp_path: Path) -> None:
+    async with crowded(tmp_path, 1) as (server, _):
+        began = tmp_path / "began"
+        with owner_of(tmp_path, server, f"echo $$ >{began}; exec sleep 60") as owner:
+            pid = await _pid_in(began, STARTS_WITHIN_S)
+            await _is_watched(pid)
+            owner.kill()
+            await _ends(pid)
 
 
 @pytest.mark.parametrize("closed", [True, False])
