@@ -38,6 +38,7 @@ class SshMachine:
         self._pool = pool
         self._settings = settings
         self._channels: set[SshChannel] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -67,21 +68,27 @@ class SshMachine:
         holding = contextlib.AsyncExitStack()
         connection = await holding.enter_async_context(self._pool.session(self._settings))
         session = _ChannelSession()
-        try:
-            script = f"exec {quote_argv(['sh', '-c', _LASTING, 'sh', *argv])} 2>/dev/null"
-            await when_there_is_room(
+        channel = SshChannel(self.name, session, holding)
+        holding.callback(self._channels.discard, channel)
+        self._channels.add(channel)
+        script = f"exec {quote_argv(['sh', '-c', _LASTING, 'sh', *argv])} 2>/dev/null"
+        opening = asyncio.create_task(
+            when_there_is_room(
                 connection, lambda: cast("Any", connection).create_session(lambda: session, script, encoding=None)
             )
+        )
+        try:
+            await asyncio.shield(opening)
         except (OSError, asyncssh.Error) as error:
             await holding.aclose()
             raise UnreachableError(
                 f"{argv[0]} can't be started on {self.name}: {error}", phase="command", host=self.name
             ) from error
         except BaseException:
-            await holding.aclose()
+            ending = asyncio.create_task(_close_opened(opening, channel))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
             raise
-        channel = SshChannel(self.name, session, holding)
-        self._channels.add(channel)
         return channel
 
     async def sleep(self, seconds: float) -> None:
@@ -184,5 +191,13 @@ class SshChannel:
         with contextlib.suppress(OSError, asyncssh.Error):
             if self._has_spoken and not self._session.ended:
                 self._session.channel.send_signal("TERM")
-            self._session.channel.close()
+            if self._session.channel is not None:
+                self._session.channel.close()
         await self._holding.aclose()
+
+
+async def _close_opened(opening: asyncio.Task[None], channel: SshChannel) -> None:
+    """Close a channel once it is open: one that nobody waits for would keep its place at the host for good."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        await opening
+    await channel.close()

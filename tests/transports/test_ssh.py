@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -258,6 +260,19 @@ async def test_machine_close_ends_its_channels(pool: SshPool) -> None:
     assert await channel.read(5) == b""
 
 
+async def test_a_channel_that_was_closed_is_not_kept(pool: SshPool) -> None:
+    machine = pool.machine("web1")
+    channel = await machine.spawn(["cat"])
+    await channel.close()
+    closed = weakref.ref(channel)
+    del channel
+    deadline = time.monotonic() + 5
+    while closed() is not None:  # until the host has said that it is closed
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+
 async def test_a_closed_pool_opens_nothing(tmp_path: Path, sshd: Sshd) -> None:
     config = tmp_path / "config"
     config.write_text(sshd.config())
@@ -335,12 +350,41 @@ async def relay(delay_s: float, to_port: int) -> AsyncIterator[int]:
 async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pipe(tmp_path: Path, sshd: Sshd) -> None:
     """The window of 2 MiB is full when the command ends, so the rest comes a round trip after its exit code."""
     size = (2 << 20) + 40_000
-    config = tmp_path / "config"
-    known = tmp_path / "known"
+    async with far_away(tmp_path, sshd, 0.1) as pool:
+        result = await pool.transport("web1").run(Command(f"sleep 5 & head -c {size} /dev/zero"))
+    assert (len(result.output), result.exit_code) == (size, 0)
+
+
+@contextlib.asynccontextmanager
+async def far_away(tmp_path: Path, sshd: Sshd, delay_s: float) -> AsyncIterator[SshPool]:
+    """Yield a pool that knows a server as web1, each way to which takes a while."""
+    config, known = tmp_path / "config", tmp_path / "known"
     known.write_text("known " + sshd.known_hosts.read_text().split(" ", 1)[1])
-    async with relay(0.1, sshd.port) as port:
+    async with relay(delay_s, sshd.port) as port:
         text = sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}")
         config.write_text(text.replace(str(sshd.known_hosts), str(known)))
         async with SshPool(SshConfig(config=str(config))) as pool:
-            result = await pool.transport("web1").run(Command(f"sleep 5 & head -c {size} /dev/zero"))
-    assert (len(result.output), result.exit_code) == (size, 0)
+            yield pool
+
+
+@pytest.mark.parametrize("pause_s", [0.05, 0.15])
+async def test_a_program_whose_start_is_cancelled_gives_its_session_back(tmp_path: Path, pause_s: float) -> None:
+    """The host's yes to a session comes after 0.1 s, that to the program after 0.2."""
+    server = Sshd(options={"MaxSessions": "2"})
+    try:
+        server.start()
+        async with far_away(tmp_path, server, 0.05) as pool, asyncio.timeout(20):
+            machine = pool.machine("web1")
+            await (await machine.spawn(["true"])).close()
+            for _ in range(3):
+                starting = asyncio.create_task(machine.spawn(["cat"]))
+                await asyncio.sleep(pause_s)
+                starting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await starting
+            channel = await machine.spawn(["cat"])
+            await channel.write(b"hello")
+            assert await channel.read(5) == b"hello"
+            await channel.close()
+    finally:
+        server.stop()
