@@ -264,7 +264,13 @@ class RemoteCommand:
             self._session.channel.send_signal(name)
 
     async def _run_beside(self, script: str, spare: OpenSpare | None = None) -> bool:
-        """Run a line in a session of its own, on the spare connection where there is no room; return whether it ran."""
+        """Run a line in a session of its own, on the spare connection where there is no room; return whether it ran.
+
+        It is run to its end even if nobody waits: an opening that is cut short keeps its place at the host for good.
+        """
+        return await asyncio.shield(self._run_to_the_end(script, spare))
+
+    async def _run_to_the_end(self, script: str, spare: OpenSpare | None) -> bool:
         connection = self._connection
         with contextlib.suppress(OSError, asyncssh.Error, TransportError, UnavailableError):
             try:

@@ -388,3 +388,20 @@ async def test_a_program_whose_start_is_cancelled_gives_its_session_back(tmp_pat
             await channel.close()
     finally:
         server.stop()
+
+
+async def test_what_ends_a_command_gives_its_session_back_where_its_time_is_over_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sane.transports.ssh_session.KILL_GRACE_S", 0.05)  # less than the host's yes takes
+    server = Sshd(options={"MaxSessions": "4"})
+    try:
+        server.start()
+        async with far_away(tmp_path, server, 0.05) as pool, asyncio.timeout(20):
+            transport = pool.transport("web1")
+            for _ in range(4):
+                assert (await transport.run(Command("exec sleep 60", timeout_s=0.4))).timed_out
+            together = [transport.run(Command("sleep 1; echo room")) for _ in range(3)]
+            assert {result.output for result in await asyncio.gather(*together)} == {b"room\n"}
+    finally:
+        server.stop()
