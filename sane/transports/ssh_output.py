@@ -32,7 +32,8 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
         self.group: int | None = None
         self.exit_code: int | None = None
         self.truncated = False
-        self.failure: BaseException | None = None
+        self.failure: BaseException | None = None  # of the connection
+        self.complaint: Exception | None = None  # of the caller's `on_output`
         self.activity = 0
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
@@ -82,11 +83,11 @@ class CommandSession(asyncssh.SSHClientSession[bytes]):
         if not kept:
             return
         self._kept[stream].append(kept)
-        if self._on_output is not None and self.failure is None:
+        if self._on_output is not None and self.complaint is None:
             try:
                 self._on_output(kept)
             except Exception as error:  # must not tear down a connection that others share
-                self.failure = error
+                self.complaint = error
                 self.exited.set()  # nobody waits for the rest
 
     def eof_received(self) -> bool:

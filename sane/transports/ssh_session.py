@@ -133,6 +133,9 @@ class RemoteCommand:
             await self._end_for(error, opening)
             raise
         session = self._session
+        if session.complaint is not None:  # it ends the command as a cancellation does
+            await self._end_for(session.complaint, opening)
+            raise session.complaint
         if session.failure is not None:
             raise self._lost(session.failure) from session.failure
         if session.exit_code is None and not timed_out and self._connection.is_closed():
@@ -165,8 +168,8 @@ class RemoteCommand:
             asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin_watch, self._watch_s)
         await self._feed()
         await session.exited.wait()
-        if session.failure is not None and not session.closed.is_set():
-            raise session.failure  # of the caller's `on_output`: ends the command as a cancellation does
+        if session.complaint is not None:
+            return
         # The end of the streams comes with the exit, unless something left behind holds them.
         for _ in range(LINGER_ROUNDS):
             seen = session.activity

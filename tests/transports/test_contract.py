@@ -100,21 +100,35 @@ async def test_output_comes_in_pieces_and_whole(place: Place) -> None:
     assert result.output.splitlines()[-1] == b"line1999"
 
 
-async def test_a_caller_whose_on_output_fails_stops_the_command(place: Place) -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError, TimeoutError])  # as of a connection lost, of a time that is over
+async def test_a_caller_whose_on_output_fails_stops_the_command(place: Place, error: type[OSError]) -> None:
     pids = place.root / "pids"
 
     def fail(chunk: bytes) -> None:
         deadline = time.monotonic() + 5
         while not hasattr(place.transport, "files") and not place.started(pids) and time.monotonic() < deadline:
             time.sleep(0.005)
-        raise BrokenPipeError("nobody reads")  # an OSError, as of a connection that is lost
+        raise error("nobody reads")
 
     started = time.monotonic()
-    with pytest.raises(BrokenPipeError, match="nobody reads"):
+    with pytest.raises(error, match="nobody reads"):
         await place.transport.run(Command(SAY + place.hang, env={"PIDS": str(pids)}, timeout_s=30), fail)
     assert time.monotonic() - started < 5 + ENDS_WITHIN_S
     await until(lambda: place.still_running(pids) == [])
     assert (await place.transport.run(Command(LINES))).exit_code == 0
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, TimeoutError, ConnectionResetError, ValueError])
+async def test_what_on_output_raises_is_raised_where_the_command_has_ended_by_itself(
+    place: Place, error: type[Exception]
+) -> None:
+    def fail(chunk: bytes) -> None:
+        raise error("nobody reads")
+
+    for script in (EXIT_7, LINES):
+        with pytest.raises(error, match="nobody reads"):
+            await place.transport.run(Command(script, timeout_s=30), fail)
+        assert (await place.transport.run(Command(EXIT_7))).exit_code == 7
 
 
 async def test_output_limit(place: Place) -> None:
