@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 
-from sane.errors import PaneError
+from sane.errors import PaneError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,17 +21,21 @@ class QueueLock:
     """Hold a place in a queue, as a locked ticket file with a number: whoever's predecessors have all gone, holds the
     lock.
 
-    `folder` belongs to the lock alone. `sleep` waits in the caller's way.
+    `folder`, below `root`, belongs to the lock alone. `sleep` waits in the caller's way.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._folder = os.fspath(folder)
+    def __init__(self, root: str, folder: str, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._root = root
+        self._folder = folder
         self._sleep = sleep
         self._fd = -1
         self._number = 0
 
     async def acquire(self, timeout_s: float, name: str) -> None:
-        """Wait for our turn. Raises PaneError naming `name` when it does not come within `timeout_s`."""
+        """Wait for our turn. Raises PaneError naming `name` when it does not come within `timeout_s`.
+
+        Raises UsageError where others may write in `root`.
+        """
         deadline = time.monotonic() + timeout_s
 
         async def pause(pause_s: float) -> None:
@@ -42,7 +46,7 @@ class QueueLock:
                 )
             await self._sleep(pause_s)
 
-        make_private_folder(self._folder)
+        make_private_folder(self._root, self._folder)
         pause_s = FIRST_PAUSE_S
         try:
             await self._draw_ticket(pause)
@@ -62,19 +66,27 @@ class QueueLock:
             self._fd = -1
 
     async def _draw_ticket(self, pause: Callable[[float], Awaitable[None]]) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         counter = os.open(f"{self._folder}/next", flags, 0o600)
         try:
             while not _try_lock(
                 counter
             ):  # held for microseconds, by someone drawing a ticket, unless they were stopped
                 await pause(FIRST_PAUSE_S)
-            self._number = int(os.read(counter, 20) or b"0") + 1
+            self._number = self._last_drawn(counter) + 1
             os.pwrite(counter, b"%d" % self._number, 0)
             self._fd = os.open(f"{self._folder}/{self._number}", flags, 0o600)
             _try_lock(self._fd)
         finally:
             os.close(counter)
+
+    def _last_drawn(self, counter: int) -> int:
+        """Return the number that was drawn last; where the file holds none, that of the last ticket that is there."""
+        drawn = os.read(counter, 20)
+        if drawn.isdigit():
+            return int(drawn)
+        os.ftruncate(counter, 0)  # a full disk or a crash of the machine can leave anything
+        return max((int(name) for name in os.listdir(self._folder) if name.isdigit()), default=0)
 
     def _has_predecessor(self) -> bool:
         for name in os.listdir(self._folder):
@@ -85,7 +97,7 @@ class QueueLock:
     def _is_held(self, ticket: str) -> bool:
         """Return whether a ticket's holder lives; remove the ticket of a dead one."""
         try:
-            fd = os.open(ticket, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(ticket, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
@@ -98,14 +110,31 @@ class QueueLock:
             os.close(fd)
 
 
-def make_private_folder(path: str) -> None:
-    """Make a folder, and those above it that are missing, for this user alone."""
+def make_private_folder(root: str, path: str) -> None:
+    """Make a folder below `root`, and those above it that are missing, for this user alone.
+
+    Raises UsageError where others may write in `root`: they could put a link to any file in the place of a lock.
+    """
+    try:
+        status = os.lstat(root)
+    except FileNotFoundError:
+        _make_folders(root)
+        status = os.lstat(root)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o170022 != 0o040000:
+        raise UsageError(
+            f"{root} must be a folder that you alone can write: the locks of panes are there",
+            hint="Remove it, or set XDG_RUNTIME_DIR to a folder of your own with mode 700.",
+        )
+    _make_folders(path)
+
+
+def _make_folders(path: str) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except FileNotFoundError:
-        make_private_folder(os.path.dirname(path))
+        _make_folders(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):  # another process came first
             os.mkdir(path, 0o700)
 

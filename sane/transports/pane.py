@@ -166,7 +166,8 @@ class PaneTransport:
         machine = "".join(c if c.isalnum() else "_" for c in self.server.machine.name)[-100:]
         # By the server's process: callers inside and outside tmux name its socket in different ways.
         name = f"{machine}-{self.pane.server_pid}-{self.pane.pane_id[1:]}"
-        return QueueLock(f"{runtime_dir(environ, os.getuid())}/panes/{name}", self.server.machine.sleep)
+        root = runtime_dir(environ, os.getuid())
+        return QueueLock(root, f"{root}/panes/{name}", self.server.machine.sleep)
 
     async def close(self) -> None:
         """Detach; safe to call twice."""
