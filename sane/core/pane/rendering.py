@@ -20,6 +20,7 @@ UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b
 TAB_CELLS = 8
 MOST_ROWS = 2000  # rows that an editor may still redraw; what is above is final
 LONGEST_SEQUENCE = 4096
+MOST_IN_CELL = 16  # a letter and what stands on it; tmux too keeps 32 bytes of a cell at most
 
 
 class Rendering:
@@ -120,7 +121,8 @@ class Rendering:
     def _combine(self, char: str) -> None:
         row = self._rows[self._row]
         if row and self._column:
-            row[min(self._column, len(row)) - 1] += char
+            place = min(self._column, len(row)) - 1
+            row[place] = (row[place] + char)[:MOST_IN_CELL]
 
     def _control(self, control: str) -> None:
         if control == "\n":
@@ -163,7 +165,7 @@ class Rendering:
             self.alternate = letter == "h"
         if self.alternate:
             return
-        number = int(parameters) if parameters.isdigit() else 0
+        number = int(parameters[:9]) if parameters.isdigit() else 0  # int() refuses 5,000 digits
         row = self._rows[self._row]
         if letter in "AB":
             step = -max(1, number) if letter == "A" else max(1, number)
@@ -178,7 +180,8 @@ class Rendering:
         elif letter == "P":
             del row[self._column : self._column + max(1, number)]
         elif letter == "@":
-            row[self._column : self._column] = " " * max(1, number)
+            row[self._column : self._column] = " " * min(max(1, number), self._width)
+            del row[self._width :]
         elif letter == "X":
             end = min(len(row), self._column + max(1, number))
             row[self._column : end] = " " * max(0, end - self._column)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sane.core.pane.rendering import MOST_ROWS, Rendering
 
@@ -20,6 +23,8 @@ CASES = {
     "wrapped by an editor": ("abcdefgh \ri\r\nj", ["# abcdefghi", "j"]),
     "cursor up": ("one\r\ntwo\x1b[A\rX\x1b[B", ["X one", "two"]),
     "insert and delete": ("abc\x1b[2D\x1b[@Z\x1b[P", ["# aZc"]),
+    "insert pushes out what is behind": ("abcdef\x1b[5D\x1b[4@Z", ["# aZ   bcd"]),
+    "insert more than there is": ("abc\x1b[2D\x1b[30000000@Z\x1b[" + "9" * 400 + "@", ["# aZ      "]),
     "wide": ("\r\n漢字漢字漢字\r\n", ["# ", "漢字漢字漢字", ""]),
     "combining": ("e\u0301", ["# e\u0301"]),
     "tab": ("\ta", ["#       a"]),
@@ -33,6 +38,12 @@ def test_what_is_left(case: str) -> None:
     rendering = Rendering(10, "# ")
     rendering.feed(text)
     assert rendering.lines() == lines
+
+
+def test_a_number_of_5000_digits_is_a_number() -> None:
+    rendering = Rendering(10, "# ")
+    rendering.feed("one\r\ntwo\x1b[" + "1" * 5000 + "A\rX")
+    assert rendering.lines() == ["X one", "two"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -92,3 +103,38 @@ def test_noise_never_fails() -> None:
             rendering.feed(chance.choice(alphabet))
         assert isinstance(rendering.cursor_line, str)
         assert rendering.lines()
+
+
+def controls() -> st.SearchStrategy[bytes]:
+    """Return control sequences with numbers of any size, between bytes of any kind."""
+    number = st.integers(0, 10**60).map(lambda n: b"%d" % n) | st.sampled_from([b"", b"?1049", b"1" * 5000, b"1;2"])
+    sequence = st.builds(
+        lambda n, letter: b"\x1b[" + n + letter, number, st.sampled_from("ABCDGHJKPX@hlm").map(str.encode)
+    )
+    marks = st.integers(1, 400).map(lambda n: "e\u0301".encode() + "\u0301".encode() * n)
+    return st.lists(st.binary(max_size=40) | sequence | marks | st.sampled_from([b"\n", b"x" * 30]), max_size=60).map(
+        b"".join
+    )
+
+
+@given(controls(), st.integers(1, 90), st.integers(1, 50))
+def test_any_bytes_are_rendered_in_bounded_memory(output: bytes, width: int, piece: int) -> None:
+    text = output.decode("utf-8", "replace")
+    rendering = Rendering(width, "> ", limit=100)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(text), piece * 100):
+            rendering.feed(text[start : start + piece * 100])
+        lines, peak_bytes = rendering.lines(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(rendering.cursor_line, str)
+    assert sum(len(line) for line in lines) <= 2 * len(text) + len(lines) * max(2, width)
+    assert peak_bytes < 400 * len(output) + (1 << 20)
+
+
+def test_marks_without_end_take_no_room() -> None:
+    rendering = Rendering(80)
+    for _ in range(100):
+        rendering.feed("e" + "\u0301" * 10_000)
+    assert sum(len(line) for line in rendering.lines()) < 2_000
