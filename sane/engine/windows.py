@@ -6,10 +6,10 @@ Steps are typed there, so whoever attaches sees each command and its output, and
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 
+from sane.core.names import distinct_name
 from sane.core.ssh.settings import HostSettings
 from sane.errors import TransportError
 from sane.transports.base import Machine
@@ -20,8 +20,8 @@ _OWNER = "@sane-host"
 
 
 def session_name(key: str) -> str:
-    """Return the name of a deployment key's tmux session: tmux allows neither `.` nor `:` in it."""
-    return "sane-" + re.sub(r"[^A-Za-z0-9_-]", "_", key)
+    """Return the name of a deployment key's own tmux session: tmux allows neither `.` nor `:` in it."""
+    return "sane-" + distinct_name(key, r"[^A-Za-z0-9_-]", "_")
 
 
 def ssh_argv(settings: HostSettings) -> list[str]:
@@ -112,7 +112,8 @@ async def close_windows(machine: Machine, session: str, host: str) -> None:
 async def _panes(server: TmuxServer, session: str) -> list[tuple[str, str, str]]:
     """Return pane, owner and window name of each pane of a session; none where there is no such session."""
     form = "#{pane_id} #{" + _OWNER + "} #{window_name}"
-    listed = (await server.run("list-panes", "-s", "-t", f"={session}", "-F", form)).stdout
+    # Without the colon it is a window's target, and the start of another session's name would do.
+    listed = (await server.run("list-panes", "-s", "-t", f"={session}:", "-F", form)).stdout
     found: list[tuple[str, str, str]] = []
     for line in listed.splitlines():
         pane, owner, window = (*text_of(line).split(" ", 2), "", "")[:3]

@@ -1,4 +1,4 @@
-"""The ssh command of a host's window, run by the real ssh against real sshds."""
+"""The windows of hosts, in a real tmux, and their ssh command, run by the real ssh against real sshds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from sane.core.ssh.settings import HostSettings
-from sane.engine.windows import ssh_argv
+from sane.engine.windows import close_windows, open_window, session_name, ssh_argv
+from sane.transports.local_machine import LocalMachine
 from sane.transports.ssh_config import SshConfig
+from sane.transports.tmux import TmuxServer
 from tests.transports.sshd import Sshd
 
 
@@ -88,3 +90,26 @@ def test_a_percent_sign_reaches_the_proxy_command_and_the_files_as_it_is_written
 def test_the_zone_of_an_address_stays(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "Host web1\n HostName fe80::1%%eth0\n", "web1")
     assert asked_of_ssh(settings)["hostname"] == settings.address == "fe80::1%eth0"
+
+
+@pytest.fixture
+def server() -> Iterator[TmuxServer]:
+    """Yield this test's own tmux server."""
+    yield TmuxServer(LocalMachine())
+    subprocess.run(["tmux", "kill-server"], timeout=10, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "keys", [("shop.web", "shop_web"), ("shop_web", "shop.web"), ("app-2", "app"), ("app", "app-2")]
+)
+async def test_each_deployment_key_has_a_session_of_its_own(server: TmuxServer, keys: tuple[str, str]) -> None:
+    sessions = [session_name(key) for key in keys]
+    panes = [await open_window(server.machine, session, "web1", ["sh"]) for session in sessions]
+    await close_windows(server.machine, sessions[0], "web1")
+    await close_windows(server.machine, sessions[0], "web1")
+    left = await server.list_panes()
+    assert [(pane.session, pane.pane_id) for pane in left] == [(sessions[1], panes[1])]
+
+
+def test_a_session_is_named_plainly_where_it_can_be() -> None:
+    assert session_name("shop_web-2") == "sane-shop_web-2"  # people attach by it
