@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.fleet.place import target_of
+from sane.core.names import distinct_name
 from sane.core.target import Target
 from sane.core.watch.config import NEVER_STALE_MS, WatchConfig
 from sane.core.watch.plan import OPERATION_VERBS, reaches
@@ -54,8 +54,7 @@ class Fleet:
 async def find_fleet(store: Store, asked: WatchRequest) -> Fleet:
     """Return what to watch. Raises UsageError without an inventory or a key, NotFoundError for unknown ones."""
     inventory = load_inventory(asked.inventory) if asked.inventory else None
-    workflow, given = Workflow(name="watch", key="watch", health=HealthFile()), dict[str, Any]()
-    name = _slug(asked.key)
+    workflow, given, name = Workflow(name="watch", key="watch", health=HealthFile()), dict[str, Any](), ""
     if asked.key:
         state, first = await load_deployment(store, (await find_deployment(store, asked.key)).id)
         plan = plan_of(first, state)
@@ -93,7 +92,7 @@ def _fleet(
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:100]
+    return distinct_name(text, r"[^A-Za-z0-9._-]+", "-")
 
 
 def polled_hosts(fleet: Fleet, config: WatchConfig) -> tuple[PolledHost, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from sane.core.watch.plan import PlanLimits
 from sane.core.workflow.workflow import HealthFile, Workflow
 from sane.errors import UsageError
 from sane.operations.watch import with_options
-from sane.operations.watch_fleet import Fleet, with_age, with_rungs
+from sane.operations.watch_fleet import Fleet, WatchRequest, find_fleet, with_age, with_rungs
+from sane.store import open_store
 
 HOST = Host("web1")
 
@@ -50,3 +52,16 @@ def test_options_go_first_and_an_interval_that_no_host_keeps_is_refused() -> Non
 def test_the_rules_roll_back_where_something_is_deployed_and_the_tier_is_enough(key: str, tier: str, may: bool) -> None:
     config = WatchConfig(limits=PlanLimits(tier=tier))
     assert with_rungs(config, fleet(key, None)).escalation.may_roll_back is may
+
+
+async def test_two_groups_never_have_one_watch_key(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    inventory.write_text("hosts: {web1: {}}\ngroups: {web: {hosts: [web1]}}\n")
+    store = await open_store(None, tmp_path)
+    try:
+        groups = ("all", "web", "web*", "web?", "web1,web")
+        keys = [(await find_fleet(store, WatchRequest(inventory, group=group))).watch_key for group in groups]
+    finally:
+        await store.close()
+    assert len({*keys}) == len(groups)
+    assert keys[1] == f"{keys[0]}/web"
