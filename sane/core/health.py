@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from sane.core.health_document import RefusedError, parse_document
+from sane.core.strict_json import RefusedError, parse_document
 from sane.core.units import show_duration, tell_duration
 
 WORDS: dict[str, str] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from sane.core.health import AGE_IN_POLLS, Facts, GateSaid, HealthVerdict, judge
 from sane.core.health import Gate as HealthGate
 from sane.core.host.health_probe import ProbeReading, health_probe_script, parse_probe
 from sane.core.rollout.controller import JudgeGates, ProbeHealth, RolloutState
+from sane.core.strict_json import RefusedError, parse_document
 from sane.core.workflow.gates import Gate, evaluate
 from sane.engine.context import AsyncContext
 from sane.engine.fan_out import ask_all
@@ -159,6 +159,6 @@ async def _document(
         place = await places.place(plan.host(name))
         transport = await context.transport(place.control)
         reading = await _read(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env)
-        return {"host": name, "health": json.loads(reading.content or b"")}
-    except (SaneError, TimeoutError, ValueError):
+        return {"host": name, "health": parse_document(reading.content or b"")}
+    except (SaneError, TimeoutError, RefusedError):
         return None  # absent: the gate that needs it is inconclusive

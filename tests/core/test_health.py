@@ -191,6 +191,15 @@ def test_no_content_makes_it_raise_or_pass(content: bytes) -> None:
     str(seen).encode()
 
 
+@pytest.mark.parametrize("health_check", ["checks", "agent_states"])
+def test_nesting_of_any_depth_is_malformed_or_judged(health_check: str) -> None:
+    facts = Facts(fresh=False, health_check=health_check)
+    for depth in range(1, 1_100):
+        inner = "[" * depth + "]" * depth
+        seen = judge(f'{{"status":{inner},"agents":{{"a":{inner}}}}}'.encode(), facts)
+        assert seen.verdict in ("unrecognised", "malformed")
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     document=st.fixed_dictionaries(

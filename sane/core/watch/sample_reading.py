@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 
 from sane.core.health import HealthVerdict
 from sane.core.host.health_probe import ProbeReading
+from sane.core.strict_json import RefusedError, parse_document
 from sane.core.watch.samples import Sample
 
 MAX_FIELDS = 64
@@ -55,10 +55,9 @@ def silent_sample(host: str, at_ms: int, *, zone: str = "", group: str = "") -> 
 def document_of(reading: ProbeReading) -> dict[str, Any]:
     """Return the health document that was read, {} where it is none."""
     try:
-        value: object = json.loads(reading.content or b"")
-    except (ValueError, RecursionError):
+        return parse_document(reading.content or b"")
+    except RefusedError:
         return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def numbers_of(document: Mapping[str, Any]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,24 @@ def test_no_document_breaks_it(value: object) -> None:
     found = ProbeReading(json.dumps(value).encode(), 1, 1, 1, 1)
     sample = sample_of("h", 1, found, judge(found.content, Facts(fresh=False)))
     assert all(abs(number) < 1e300 for number in sample.fields.values())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"status":"healthy","\\ud801":5}',
+        b'{"nonce":"\\ud800","a":1}',
+        b"[" * 20_000,
+        b'{"a":1,"a":2}',
+        b'{"a":1e999,"b":1}',
+    ],
+)
+def test_what_the_judge_refused_is_not_read_again(content: bytes) -> None:
+    found = ProbeReading(content, len(content), 1, 1, 1)
+    verdict = judge(content, Facts(fresh=False))
+    sample = sample_of("h", 1, found, verdict)
+    assert (sample.verdict, sample.fields, sample.nonce) == ("malformed", {}, "")
+    json.dumps(sample.as_json(), ensure_ascii=False).encode()
 
 
 def test_fields_are_bounded() -> None:
