@@ -81,12 +81,10 @@ class Stream:
 
     def check(self, after: int) -> None:
         """Raise ConflictError for a number that is no longer kept, or was never given."""
-        first = self._events[0].seq if self._events else 1
+        first = self._events[0].seq if self._events else self._last + 1
         if not first - 1 <= after <= self._last:
-            raise ConflictError(
-                f"stream '{self.id}' has events {first} to {self._last}, none behind {after}",
-                hint="Ask anew: what was between is gone.",
-            )
+            kept = f"has events {first} to {self._last}, none" if self._events else "keeps no event"
+            raise ConflictError(f"stream '{self.id}' {kept} behind {after}", hint="Ask anew: what was between is gone.")
 
     async def read(self, after: int, wait_s: float) -> AsyncGenerator[bytes | None, None]:
         """Yield the lines above `after` until the last; None whenever `wait_s` passed without one. See `check`."""

@@ -311,6 +311,20 @@ async def test_a_reader_that_takes_nothing_stops_the_agent_and_not_memory() -> N
     stream.check(1000)
 
 
+async def test_a_reader_that_comes_back_where_nothing_is_kept_any_more_is_a_conflict() -> None:
+    stream = Stream("s", "a", "", lambda _: None)
+    stream.add("content", {"content": "x" * KEPT_BYTES})
+    async with aclosing(stream.read(0, 0.01)) as lines:
+        assert await anext(lines)
+        assert await anext(lines) is None  # it came back for more: what it has is dropped
+    assert stream.kept_bytes == 0
+    with pytest.raises(ConflictError, match="keeps no event behind 0"):
+        await anext(stream.read(0, 0.01))
+    stream.add("content", {"content": "tail"})
+    async with aclosing(stream.read(1, 1)) as lines:
+        assert json.loads(await anext(lines) or b"")["content"] == "tail"
+
+
 @pytest.mark.parametrize(
     ("keys", "named", "said"),
     [
