@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from sane.core.breaker import Breaker, Permit
 from sane.engine.shared_state import Shared, settle_permit, take_permit
-from sane.engine.stream_agents import Item, Message, StreamingAgent, Text, Usage, WorkflowStep
+from sane.engine.stream_agents import Message, StreamingAgent, Text, Usage, WorkflowStep
 from sane.engine.streams import MOST_TEXT_CHARS, Stream, StreamEvent, describe
 from sane.errors import InterruptedRunError, LimitError, NotFoundError, SaneError, UnavailableError
 
@@ -66,6 +66,7 @@ class StreamHub:
         self._running: dict[str, Stream] = {}
         self._ended: dict[str, tuple[float, Stream]] = {}
         self._checks: set[asyncio.Task[None]] = set()
+        self._runs: set[asyncio.Task[None]] = set()
         self._closing = False
         self._renewal: asyncio.Task[None] | None = None
 
@@ -98,7 +99,10 @@ class StreamHub:
             raise
         stream = Stream(id, agent.name, owner, self._reader_left)
         self._running[id] = stream
-        stream.task = asyncio.create_task(self._run(stream, agent, messages, permit, with_workflows))
+        stream.task = asyncio.create_task(self._answer(stream, agent, messages, with_workflows))
+        run = asyncio.create_task(self._run(stream, stream.task, permit))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
         self._reader_left(stream)  # for the case that nobody ever reads it
         return stream
 
@@ -130,20 +134,18 @@ class StreamHub:
     async def close(self) -> None:
         """End every stream with an `error` event, give all places back and stop; within 5 s."""
         self._closing = True
-        tasks = [stream.task for stream in self._running.values() if stream.task is not None]
+        answers = [stream.task for stream in self._running.values() if stream.task is not None]
         others = [*self._checks, *([self._renewal] if self._renewal else [])]
-        for task in (*tasks, *others):
+        for task in (*answers, *others):
             task.cancel()
-        if tasks or others:
-            await asyncio.wait([*tasks, *others], timeout=CLOSE_S)
+        if self._runs or others:
+            await asyncio.wait([*self._runs, *others], timeout=CLOSE_S)
 
-    async def _run(
-        self, stream: Stream, agent: StreamingAgent, messages: Sequence[Message], permit: Permit, with_workflows: bool
-    ) -> None:
+    async def _run(self, stream: Stream, answer: asyncio.Task[dict[str, Any]], permit: Permit) -> None:
+        """See a stream to its end. The answer may be cancelled at any time, this never is: it gives the place back."""
         outcome, last, data = "release", "error", describe(InterruptedRunError("the stream was ended"))
         try:
-            async with asyncio.timeout(self.limits.timeout_s) as limit:
-                data = await self._answer(stream, agent.stream(messages, is_late=limit.expired), with_workflows)
+            data = await answer
             outcome, last = "succeed", "done"
         except TimeoutError:
             hint = "Raise STREAM_TIMEOUT_SECONDS, or ask for less."
@@ -158,28 +160,35 @@ class StreamHub:
             log.exception("stream %s of agent %s failed", stream.id, stream.agent)
             outcome, data = "fail", describe(error)
         self.outcomes[outcome] += 1
-        # The place first, so that whoever sees the end finds it free.
-        await asyncio.shield(self._settle(stream.id, permit, outcome))
-        self._running.pop(stream.id, None)
-        event = stream.add(last, {**data, "duration_ms": round((time.monotonic() - stream.started_s) * 1000)})
-        self._keep(stream)
+        try:
+            await self._settle(stream.id, permit, outcome)  # first, so that whoever sees the end finds the place free
+        finally:
+            self._running.pop(stream.id, None)
+            event = stream.add(last, {**data, "duration_ms": round((time.monotonic() - stream.started_s) * 1000)})
+            self._keep(stream)
         await self._mirror(stream, event)
 
-    async def _answer(self, stream: Stream, answer: AsyncGenerator[Item, None], with_workflows: bool) -> dict[str, Any]:
-        """Put what the agent says into the stream and return the fields of `done`."""
-        await self._put(stream, "start", {"stream": stream.id, "agent": stream.agent})
-        usage = Usage("", 0, 0)
-        async with aclosing(answer) as items:
-            async for item in items:
-                if isinstance(item, Usage):
-                    usage = item
-                elif isinstance(item, WorkflowStep):
-                    if with_workflows:
-                        await self._put(stream, "content", {"content": "", "workflow": dict(item.data)})
-                else:
-                    await self._put_text(stream, item)
+    async def _answer(
+        self, stream: Stream, agent: StreamingAgent, messages: Sequence[Message], with_workflows: bool
+    ) -> dict[str, Any]:
+        """Put what the agent says into the stream and return the fields of `done`. Raises TimeoutError."""
+        async with asyncio.timeout(self.limits.timeout_s) as limit:
+            await self._put(stream, "start", {"stream": stream.id, "agent": stream.agent})
+            usage = Usage("", 0, 0)
+            async with aclosing(agent.stream(messages, is_late=limit.expired)) as items:
+                async for item in items:
+                    if isinstance(item, Usage):
+                        usage = item
+                    else:
+                        await self._put_item(stream, item, with_workflows)
         tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
         return {"model": usage.model, "usage": tokens}
+
+    async def _put_item(self, stream: Stream, item: Text | WorkflowStep, with_workflows: bool) -> None:
+        if isinstance(item, Text):
+            await self._put_text(stream, item)
+        elif with_workflows:
+            await self._put(stream, "content", {"content": "", "workflow": dict(item.data)})
 
     async def _put_text(self, stream: Stream, item: Text) -> None:
         for start in range(0, len(item.text), MOST_TEXT_CHARS):
@@ -227,12 +236,12 @@ class StreamHub:
             check.add_done_callback(self._checks.discard)
 
     async def _end_unread(self, stream: Stream) -> None:
-        """Cancel a stream that nobody reads, here or elsewhere."""
+        """Cancel an answer that nobody reads, here or elsewhere; once, for its agent may need a moment to end."""
         with contextlib.suppress(UnavailableError):
             if self.relay is not None and stream.is_mirrored and await self.relay.has_reader(stream.id):
                 self._reader_left(stream)
                 return
-        if not stream.has_reader and stream.id in self._running and stream.task is not None:
+        if not stream.has_reader and stream.task is not None and not stream.task.cancelling():
             stream.task.cancel()
 
     async def _renew(self) -> None:

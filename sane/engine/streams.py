@@ -44,7 +44,7 @@ class Stream:
         self.started_s = time.monotonic()
         self.ended = False
         self.is_mirrored = True  # whether other processes have every event so far
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[dict[str, Any]] | None = None  # the answer, to be cancelled
         self._left = left
         self._events: deque[StreamEvent] = deque()
         self._kept_bytes = 0
