@@ -144,7 +144,7 @@ async def _call_verb(context: Context, place: Place, step: Step, binding: Bindin
     timeout_s = step.timeout_ms / 1000 if step.timeout_ms else STEP_TIMEOUT_S
     try:
         async with asyncio.timeout(timeout_s):
-            fenced = FencedContext(context, (place.target, place.control), place.lease, place.token, place.env)
+            fenced = FencedContext(context, place.target, place.control, place.lease, place.token, place.env)
             answer = as_json(await verb.function(fenced if place.lease else context, **bind(verb, arguments)))
     except TimeoutError:
         return StepResult("failed", TIMEOUT_EXIT_CODE, error=f"no answer within {timeout_s:g} s")

@@ -185,6 +185,31 @@ async def test_a_newer_token_on_the_host_keeps_a_release_from_being_activated(
     assert (home / "app/current").readlink() == Path("releases/2")
 
 
+async def test_a_newer_token_on_the_host_keeps_a_file_from_being_copied(context: AsyncContext, home: Path) -> None:
+    holder = home / ".sane/leases/app/holder"
+    holder.parent.mkdir(parents=True)
+    holder.write_text("8 other 9999999999 1\n")
+    (home / "ours").write_text("ours")
+    (home / "there").write_text("theirs")
+    step = Step("copy", "transfer-from-workstation", {"code": str(home / "ours"), "path": str(home / "there")})
+    result = await run(context, step, place=replace(PLACE, lease="app", token=7))
+    assert result.outcome == "failed"
+    assert result.error == "the lease on app is held by other with token 8; ours is 7"
+    assert (home / "there").read_text() == "theirs"
+    assert (await run(context, step, place=replace(PLACE, lease="app", token=8))).outcome == "ok"
+    assert (home / "there").read_text() == "ours"
+
+
+async def test_a_newer_token_on_the_host_keeps_keys_from_being_pressed(context: AsyncContext, home: Path) -> None:
+    holder = home / ".sane/leases/app/holder"
+    holder.parent.mkdir(parents=True)
+    holder.write_text("8 other 9999999999 1\n")
+    step = Step("press", "send-keys", {"target": "nowhere", "keys": ["Enter"]})
+    old = await run(context, step, place=replace(PLACE, lease="app", token=7))
+    assert old.error == "the lease on app is held by other with token 8; ours is 7"
+    assert "nowhere" in (await run(context, step, place=replace(PLACE, lease="app", token=8))).error
+
+
 async def test_another_verb_is_called_with_its_arguments(context: AsyncContext, home: Path) -> None:
     step = Step("write", "create-file", {"path": str(home / "v"), "content": "{{ version }}", "backup": False})
     result = await run(context, step, resumed=True)  # it may be done twice
