@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sane.core.command import Command
-from sane.core.health import Facts, judge
-from sane.core.host.health_probe import ProbeReading, health_probe_script, parse_probe
+from sane.core.health import Facts
 from sane.core.target import Target
 from sane.core.watch.sample_reading import document_of, sample_of, silent_sample
 from sane.core.watch.samples import Sample
 from sane.core.workflow.gates import Gate, evaluate
-from sane.errors import SaneError, TransportError
+from sane.engine.probes import read_and_judge
+from sane.errors import SaneError
 from sane.transports.base import Transport
 from sane.transports.context import Context
 
 PARALLEL = 64
 PLACE_S = 0.5  # what takes longer than that waits for its host, and waiting needs no place
-PROBE_TIMEOUT_S = 10.0
-TORN_AGAIN_S = 0.05
+POLL_TIMEOUT_S = 10.0
 STOP_S = 0.5  # a host that does not answer does not confirm the end of a command either, for 5 s
 
 
@@ -119,27 +118,19 @@ class Poller:
         return await asking
 
 
-async def poll_host(
-    context: Context, host: PolledHost, now_ms: Callable[[], int], *, timeout_s: float = PROBE_TIMEOUT_S
-) -> Sample:
+async def poll_host(context: Context, host: PolledHost, now_ms: Callable[[], int]) -> Sample:
     """Return what one host says now; one that can't be asked in time is a silent sample, never an error."""
+    facts = Facts(max_bytes=host.max_bytes, fresh=False)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(POLL_TIMEOUT_S):
             transport = await context.transport(host.target)
-            reading = await _read(transport, host, timeout_s)
-            verdict = judge(reading.content, Facts(max_bytes=host.max_bytes, fresh=False))
-            if verdict.torn and not reading.problem:
-                await asyncio.sleep(TORN_AGAIN_S)
-                reading = await _read(transport, host, timeout_s)
-                verdict = judge(reading.content, Facts(max_bytes=host.max_bytes, fresh=False))
-            probe_ok = await _probe(transport, host.probe, timeout_s)
+            verdict, reading = await read_and_judge(transport, host.health_path, host.max_bytes, {}, lambda _: facts)
+            probe_ok = await _probe(transport, host.probe)
     except (SaneError, TimeoutError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # nobody asks any more, and the host did not confirm that it heard
             raise asyncio.CancelledError from None
         return silent_sample(host.name, now_ms(), zone=host.zone, group=host.group)
-    if reading.problem:
-        verdict = replace(verdict, verdict="missing", reason=reading.problem)
     document = document_of(reading)
     gate = next((g.expression for g in host.gates if evaluate(g, document).outcome == "fail"), "")
     return sample_of(
@@ -154,15 +145,8 @@ async def poll_host(
     )
 
 
-async def _read(transport: Transport, host: PolledHost, timeout_s: float) -> ProbeReading:
-    result = await transport.run(health_probe_script(host.health_path, host.max_bytes, timeout_s))
-    if result.timed_out:
-        raise TransportError("the health probe got no answer in time", phase="command", host=host.name)
-    return parse_probe(result.output)
-
-
-async def _probe(transport: Transport, command: str, timeout_s: float) -> bool | None:
+async def _probe(transport: Transport, command: str) -> bool | None:
     if not command:
         return None
-    result = await transport.run(Command(command, timeout_s=timeout_s, output_limit_bytes=4096))
+    result = await transport.run(Command(command, timeout_s=POLL_TIMEOUT_S, output_limit_bytes=4096))
     return result.exit_code == 0 and not result.timed_out

@@ -57,7 +57,9 @@ async def probe_host(
 
     place = await places.place(plan.host(action.host))
     transport = await context.transport(place.control)
-    return await read_and_judge(transport, binding.health_path(), plan.workflow.health.max_bytes, place.env, facts_of)
+    path, max_bytes = binding.health_path(), plan.workflow.health.max_bytes
+    verdict, _ = await read_and_judge(transport, path, max_bytes, place.env, facts_of)
+    return verdict
 
 
 def _facts(plan: DeploymentPlan, state: RolloutState, action: ProbeHealth, nonce: str, *, begun_here: bool) -> Facts:
@@ -83,25 +85,27 @@ async def read_and_judge(
     max_bytes: int,
     env: Mapping[str, str],
     facts_of: Callable[[ProbeReading], Facts],
-) -> HealthVerdict:
-    """Return what a health file proves; one that looks cut is read once more."""
-    verdict = HealthVerdict("missing")
-    for again in (True, False):
-        reading = await _read(transport, path, max_bytes, env)
-        facts = replace(
-            facts_of(reading),
-            mtime_ms=reading.mtime_ms,
-            mtime_resolution_ms=reading.mtime_resolution_ms,
-            host_now_ms=reading.host_now_ms,
-            size_bytes=reading.size_bytes,
-        )
-        verdict = judge(reading.content, facts)
-        if reading.problem:
-            return replace(verdict, reason=reading.problem)
-        if not (verdict.torn and again):
-            return verdict
+) -> tuple[HealthVerdict, ProbeReading]:
+    """Return what a health file proves, and what was read of it; one that looks cut is read once more."""
+    reading = await _read(transport, path, max_bytes, env)
+    verdict = _judge(reading, facts_of(reading))
+    if verdict.torn:
         await asyncio.sleep(TORN_AGAIN_S)
-    return verdict
+        reading = await _read(transport, path, max_bytes, env)
+        verdict = _judge(reading, facts_of(reading))
+    return verdict, reading
+
+
+def _judge(reading: ProbeReading, facts: Facts) -> HealthVerdict:
+    measured = replace(
+        facts,
+        mtime_ms=reading.mtime_ms,
+        mtime_resolution_ms=reading.mtime_resolution_ms,
+        host_now_ms=reading.host_now_ms,
+        size_bytes=reading.size_bytes,
+    )
+    verdict = judge(reading.content, measured)
+    return replace(verdict, reason=reading.problem) if reading.problem else verdict
 
 
 async def _read(transport: Transport, path: str, max_bytes: int, env: Mapping[str, str]) -> ProbeReading:

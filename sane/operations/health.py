@@ -100,7 +100,8 @@ async def _ask(context: AsyncContext, host: Host, question: HealthQuestion) -> H
     try:
         path = Binding(question.workflow, host, question.version).health_path()
         transport = await context.transport(target_of(host))
-        return HostHealth(host.name, await read_and_judge(transport, path, health.max_bytes, {}, facts_of))
+        verdict, _ = await read_and_judge(transport, path, health.max_bytes, {}, facts_of)
+        return HostHealth(host.name, verdict)
     except SaneError as error:
         phase = error.phase if isinstance(error, TransportError) else ""
         return HostHealth(host.name, HealthVerdict("unreachable"), error.message, phase, error.hint)
