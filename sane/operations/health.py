@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,13 +97,21 @@ async def _ask(context: AsyncContext, host: Host, question: HealthQuestion) -> H
             gates=gates_of(health.gates),
         )
 
-    try:
+    async def judged() -> HealthVerdict:
         path = Binding(question.workflow, host, question.version).health_path()
         transport = await context.transport(target_of(host))
         verdict, _ = await read_and_judge(transport, path, health.max_bytes, {}, facts_of)
-        return HostHealth(host.name, verdict)
+        return verdict
+
+    return await asked(host.name, judged())
+
+
+async def asked(host: str, judged: Awaitable[HealthVerdict]) -> HostHealth:
+    """Return what a host's health was judged to be; one that could not be asked is `unreachable`, with the reason."""
+    try:
+        return HostHealth(host, await judged)
     except SaneError as error:
         phase = error.phase if isinstance(error, TransportError) else ""
-        return HostHealth(host.name, HealthVerdict("unreachable"), error.message, phase, error.hint)
+        return HostHealth(host, HealthVerdict("unreachable"), error.message, phase, error.hint)
     except TimeoutError:
-        return HostHealth(host.name, HealthVerdict("unreachable"), "no answer in time", "command")
+        return HostHealth(host, HealthVerdict("unreachable"), "no answer in time", "command")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sane.core.fleet.inventory import Host
-from sane.core.health import HealthVerdict
 from sane.core.rollout import table as t
 from sane.core.rollout.controller import HostState, ProbeHealth, RolloutState
 from sane.engine.context import AsyncContext
@@ -15,9 +14,9 @@ from sane.engine.hosts import HostPlaces
 from sane.engine.plan import DeploymentPlan
 from sane.engine.probes import probe_host
 from sane.engine.runner import steady_clock
-from sane.errors import NotFoundError, SaneError, TransportError, UsageError
+from sane.errors import NotFoundError, UsageError
 from sane.operations.deployments import find_deployment, load_deployment, plan_of
-from sane.operations.health import HostHealth
+from sane.operations.health import HostHealth, asked
 from sane.store.base import Store
 
 BACK = (t.REVERTING, t.REVERTED, t.REVERT_FAILED)
@@ -51,15 +50,9 @@ async def check_deployed(deployed: Deployed, *, on_answer: Callable[[HostHealth]
 
     async def ask(host: Host) -> HostHealth:
         known = state.hosts[state.index[host.name]]
-        try:
-            action = _question(state, known)
-            seen = await probe_host(context, places, plan, state, action, known.started_ms, False, now_ms)
-            return HostHealth(host.name, seen)
-        except SaneError as error:
-            phase = error.phase if isinstance(error, TransportError) else ""
-            return HostHealth(host.name, HealthVerdict("unreachable"), error.message, phase, error.hint)
-        except TimeoutError:
-            return HostHealth(host.name, HealthVerdict("unreachable"), "no answer in time", "command")
+        action = _question(state, known)
+        judged = probe_host(context, places, plan, state, action, known.started_ms, False, now_ms)
+        return await asked(host.name, judged)
 
     try:
         return await ask_all(hosts, ask, on_answer=on_answer)
