@@ -14,7 +14,6 @@ from sane.core.pane.framing import (
     END,
     EXIT,
     EXIT_PAUSE,
-    HEAD,
     OSC_NUMBER,
     START,
     Dialect,
@@ -27,6 +26,16 @@ from sane.core.pane.framing import (
     printf_nested_mark,
     quote,
     shown_text,
+)
+from sane.core.pane.traps import (
+    BASH_TRAPS_BACK,
+    CLEANUPS,
+    EXITING,
+    FORGET_REST,
+    POSIX_CLEANUP,
+    bash_traps,
+    exit_traps,
+    forget_line,
 )
 
 
@@ -71,7 +80,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         # `set -v` prints what is evaluated too: the command would stand in its own output.
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
-        f"{_traps(run, keep_code, mark_exit)};"
+        f"{exit_traps(token, run.script, run.reader, keep_code, mark_exit)};"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f"{own}eval {_traced(run)}"
         f"{mark_end};{CLEANUPS[run.reader]}"
@@ -103,89 +112,6 @@ def _traced(run: Run) -> str:
         f'"${{__sane_x:+\\set -x;}}"{text};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
     )
-
-
-def _traps(run: Run, keep_code: str, mark_exit: str) -> str:
-    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
-    if run.reader == "bash":
-        return _bash_traps(run.token, mark_exit)
-    zsh_exit = keep_code + printf_mark(run.token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
-    zsh_hook = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
-    if run.reader == "zsh":
-        return zsh_hook
-    return (
-        f'if [ -n "${{BASH_VERSION-}}" ];then {_bash_traps(run.token, mark_exit)};'
-        f'elif [ -n "${{ZSH_VERSION-}}" ];then \\eval {quote(zsh_hook, "posix")};{_plain_exit_trap(run, mark_exit)}fi'
-    )
-
-
-def _bash_traps(token: str, mark_exit: str) -> str:
-    """Return what takes our line out of the history, puts DEBUG and ERR traps aside, and sets the EXIT trap.
-
-    An EXIT trap of ours was left by a run whose caller was killed: what that run put aside still is.
-    """
-    # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
-    chain = mark_exit + ';function trap { (exit $__sane_s);\\eval "$2";};\\eval "${__sane_t:+\\\\$__sane_t}"'
-    # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
-    traps = f"\\builtin trap -p DEBUG ERR;\\builtin printf %s {token},;\\builtin trap -p EXIT"
-    split = (
-        f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{_forget_line(token, f'%%{token},*')}"
-        f"__sane_p=${{__sane_p#*{token},}}"
-    )
-    return (
-        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_p=$({traps});;*){split};;esac;'
-        f"case ${{__sane_p#*{token},}} in *{OUR_MARK}*);;*)__sane_d=${{__sane_p%%{token},*}};"
-        f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG ERR;;esac;"
-        f"\\builtin trap {quote(chain, 'posix')} EXIT"
-    )
-
-
-def _forget_line(token: str, history: str) -> str:
-    """Return what takes our line out of bash's history; `history` cuts __sane_p to the history's last entry."""
-    return f"case ${{__sane_p{history}}} in *{token}*)\\builtin history -d ${{__sane_p%%[!0-9 ]*}};;esac;"
-
-
-def _plain_exit_trap(run: Run, mark_exit: str) -> str:
-    """Return the EXIT trap for a shell that can't tell in a subshell which one is set: only where the command may exit.
-
-    There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back.
-    """
-    if not any(word in run.script for word in EXITING):
-        return ""
-    # In a function, so that the shell's own $1 and $2 stay.
-    found = f"case $2:$1 in *{OUR_MARK}*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
-    listed = f'__sane_x(){{ eval "set ${{__sane_t#trap}}";{found};}}'
-    chain = mark_exit + ';(exit $__sane_s);\\eval "$__sane_t"'
-    return (
-        f"else __sane_f=/tmp/.sane-{run.token};{LIST_TRAPS};"
-        f"case $__sane_t in ?*){listed};__sane_x;\\unset -f __sane_x;;esac;"
-        f"\\trap {quote(chain, 'posix')} EXIT;"
-    )
-
-
-EXITING = ("exit", "return", "set -")  # without one of these no command ends its shell, but `exec` and signals
-OUR_MARK = f"']{HEAD}%s;'"
-LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
-# A trap that the command itself set stays. `$?` is 0 where an ERR trap comes back, which would take ours for a failure.
-BASH_TRAPS_BACK = (
-    f"case $(\\builtin trap -p EXIT) in *{OUR_MARK}*)\\builtin trap - EXIT;"
-    '\\eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;\\eval "${__sane_d:+\\\\builtin $__sane_d}";'
-    "case ${__sane_d-} in *\\ ERR*)__sane_s=0;;esac;"
-)
-FORGET_REST = "\\unset __sane_t __sane_p __sane_l __sane_d __sane_f;"
-ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
-FORGET_HOOK = "\\unset -f __sane_x 2>/dev/null;"
-POSIX_CLEANUP = (
-    f"if [ -n \"${{ZSH_VERSION-}}\" ];then \\eval '{ZSH_HOOK_BACK}';"
-    f'{FORGET_HOOK}elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
-    f'elif [ -n "${{__sane_f-}}" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *{OUR_MARK}*)'
-    'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;' + FORGET_REST
-)
-CLEANUPS: dict[Reader, str] = {
-    "": POSIX_CLEANUP,
-    "bash": BASH_TRAPS_BACK + FORGET_REST,
-    "zsh": f"{ZSH_HOOK_BACK};{FORGET_HOOK}{FORGET_REST}",
-}
 
 
 def _fish_body(run: Run, prologue: str) -> str:
@@ -231,7 +157,7 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
     )
     exits = any(word in run.script for word in EXITING)
     plain = f"else trap {quote(on_exit, 'posix')} EXIT;" if exits else ""
-    traps = f'if [ -n "${{BASH_VERSION-}}" ];then {_bash_traps(token, on_exit)};{plain}fi'
+    traps = f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, on_exit)};{plain}fi'
     plain = "else trap - EXIT;" if exits else ""
     traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{FORGET_REST}{plain}fi;'
     keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
@@ -274,7 +200,7 @@ def recovery_payload(
     else:
         again = f'\\eval "{_options_back()}";\\unset __sane_e __sane_v __sane_x __sane_s;'
         # Its line leaves the history too, where bash keeps such lines.
-        forget = f"__sane_p=$(\\builtin history 1);{_forget_line(token, '')}unset __sane_p"
+        forget = f"__sane_p=$(\\builtin history 1);{forget_line(token, '')}unset __sane_p"
         again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'
         end = f"{SHELL_NAME}\\{end};\\unset __sane_p"
         body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}{end};}}"
