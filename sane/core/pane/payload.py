@@ -29,7 +29,9 @@ from sane.core.pane.framing import (
 )
 from sane.core.pane.traps import (
     BASH_TRAPS_BACK,
+    BY_SIGNAL,
     CLEANUPS,
+    CODE,
     EXITING,
     FORGET_REST,
     POSIX_CLEANUP,
@@ -67,8 +69,6 @@ def _posix_body(run: Run, prologue: str) -> str:
     # A person may have aliases and functions of these names: `\\` keeps aliases out, `builtin` functions too.
     own = "\\builtin " if run.reader else "\\"
     token = run.token
-    keep_code = "{ __sane_s=$?;\\set +x;} 2>&-;"
-    mark_exit = keep_code + own + printf_mark(token, EXIT, '"$__sane_s"', '"${BASH_VERSION+bash}"') + EXIT_PAUSE
     mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
     forget = "\\unset __sane_e __sane_v __sane_x __sane_s"
     return (
@@ -80,7 +80,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         # `set -v` prints what is evaluated too: the command would stand in its own output.
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
-        f"{exit_traps(token, run.script, run.reader, keep_code, mark_exit)};"
+        f"{exit_traps(token, run.script, run.reader, own)};"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f"{own}eval {_traced(run)}"
         f"{mark_end};{CLEANUPS[run.reader]}"
@@ -152,12 +152,11 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
             f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;set -g __sane_j $last_pid;"
             f"{send};{mark(token, END, '$__sane_s', chr(34) + '$__sane_j' + chr(34))};{FISH_CLEANUP}end"
         )
-    on_exit = (
-        f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s', chr(34) + '${BASH_VERSION+bash}' + chr(34))}{EXIT_PAUSE}"
-    )
+    on_exit = f"__sane_s=$?;{send};{mark(token, EXIT, '$__sane_s')}{EXIT_PAUSE}"
+    bash_exit = f"__sane_s=$?;{BY_SIGNAL}{send};{mark(token, EXIT, CODE, 'bash')}{EXIT_PAUSE}"
     exits = any(word in run.script for word in EXITING)
     plain = f"else trap {quote(on_exit, 'posix')} EXIT;" if exits else ""
-    traps = f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, on_exit)};{plain}fi'
+    traps = f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, bash_exit)};{plain}fi'
     plain = "else trap - EXIT;" if exits else ""
     traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{FORGET_REST}{plain}fi;'
     keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"

@@ -8,18 +8,32 @@ from __future__ import annotations
 
 from sane.core.pane.framing import EXIT, EXIT_PAUSE, HEAD, Reader, printf_mark, quote
 
+KEEP_CODE = "{ __sane_s=$?;\\set +x;} 2>&-;"
+# A signal that ends bash (SIGHUP: a logout, a reboot) runs its EXIT trap too, with the code of whatever ended before.
+# Only then BASH_COMMAND is the command that was running; `exit` unwinds to the typed line's own `eval`, from 4.4 on.
+BY_SIGNAL = (
+    "case $BASH_VERSION:$BASH_COMMAND in [123].*|4.[0-3]*|"
+    '*eval\\ \\"\\$__sane_l\\"|*eval\\ \\"\\$\\(*head\\ -n1\\)\\");;*)__sane_u=;;esac;'
+)
+CODE = '"${__sane_u-$__sane_s}"'
 
-def exit_traps(token: str, script: str, reader: Reader, keep_code: str, mark_exit: str) -> str:
-    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
+
+def exit_traps(token: str, script: str, reader: Reader, own: str) -> str:
+    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of.
+
+    `own` stands before the names of builtins.
+    """
+    bash_exit = KEEP_CODE + BY_SIGNAL + own + printf_mark(token, EXIT, CODE, "bash") + EXIT_PAUSE
     if reader == "bash":
-        return bash_traps(token, mark_exit)
-    zsh_exit = keep_code + printf_mark(token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
+        return bash_traps(token, bash_exit)
+    zsh_exit = KEEP_CODE + printf_mark(token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
     zsh_hook = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
     if reader == "zsh":
         return zsh_hook
-    plain = _plain_exit_trap(token, script, mark_exit)
+    plain_exit = KEEP_CODE + own + printf_mark(token, EXIT, '"$__sane_s"') + EXIT_PAUSE
+    plain = _plain_exit_trap(token, script, plain_exit)
     return (
-        f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, mark_exit)};'
+        f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, bash_exit)};'
         f'elif [ -n "${{ZSH_VERSION-}}" ];then \\eval {quote(zsh_hook, "posix")};{plain}fi'
     )
 

@@ -1,0 +1,102 @@
+"""A person's traps and the command that sane runs: whose runs when, and what code is told where the shell itself ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sane.core.command import CommandResult
+from tests.e2e.pane_fixtures import Pane, Tmux, bash, tmux
+from tests.e2e.test_pane_ssh import ssh_command
+from tests.processes import is_running
+
+__all__ = ["bash", "ssh_command", "tmux"]
+pytestmark = pytest.mark.e2e
+BOUND_S = 8
+
+
+def run_until_killed(pane: Pane, script: str, started: Path, number: int) -> CommandResult:
+    """Return how a command is answered whose shell gets a signal once the command has made the file `started`."""
+    shell = int(pane.run("echo $$").output)
+    results: list[CommandResult] = []
+    thread = threading.Thread(target=lambda: results.append(pane.run(script)))
+    thread.start()
+    until = time.monotonic() + BOUND_S
+    while not started.exists():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    os.kill(shell, number)
+    thread.join(BOUND_S)
+    while is_running(shell):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    (result,) = results
+    return result
+
+
+LONG = {
+    "a program": "true; touch {file}; sleep 20; echo no",
+    "a subshell first": "(touch {file}; sleep 20)",
+    "the shell's own loop": "touch {file}; while :; do :; done",
+    "behind a failure": "false; touch {file}; (exit 5); read -r x",
+    "in a function that fails": "f() {{ touch {file}; false; while :; do false; done; }}; f",
+}
+
+
+@pytest.mark.parametrize("where", ["own", "nested", "behind ssh"])
+@pytest.mark.parametrize("long", LONG)
+def test_a_shell_that_a_signal_ends_tells_no_code(
+    tmux: Tmux, ssh_command: str, short_dir: Path, where: str, long: str
+) -> None:
+    name = tmux.new(f"{ssh_command} -t bash --norc" if where == "behind ssh" else "bash --norc")
+    pane = tmux.open(name)
+    if where == "nested":
+        tmux.type(name, "bash --norc\n")
+        assert pane.run("echo $SHLVL").exit_code == 0
+    result = run_until_killed(pane, LONG[long].format(file=short_dir / "started"), short_dir / "started", signal.SIGHUP)
+    assert (result.exit_code, result.timed_out) == (None, False)
+    assert result.pane_gone == (where != "nested")
+    pane.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGALRM])
+def test_other_signals_neither(bash: Pane, short_dir: Path, number: int) -> None:
+    file = short_dir / "started"
+    result = run_until_killed(bash, f"touch {file}; sleep 20", file, number)
+    assert (result.exit_code, result.pane_gone) == (None, True)
+
+
+ENDS = {
+    "exit 3": 3,
+    "exit 0": 0,
+    "x=exit; $x 4": 4,
+    "f() { builtin exit 5; }; f": 5,
+    "set -e; (exit 6); echo never": 6,
+    "f() { false; }; set -e; f": 1,
+    "trap 'exit 7' ERR; false": 7,
+    "trap 'exit 0' ERR; false": 0,
+    "trap 'exit 8' USR1; kill -USR1 $$; sleep 5": 8,
+    "eval 'eval \"exit 9\"'": 9,
+    "echo 'exit 10' >{file}; . {file}": 10,
+    "for i in 1; do while :; do exit 11; done; done": 11,
+    f": {'x' * 3000}; exit 12": 12,
+    "set -x; exit 13": 13,
+    "sleep 9 & exit 14": 14,
+}
+
+
+@pytest.mark.parametrize("script", ENDS)
+def test_a_shell_that_ends_by_itself_tells_its_code(bash: Pane, short_dir: Path, script: str) -> None:
+    result = bash.run(script.replace("{file}", str(short_dir / "file")))
+    assert (result.exit_code, result.pane_gone) == (ENDS[script], True)
+
+
+def test_a_shell_behind_ssh_tells_its_code(tmux: Tmux, ssh_command: str) -> None:
+    pane = tmux.open(tmux.new(f"{ssh_command} -t bash --norc"))
+    assert pane.run("exit 3").exit_code == 3
+    pane.close()
