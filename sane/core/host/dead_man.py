@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sane.core.command import Command
+from sane.core.host.host_dir import LOCK
 from sane.core.host.record import HostRecord, record_line
 from sane.core.host.release_scripts import ACTIVATE
 from sane.core.workflow.binding import Binding, environment, fill_arguments
@@ -57,7 +58,7 @@ printf '%s %s\n' "$SANE_KEY" $(($(date +%s) + SANE_SECONDS)) >"$dir/armed.new" &
 sane_shell=$(command -v bash || command -v sh)
 sane_detach=$(command -v setsid || command -v nohup || echo)
 export dir home sane_shell
-$sane_detach sh -c '
+$sane_detach sh -c "$SANE_LOCK"'
     trap "" HUP
     read -r key until <"$dir/armed"
     while [ "$(date +%s)" -lt "$until" ]; do
@@ -69,10 +70,11 @@ $sane_detach sh -c '
     "$sane_shell" "$dir/revert" </dev/null >"$dir/output" 2>&1
     code=$?
     kept=$home/keys/$key
-    if [ $code -eq 0 ] && mkdir -p "$kept"; then
+    [ $code -ne 0 ] || ! mkdir -p "$kept" || (
+        lock "$kept"
         cp "$dir/record" "$kept/current.new" && mv "$kept/current.new" "$kept/current"
         cat "$dir/record" >>"$kept/history"
-    fi
+    )
     echo $code >"$dir/fired.new" && mv "$dir/fired.new" "$dir/fired"
 ' </dev/null >/dev/null 2>&1 &
 echo armed
@@ -150,6 +152,7 @@ def arm(guard: Guard) -> Command:
         "SANE_SECONDS": str(guard.seconds),
         "SANE_RECORD": record_line(guard.record),
         "SANE_KEPT": str(KEPT_GUARDS),
+        "SANE_LOCK": LOCK,
     }
     text = f"exec sh -c {shlex.quote(_ARM)}"
     script = guard.script.encode("utf-8", "surrogateescape")

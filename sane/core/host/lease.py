@@ -19,38 +19,26 @@ import shlex
 from dataclasses import dataclass, replace
 
 from sane.core.command import Command
+from sane.core.host.host_dir import LOCK
 from sane.core.host.record import LOOK, look
 from sane.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
-_GUARD = r"""
+_GUARD = (
+    LOCK
+    + r"""
 umask 077
 home=${SANE_HOST_DIR:-$HOME/.sane}
 lease=$home/leases/$SANE_LEASE
 mkdir -p "$lease" || exit 98
+lock "$lease"
 now=$(date +%s)
-mark=$lease/waiting.$$
-tries=0
-until mkdir "$lease/changing" 2>/dev/null; do
-    [ -d "$lease" ] || exit 98
-    if [ $tries -eq 0 ]; then
-        trap 'rm -f "$mark"' EXIT
-        echo >"$mark" || exit 98
-    fi
-    tries=$((tries + 1))
-    if [ $tries -ge 20 ]; then
-        # Nobody needs 2 s for two lines: whoever made it has died, unless it is another one than when we began.
-        [ -z "$(find "$lease/changing" -prune ! -newer "$mark" 2>/dev/null)" ] || rmdir "$lease/changing" 2>/dev/null
-        tries=0
-    fi
-    sleep 0.1
-done
-trap 'rmdir "$lease/changing" 2>/dev/null; [ ! -e "$mark" ] || rm -f "$mark"' EXIT
 token=0 owner=- expires=0 rank=0
 [ -e "$lease/holder" ] && read -r token owner expires rank <"$lease/holder"
 hold() { echo "$1 $2 $3 $SANE_RANK" >"$lease/holder.new" && mv "$lease/holder.new" "$lease/holder" || exit 98; }
 """
+)
 
 _TAKE = (
     _GUARD

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from sane.core.command import Command
+from sane.core.host.host_dir import LOCK
 from sane.errors import UsageError
 
 MIN_FREE_KB = 1024  # below this not even the receipts are sure to fit
@@ -40,20 +41,28 @@ record $(head -c 4096 "$home/keys/$SANE_KEY/current")"
 printf '%s\n' "$seen" # at once: each write would be a packet
 """
 
-_WRITE = r"""
+_WRITE = (
+    LOCK
+    + r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}
 dir=$home/keys/$SANE_KEY
 umask 077
 mkdir -p "$dir" || exit 1
-if [ -n "$SANE_SOURCE" ] && [ ! -e "$dir/sources/$SANE_SOURCE" ]; then
-    mkdir -p "$dir/sources" && cat >"$dir/sources/.new" && mv "$dir/sources/.new" "$dir/sources/$SANE_SOURCE" || exit 1
-fi
-printf '%s\n' "$SANE_RECORD" >"$dir/current.new" && mv "$dir/current.new" "$dir/current" || exit 1
-{ tail -n "$SANE_KEEP" "$dir/history" 2>/dev/null; printf '%s\n' "$SANE_RECORD"; } >"$dir/history.new" &&
-    mv "$dir/history.new" "$dir/history" || exit 1
-for old in "$dir"/sources/*; do
-    [ ! -e "$old" ] || grep -q "${old##*/}" "$dir/history" || rm -f "$old"
-done
+# Read before the lock: one line, and as slow as the network.
+if [ -n "$SANE_SOURCE" ] && [ ! -e "$dir/sources/$SANE_SOURCE" ]; then source=$(cat); else source=; fi
+(
+    lock "$dir"
+    if [ -n "$source" ]; then
+        mkdir -p "$dir/sources" && printf '%s' "$source" >"$dir/sources/.new" &&
+            mv "$dir/sources/.new" "$dir/sources/$SANE_SOURCE" || exit 1
+    fi
+    printf '%s\n' "$SANE_RECORD" >"$dir/current.new" && mv "$dir/current.new" "$dir/current" || exit 1
+    { tail -n "$SANE_KEEP" "$dir/history" 2>/dev/null; printf '%s\n' "$SANE_RECORD"; } >"$dir/history.new" &&
+        mv "$dir/history.new" "$dir/history" || exit 1
+    for old in "$dir"/sources/*; do
+        [ ! -e "$old" ] || grep -q "${old##*/}" "$dir/history" || rm -f "$old"
+    done
+) || exit 1
 # What is left of old operations: only ended ones are removed.
 count=0
 for old in $(ls -t "$home/operations" 2>/dev/null); do
@@ -63,11 +72,16 @@ for old in $(ls -t "$home/operations" 2>/dev/null); do
 done
 exit 0
 """
+)
 
 # A line is changed in place of the JSON being read: it is ours, letter by letter, and a host has no parser.
-_PROVE = r"""
+_PROVE = (
+    LOCK
+    + r"""
 dir=${SANE_HOST_DIR:-$HOME/.sane}/keys/$SANE_KEY
 umask 077
+[ -d "$dir" ] || exit 0
+lock "$dir"
 meant="\"deployment\": \"$SANE_DEPLOYMENT\", .*\"reverted\": $SANE_REVERTED,"
 for file in history current; do
     [ -r "$dir/$file" ] || continue
@@ -76,6 +90,7 @@ for file in history current; do
 done
 exit 0
 """
+)
 
 _ALL = r"""
 home=${SANE_HOST_DIR:-$HOME/.sane}

@@ -79,6 +79,21 @@ def test_a_revert_that_fails_is_told_and_leaves_the_record(tmp_path: Path) -> No
     assert not (tmp_path / ".sane/keys/app").exists()
 
 
+def test_a_guard_that_fires_waits_for_who_writes_the_record_of_the_same_home(tmp_path: Path) -> None:
+    changing = tmp_path / ".sane/keys/app/changing"
+    changing.mkdir(parents=True)
+    run(arm(guard("echo back >>~/marks\n", 1)), tmp_path)
+    deadline = time.monotonic() + 8
+    while not list(changing.parent.glob("waiting.*")):
+        assert time.monotonic() < deadline, os.listdir(changing.parent)
+        time.sleep(0.01)  # the guard is a process of its own: its files are all that is seen of it
+    assert (seen(tmp_path), (changing.parent / "current").exists()) == ([("fired", None)], False)
+    changing.rmdir()
+    wait_until_decided(tmp_path, "fired")
+    (key,) = parse_truth(run(read_truth(), tmp_path).stdout).keys
+    assert (key.current, key.history, sorted(os.listdir(changing.parent))) == (OLD, (OLD,), ["current", "history"])
+
+
 def test_script_runs_the_steps_with_their_values_as_data(tmp_path: Path) -> None:
     steps = (
         Step("one", "run-command", {"command": "printf '%s|' {{ previous_version }} \"$SANE_VAR_WORD\" >>~/out"}),

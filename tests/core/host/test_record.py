@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sane.core.host.record import (
     read_all,
     write_record,
 )
+from sane.core.host.source import pack_source
 from sane.errors import UsageError
 
 
@@ -99,3 +101,39 @@ def test_what_is_no_record_is_none(text: str) -> None:
 def test_a_key_that_could_leave_its_directory_is_refused() -> None:
     with pytest.raises(UsageError):
         look("../x")
+
+
+def test_names_that_share_a_home_write_at_the_same_time_and_none_is_lost(tmp_path: Path) -> None:
+    sources = [pack_source({"workflow": str(number)}) for number in range(12)]
+    records = [replace(record(number), source=sources[number][0]) for number in range(12)]
+    run(write_record("app", record(99)), tmp_path)
+    commands = [write_record("app", r, packed) for r, (_, packed) in zip(records, sources, strict=True)]
+    commands += [mark_proven("app", "d99") for _ in range(4)]
+    assert in_one_home(commands, tmp_path) == []
+    (found,) = parse_all(run(read_all(), tmp_path))
+    assert sorted(r.revision for r in found.history) == [*range(12), 99]
+    assert found.current in records
+    kept = tmp_path / ".sane/keys/app"
+    assert sorted(os.listdir(kept)) == ["current", "history", "sources"]
+    assert {name: (kept / "sources" / name).read_bytes() for name in os.listdir(kept / "sources")} == dict(sources)
+
+
+def in_one_home(commands: Sequence[Command], home: Path) -> list[bytes]:
+    """Run all at the same time; return what those that failed said."""
+    started = [start(command, home) for command in commands]
+    for process, command in zip(started, commands, strict=True):
+        assert process.stdin is not None
+        process.stdin.write(command.stdin or b"")
+        process.stdin.close()
+    try:
+        said = [(process.wait(timeout=15), process.stderr.read()) for process in started if process.stderr is not None]
+    finally:
+        for process in started:
+            process.kill()
+    return [words for code, words in said if code != 0]
+
+
+def start(command: Command, home: Path) -> subprocess.Popen[bytes]:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home), **command.env}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(["sh", "-c", command.script], env=environ, stdin=pipe, stderr=pipe)
