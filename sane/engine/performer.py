@@ -56,6 +56,7 @@ class WorkflowPerformer:
         self._leases = HostLeases(plan.workflow.key, owner, rank, self._run)
         self._begun_ms: dict[str, int] = {}
         self._begun_here: dict[str, bool] = {}
+        self._changing: set[str] = set()  # operations of which something began on the host, or may have
         self._unproven: dict[str, str] = {}  # hosts that have the digest, and the deployment that did not prove it
 
     async def perform(self, action: Effect | JudgeGates, state: RolloutState, *, resumed: bool) -> Event:
@@ -68,6 +69,8 @@ class WorkflowPerformer:
         try:
             if isinstance(action, Preflight):
                 return await self._preflight(action, state)
+            if resumed:
+                self._changing.add(action.operation)
             async with self._leases.held(action.host):
                 return await self._part(action, state, resumed=resumed)
         except LostError as error:
@@ -79,9 +82,11 @@ class WorkflowPerformer:
             return self._ended(action, state, outcome, error=error.message, hint=error.hint)
 
     def _ended(self, action: Effect, state: RolloutState, outcome: str, **details: Any) -> Event:
-        return finished(
-            action, state, self._now_ms(), outcome, **{k: v for k, v in details.items() if v not in ("", None)}
-        )
+        told = {k: v for k, v in details.items() if v not in ("", None)}
+        sure = action.part in ("stage", "switch") and outcome in ("unreachable", "failed")
+        if sure and action.operation not in self._changing:
+            told["begun"] = False
+        return finished(action, state, self._now_ms(), outcome, **told)
 
     async def _preflight(self, action: Effect, state: RolloutState) -> Event:
         async with self._leases.looking(action.host):
@@ -118,16 +123,21 @@ class WorkflowPerformer:
         if part == "revert":
             await call_off(state, action.host, self._run)  # or the host's guard would do the same once more
         elif part == self._last_part(part):
+            if state.policy.dead_man_ms:
+                self._changing.add(action.operation)  # a guard that was left there acts without us
             await arm_guard(self._plan, state, action, place.env, self._now_ms(), self._run_fenced)
         for number, step in enumerate(self._plan.workflow.part(part), 1):
             name = operation_id(f"{action.operation.replace('/', '.')}.{number}")
             result = await self._step(action, state, place, step, binding, name, resumed=resumed)
+            if result.begun:
+                self._changing.add(action.operation)
             if result.outcome not in ("ok", "skipped"):
                 facts = {"step": step.name, "exit_code": result.exit_code, "error": result.error, "hint": result.hint}
                 return self._ended(action, state, result.outcome, **facts)
             if step.register:
                 binding = replace(binding, results={**binding.results, step.register: dict(result.answer)})
         if part == self._last_part(part):
+            self._changing.add(action.operation)
             await self._record(action, state)
         return self._ended(action, state, "ok")
 

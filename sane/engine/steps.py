@@ -53,7 +53,10 @@ ERROR_CHARS = 300  # of the last line that a failed step wrote
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Hold what came of one step; `output` is all it wrote, `answer` what `expect` and later steps see."""
+    """Hold what came of one step; `output` is all it wrote, `answer` what `expect` and later steps see.
+
+    `begun` is False where it certainly was not begun on the host.
+    """
 
     outcome: Outcome
     exit_code: int | None = None
@@ -61,6 +64,7 @@ class StepResult:
     error: str = ""
     hint: str = ""
     answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +93,20 @@ async def run_step(
     if step.when is not None:
         decided = evaluate(step.when, binding.document())
         if decided.outcome == "fail":
-            return StepResult("skipped", error=decided.detail)
+            return StepResult("skipped", error=decided.detail, begun=False)
         if not decided.passed:
             # Whether the step is wanted is not known: to leave it out would be a guess.
             error = f"when is inconclusive: {decided.detail or step.when.expression}"
-            return StepResult("failed", error=error, hint="Say what absence means: a || b, or a == `null`.")
-    result = StepResult("failed")
+            hint = "Say what absence means: a || b, or a == `null`."
+            return StepResult("failed", error=error, hint=hint, begun=False)
+    result, begun = StepResult("failed"), False
     for attempt in range(1, step.retries + 2):
         result = await _attempt(context, place, step, binding, f"{operation}.{attempt}", resumed=resumed)
+        begun = begun or result.outcome != "unreachable"
         if result.outcome != "failed" or attempt > step.retries:
             break
         await asyncio.sleep(step.retry_delay_ms / 1000)
-    return result
+    return replace(result, begun=begun)
 
 
 async def _attempt(

@@ -102,6 +102,23 @@ def heartbeat(site: Site, host: str, seconds: int) -> None:
     site.started.append(process)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("had", [True, False])
+def test_a_host_that_is_gone_when_its_turn_comes_was_not_changed_and_is_not_taken_back(
+    open_site: OpenSite, *, had: bool
+) -> None:
+    """Where it had no version before, there is nothing to go back to, either: nothing ever began on it."""
+    site = open_site(3, **REVERTING)
+    assert site.deploy("1.0.0", *(() if had else ("--limit", "server[1-2]"))).exit_code == 0
+    assert site.deploy("2.0.0", "--canary", "1", "--no-wait").exit_code == 8
+    before = site.snapshot("server3", leases=False)
+    site.lab.fault("server3", "kill")
+    answer = call("deployment", "promote", "app", "--output", "json")
+    assert answer.exit_code == 5, answer
+    assert answer.hosts() == {"server1": "reverted", "server2": "reverted", "server3": "unreachable"}
+    assert answer.duration_s < 20
+    assert site.snapshot("server3", leases=False) == before
+
+
 def test_a_canary_waits_for_its_promotion_and_the_rest_follow(open_site: OpenSite) -> None:
     site = open_site(3, **CANARY)
     answer = site.deploy("1.0.0", "--no-wait")

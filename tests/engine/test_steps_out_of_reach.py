@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from sane.core.command import Command, CommandResult
+from sane.core.events import Event
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.host.detached import stop
 from sane.core.rollout.controller import Stage, apply
@@ -89,12 +90,41 @@ async def test_a_step_that_never_began_is_unreachable(home: Path) -> None:
 async def test_a_part_that_may_have_been_begun_is_lost_where_its_lease_can_not_be_had(
     *, resumed: bool, outcome: str
 ) -> None:
-    workflow = Workflow(name="app", key="app", stage=(step_of(COUNT),))
+    event = await stage_of(_Host(lambda *_: True), step_of(COUNT), resumed=resumed)
+    assert event.data["outcome"] == outcome
+
+
+async def stage_of(host: _Host, *staged: Step, resumed: bool = False) -> Event:
+    """Return the event that ends a stage of these steps."""
+    workflow = Workflow(name="app", key="app", stage=staged)
     plan = DeploymentPlan(workflow, Inventory((Host("web1", target="local:"),), {}), Source("", ""), Source("", ""))
-    context = cast("AsyncContext", _Host(lambda *_: True))
+    context = cast("AsyncContext", host)
     performer = WorkflowPerformer(
         plan, context, HostPlaces(context, "app", "ssh"), "me", lambda: 1, NOW, lambda _: None
     )
     state = apply(None, creation("app-1", "app", 1, "2", [HostSpec("web1")], RolloutPolicy(), NOW()))
-    event = await performer.perform(Stage("app-1/web1/stage/1", "web1"), state, resumed=resumed)
-    assert event.data["outcome"] == outcome
+    return await performer.perform(Stage("app-1/web1/stage/1", "web1"), state, resumed=resumed)
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+async def test_a_part_of_which_no_step_began_says_so(home: Path, allowed: int) -> None:
+    """Without the lease no step is announced; with it, the first one can't reach the host."""
+    event = await stage_of(_Host(lambda number, _: number > allowed), step_of(COUNT))
+    assert (event.data["outcome"], event.data.get("begun")) == ("unreachable", False)
+    assert count(home) == 0
+
+
+async def test_a_part_that_is_refused_behind_its_first_step_does_not(home: Path) -> None:
+    second = OPERATION.removesuffix(".1") + ".2"
+    host = _Host(lambda _, command: second in " ".join([command.script, *command.env.values()]))
+    event = await stage_of(host, step_of(COUNT), step_of(COUNT))
+    assert (event.data["outcome"], "begun" in event.data) == ("unreachable", False)
+    assert count(home) == 1
+
+
+async def test_a_part_whose_step_is_refused_when_it_is_tried_again_does_not(home: Path) -> None:
+    again = f"{OPERATION}.2"
+    host = _Host(lambda _, command: again in " ".join([command.script, *command.env.values()]))
+    event = await stage_of(host, step_of(f"{COUNT}; exit 1", retries=1))
+    assert (event.data["outcome"], "begun" in event.data) == ("unreachable", False)
+    assert count(home) == 1

@@ -154,7 +154,8 @@ def finished(action: Effect | JudgeGates, state: RolloutState, now_ms: int, outc
 
     `outcome` is ok, unchanged (of a preflight: the host has the digest), failed, unreachable (nothing ran) or lost
     (contact lost inside it); of gates pass, fail or inconclusive. `details` may hold step, exit_code, error, hint,
-    and of a preflight previous_version and previous_digest.
+    and of a preflight previous_version and previous_digest. `begun` False: no step of it began on the host, so that
+    the host was not changed by it.
     """
     host, name = (action.host, action.part) if isinstance(action, Effect) else ("", "gates")
     data = {"operation": action.operation, "action": name, "outcome": outcome, **details}

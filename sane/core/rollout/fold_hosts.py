@@ -130,8 +130,18 @@ def fold_finished(state: RolloutState, event: Event) -> RolloutState:
             # Another store's controller has this key: nothing may be touched, whatever the failure budget.
             state = replace(state, stopping=Stopping("conflict", str(event.data.get("error", ""))))
         return _preflighted(state, number, replace(host, **changes))
+    if event.data.get("begun") is False:
+        state = _not_begun(state, bit, host.part)
     host = replace(host, **changes)
     return _put(state, number, host, busy=state.busy & ~bit, undecided=state.undecided | bit)
+
+
+def _not_begun(state: RolloutState, bit: int, part: str) -> RolloutState:
+    """Take back what the start of a part counted in advance: none of its steps began on the host."""
+    first = part == "stage" or (part == "switch" and "stage" not in state.parts)
+    touched = state.touched & ~bit if first else state.touched
+    switched = state.switched & ~bit if part in ("stage", "switch") else state.switched
+    return replace(state, touched=touched, switched=switched)
 
 
 def _preflighted(state: RolloutState, number: int, host: HostState) -> RolloutState:

@@ -111,7 +111,8 @@ class RolloutState:
     """Keep one deployment. Sets of hosts are ints, bit i for host i (see host_rows).
 
     `undecided` are hosts about which something came in that `reconcile` has not answered; `busy` have an operation
-    under way. `touched` were changed, `switched` take traffic on the new version, `same` had the digest before.
+    under way. `touched` were changed, `switched` take traffic on the new version, both from the start of the part on;
+    one that ends with no step begun takes that back. `same` had the digest before.
     `reprobed` are canaries that were probed again since they were proven, or since an operator asked for something.
     """
 

@@ -15,7 +15,10 @@ END = {
     "unfit": "failed",
     "stage_fails": "failed",
     "refused": "unreachable",
+    "not_ours": "failed",
+    "goes": "unreachable",
     "switch_fails": "failed",
+    "switch_refused": "unreachable",
     "sick": "failed",
     "silent": "unreachable",
     "lost_back": "healthy",
@@ -23,6 +26,7 @@ END = {
 }
 BAD = ("failed", "unreachable")
 UNTOUCHED = ("same", "same_sick", "gone", "unfit")
+NEVER_BEGAN = ("refused", "not_ours")  # its first part was to begin, and no step of it did
 BACK = {
     "ok": "reverted",
     "fails": "revert_failed",
@@ -64,8 +68,9 @@ class Oracle:
         green = self.policy.strategy == "blue-green"
         for batch in self._batches(canaries):
             for name, _, fate, _ in batch:
-                self.touched.append(name)
-                hidden = green and fate in ("switch_fails", "lost_back", "lost_gone")
+                if fate not in NEVER_BEGAN:
+                    self.touched.append(name)
+                hidden = green and fate in ("switch_fails", "switch_refused", "lost_back", "lost_gone")
                 self.ends[name] = "healthy" if hidden and fate != "lost_gone" else END[fate]
             if any(self.ends[name] in BAD for name, *_ in batch):
                 return "failed"
@@ -77,7 +82,7 @@ class Oracle:
                     return "failed"
         for batch in self._batches([host for host in left if host not in canaries]):
             for name, _, fate, _ in batch:
-                if fate not in UNTOUCHED:
+                if fate not in (*UNTOUCHED, *NEVER_BEGAN):
                     self.touched.append(name)
                 self.ends[name] = END[fate]
             if self._spent():

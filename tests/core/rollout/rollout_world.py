@@ -36,8 +36,11 @@ FATES: dict[str, dict[str, object]] = {
     "gone": {"preflight": "unreachable"},
     "unfit": {"preflight": "failed"},
     "stage_fails": {"stage": "failed"},
-    "refused": {"stage": "unreachable"},
+    "refused": {"stage": "unreachable", "never_began": ["stage"]},
+    "not_ours": {"stage": "failed", "never_began": ["stage"]},
+    "goes": {"stage": "unreachable"},
     "switch_fails": {"switch": "failed"},
+    "switch_refused": {"switch": "unreachable", "never_began": ["switch"]},
     "sick": {"probe": ["fail"]},
     "silent": {"probe": ["unreachable"]},
     "lost_back": {"switch": "lost", "probe": ["unreachable", "pass"]},
@@ -88,6 +91,10 @@ class World:
         if action.part == "preflight":
             had = "" if self.revert_fates.get(action.host) == "none" else "1"
             return finished(action, state, now_ms, outcome, previous_version=had)
+        never_began = fate.get("never_began", [])
+        assert isinstance(never_began, list)
+        if action.part in never_began:
+            return finished(action, state, now_ms, outcome, begun=False)
         return finished(action, state, now_ms, outcome, step=action.part)
 
 

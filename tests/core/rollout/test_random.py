@@ -71,6 +71,9 @@ class Watch:
             self.host_edges.add((old, new))
         if event.kind == "action_started" and event.data["action"] in ("stage", "switch"):
             self.started(before, number, old, str(event.data["action"]))
+            assert after.touched >> number & 1, "a host counts as changed as long as nobody knows that it is not"
+        if event.kind == "action_started" and event.data["action"] == "revert":
+            assert before.touched >> number & 1, "a host was taken back on which nothing began"
 
     def started(self, before: RolloutState, number: int, old: str, action: str) -> None:
         bit = 1 << number
