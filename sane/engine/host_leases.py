@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sane.core.command import Command, CommandResult
 from sane.core.host.lease import HostLease, parse_host_lease, release_host_lease, take_and_look
 from sane.core.host.record import HostFacts, parse_look
+from sane.core.rollout.controller import RolloutState
 from sane.core.rollout.hints import hint_for
 from sane.engine.ending import end_within
 from sane.errors import ConflictError, RemoteError, SaneError
@@ -130,7 +131,25 @@ class HostLeases:
             with contextlib.suppress(SaneError):
                 await self.take(host)
 
-    async def release(self) -> None:
-        """Give all up within 5 s; on a host that can't be reached it expires."""
-        releasing = [self._run(host, release_host_lease(self._key, self._owner)) for host in self._held]
-        await end_within(RELEASE_TIMEOUT_S, *releasing)
+    async def release(self, left: Iterable[str] = ()) -> None:
+        """Give all up within 5 s, and those that earlier controllers of our store may have left on the hosts `left`.
+
+        On a host that can't be reached it expires.
+        """
+        try:
+            rank = self._rank()
+        except ConflictError:  # we were never in charge
+            return
+        release = release_host_lease(self._key, self._owner, rank)
+        await end_within(RELEASE_TIMEOUT_S, *(self._run(host, release) for host in {*self._held, *left}))
+
+
+def may_be_held(state: RolloutState) -> list[str]:
+    """Return the hosts on which a controller of a deployment may have taken a lease until it was in this state."""
+    return [
+        host.spec.name
+        for number, host in enumerate(state.hosts)
+        if host.part
+        and not state.same >> number & 1
+        and not (host.part == "preflight" and host.outcome == "unreachable")
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -244,9 +244,12 @@ class WorkflowPerformer:
     async def _run_fenced(self, host: str, command: Command) -> CommandResult:
         return await self._run(host, fence(command, self._plan.workflow.key, self._leases.token(host)))
 
-    async def release(self) -> None:
-        """Give up the leases on all hosts, within 5 s; on a host that can't be reached it expires."""
-        await self._leases.release()
+    async def release(self, left: Iterable[str]) -> None:
+        """Give up the leases on all hosts, and those that earlier controllers may have left on `left`, within 5 s.
+
+        On a host that can't be reached it expires.
+        """
+        await self._leases.release(left)
 
 
 def _has(facts: HostFacts, action: Effect) -> bool:

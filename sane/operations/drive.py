@@ -17,6 +17,7 @@ from sane.core.rollout.table import TERMINAL
 from sane.core.units import parse_duration_ms, show_duration
 from sane.engine.context import AsyncContext
 from sane.engine.hooks import hook_after, hook_error, is_left_over, run_hook
+from sane.engine.host_leases import may_be_held
 from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.plan import DeploymentPlan
@@ -120,7 +121,10 @@ class _Drive:
             before=self.hooks.prepare,
         )
         keyboard = _Keyboard(self.store, runner, self.state.id, say, with_keyboard)
+        left: list[str] = []
         try:
+            if await self.store.find_lease(key) is not None:  # nobody who ends in order leaves it
+                left = may_be_held(self.state)
             await bury_dead_driver(self.store, key)
             with present(state_dir(os.environ), owner):
                 async with keyboard:
@@ -130,7 +134,7 @@ class _Drive:
                 raise  # a deadline around this, or the end of who called
             raise keyboard.stopped() from None
         finally:
-            await performer.release()
+            await performer.release(left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,25 @@ def test_a_killed_controller_leaves_an_interrupted_deployment_that_resumes_and_r
     assert status() == "successful"
 
 
+def test_who_ends_a_deployment_gives_up_the_leases_that_a_killed_controller_left(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Hosts that are never begun are never asked for a lease again, and would keep others out for two minutes."""
+    site = open_site(3, turn="while [ ! -e {{ root }}/go ]; do sleep 0.05; done; exit 1")
+    process = site.start(*site.deploy_words("1.0.0"))
+    wait_for(lambda: site.marks("server1") == ONCE, 20, "the step")
+    process.kill()
+    process.wait(timeout=5)
+    (site.root("server1") / "go").touch()
+    ended = call("resume", "app", "--output", "json")
+    assert ended.hosts() == {"server1": "failed", "server2": "not_attempted", "server3": "not_attempted"}
+    monkeypatch.setenv("SANE_STATE_DIR", str(tmp_path / "another"))
+    for host in ("server2", "server3"):
+        (site.root(host) / "go").touch()
+    other = site.deploy("1.0.1", "--limit", "server[2-3]")
+    assert other.exit_code == 4, other.stderr  # its step failed: nobody kept it out
+
+
 @pytest.mark.parametrize(("word", "left"), [("cancel", "cancelled"), ("fail", "failed")])
 def test_an_interrupted_deployment_can_be_ended(open_site: OpenSite, word: str, left: str) -> None:
     site = open_site(2, turn="while [ ! -e {{ root }}/go ]; do sleep 0.05; done")

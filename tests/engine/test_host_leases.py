@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from sane.core.command import Command, CommandResult
+from sane.core.events import Event
+from sane.core.rollout.controller import RolloutState, fold
+from sane.core.rollout.policy import RolloutPolicy
+from sane.core.rollout.revisions import create
+from sane.core.rollout.state import HostSpec
 from sane.engine import host_leases
-from sane.engine.host_leases import HostLeases
+from sane.engine.host_leases import HostLeases, may_be_held
 from sane.errors import ConflictError, UnreachableError
 from sane.transports.local import LocalTransport
 
@@ -79,6 +84,44 @@ async def test_a_new_rank_of_the_same_store_takes_over_and_the_old_one_is_refuse
     await old.release()  # it gives nothing away that is another's
     async with new.held("web1"):
         assert (tmp_path / "web1/leases/app/holder").read_text().split()[1] == "a:new"
+
+
+def expiries(root: Path) -> dict[str, str]:
+    return {path.parts[-4]: path.read_text().split()[2] for path in root.glob("*/leases/app/holder")}
+
+
+async def test_what_an_earlier_controller_left_is_given_up_with_what_is_held(tmp_path: Path) -> None:
+    """A dead host costs the others nothing."""
+    await take_all(controller(tmp_path, "a:dead"), HOSTS[:3])
+    new = controller(tmp_path, "a:new", 2, dead=frozenset({"web2"}))
+    await new.take("web1")
+    await asyncio.wait_for(new.release(HOSTS), 10)
+    ends = expiries(tmp_path)
+    assert (ends.pop("web2") != "0", ends) == (True, {"web1": "0", "web3": "0"})
+
+
+async def test_a_controller_that_was_never_in_charge_gives_nothing_up(tmp_path: Path) -> None:
+    def no_rank() -> int:
+        raise ConflictError("the lease on app is not held")
+
+    await take_all(controller(tmp_path, "a:one"), HOSTS)
+    await HostLeases("app", "a:two", no_rank, on_hosts(tmp_path)).release(HOSTS)  # type: ignore[arg-type]
+    assert "0" not in expiries(tmp_path).values()
+
+
+def state_after(*events: tuple[str, str, dict[str, object]]) -> RolloutState:
+    """Return the state of a deployment to all hosts in which these happened, each as (kind, host, data)."""
+    created = create("app-1", "app", 1, "2", [HostSpec(name) for name in HOSTS], RolloutPolicy(), 0)
+    return fold([created, *(Event(kind, 1, "app", "app-1", host, data) for kind, host, data in events)])
+
+
+def test_an_earlier_controller_may_hold_a_lease_where_it_looked_and_found_something_to_change() -> None:
+    def looked(host: str, outcome: str) -> list[tuple[str, str, dict[str, object]]]:
+        action: dict[str, object] = {"operation": f"app-1/{host}/preflight/1", "action": "preflight"}
+        return [("action_started", host, action), ("action_finished", host, {**action, "outcome": outcome})]
+
+    state = state_after(*looked("web1", "ok"), *looked("web2", "unchanged"), *looked("web3", "unreachable"))
+    assert may_be_held(state) == ["web1"]  # web4 was never asked
 
 
 async def test_a_lease_is_renewed_before_it_ends_and_given_up_at_the_end(

@@ -9,7 +9,7 @@ controller that was stopped for a while and comes back changes nothing.
 An owner is `STORE:CONTROLLER`. Controllers of one store have settled among themselves, by the lease in it, who may
 act; the token of that lease is the rank. One of a rank that is not lower takes the lease over at once, with a newer
 token; one of a lower rank was stopped for a while and is refused, and so is one of another store, until the lease is
-given up or expires.
+given up or expires. Who ends a deployment gives up by the same rule what a controller before it left.
 """
 
 from __future__ import annotations
@@ -57,9 +57,14 @@ fi
 )
 
 _RELEASE = (
-    _GUARD
+    '[ -e "${SANE_HOST_DIR:-$HOME/.sane}/leases/$SANE_LEASE/holder" ] || exit 0'
+    + _GUARD
     + r"""
-[ "$owner" = "$SANE_OWNER" ] && hold "$token" "$owner" 0
+if [ "$owner" = "$SANE_OWNER" ]; then
+    hold "$token" "$owner" 0
+elif [ "$expires" -gt "$now" ] && [ "${owner%%:*}" = "${SANE_OWNER%%:*}" ] && [ "${rank:-0}" -le "$SANE_RANK" ]; then
+    hold $((token + 1)) "$SANE_OWNER" 0
+fi
 echo released
 """
 )
@@ -102,9 +107,12 @@ def take_and_look(key: str, owner: str, ttl_s: int, rank: int = 0) -> Command:
     return replace(taking, script=f"exec sh -c {shlex.quote(text)}", env={**looking.env, **taking.env})
 
 
-def release_host_lease(key: str, owner: str) -> Command:
-    """Return the command that gives the lease up if it is ours; the token stays used."""
-    return _command(_RELEASE, key, owner, 0, 0)
+def release_host_lease(key: str, owner: str, rank: int = 0) -> Command:
+    """Return the command that gives the lease up if it is ours, or of one of our store that is not above our rank.
+
+    The token stays used; that of another is used up.
+    """
+    return _command(_RELEASE, key, owner, 0, rank)
 
 
 def parse_host_lease(output: bytes, owner: str) -> HostLease | None:

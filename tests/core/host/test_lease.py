@@ -58,6 +58,27 @@ def test_a_controller_of_the_same_store_takes_over_at_once_with_a_newer_token(tm
     assert (other.taken, other.owner) == (False, "store:two")
 
 
+def test_a_lease_that_another_of_the_same_store_left_is_given_up_and_its_owner_fenced_off(tmp_path: Path) -> None:
+    assert take(tmp_path, "store:one") == HostLease(True, 1, "store:one")
+    start(release_host_lease("app", "else:three", 9), tmp_path).communicate(timeout=10)
+    assert take(tmp_path, "store:one") == HostLease(True, 1, "store:one")  # it was another store's: not theirs to give
+    start(release_host_lease("app", "store:two", 1), tmp_path).communicate(timeout=10)
+    assert take(tmp_path, "else:three") == HostLease(True, 3, "else:three")
+
+
+def test_a_lease_of_a_higher_rank_is_not_given_up_by_a_lower_one(tmp_path: Path) -> None:
+    start(take_host_lease("app", "store:new", 60, 4), tmp_path).communicate(timeout=10)
+    start(release_host_lease("app", "store:old", 3), tmp_path).communicate(timeout=10)
+    other = take(tmp_path, "else:three")
+    assert other is not None
+    assert (other.taken, other.owner) == (False, "store:new")
+
+
+def test_giving_up_where_nothing_was_held_writes_nothing(tmp_path: Path) -> None:
+    start(release_host_lease("app", "store:two", 1), tmp_path).communicate(timeout=10)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_host_has_is_seen_under_the_lease_in_the_same_round_trip(tmp_path: Path) -> None:
     record = HostRecord("1.2", "d1", 3, "app-3", 1_700_000_000)
     start(write_record("app", record), tmp_path).communicate(timeout=10)
