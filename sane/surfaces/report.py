@@ -76,7 +76,8 @@ def _print_host(console: Any, host: Mapping[str, Any]) -> None:
         word = (
             f"{word} {place}" if host["status"] in ("failed", "unknown", "revert_failed") else f"{word}; failed {place}"
         )
-    said = host.get("told") or host.get("error")
+    health: dict[str, Any] = host.get("health") or {}
+    said = host.get("told") or host.get("error") or (health.get("reason") if host["status"] == "healthy" else "")
     error = f": {escape(said)}" if said else ""
     name = escape(host["name"]) if "hook" in host or "group" in host else f"\\[{escape(host['name'])}]"
     _print(console, f"[{colour}]{mark}[/] ", f"{name} {word}{code}{error}", indent="  ")
@@ -123,7 +124,7 @@ def _table(report: Mapping[str, Any]) -> Any:
         table.add_row(
             escape(host["name"]),
             f"[{colour}]{mark} {WORDS.get(host['status'], host['status'])}[/]",
-            escape(health.get("version") or host.get("version") or ""),
+            escape(host.get("version") or health.get("version") or ""),
             escape(host.get("previous_version") or "–"),
             escape(health.get("verdict") or ""),
             f"{duration_ms / 1000:.1f} s" if duration_ms else "",

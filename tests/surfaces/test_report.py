@@ -60,6 +60,14 @@ def test_one_empty_line_parts_the_hosts_from_the_table_and_the_table_from_the_su
     assert [bool(line.strip()) for line in lines] == [True, False, True, True, True, False, True]
 
 
+def test_a_host_with_the_new_version_beside_the_old_one_shows_the_old_one_and_says_so() -> None:
+    reason = "2 stands beside it, and takes no traffic"
+    health = {"status": "healthy", "version": "2", "verdict": "pass", "reason": reason}
+    lines = report_of({"name": "web1", "status": "healthy", "version": "1", "health": health})
+    assert lines[0] == f"✓ [web1] healthy: {reason}"
+    assert next(line for line in lines if line.startswith("web1")).split()[:4] == ["web1", "✓", "healthy", "1"]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -41,7 +41,7 @@ def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None)
         "description": state.reason,
         "counts": _counts(state),
         "hosts": [
-            _host(host, state.key, bool(state.switched >> number & 1), outputs.get(host.spec.name, HostOutput()))
+            _host(state, number, host, outputs.get(host.spec.name, HostOutput()))
             for number, host in enumerate(state.hosts)
         ],
         "fingerprints": _fingerprints(state, outputs),
@@ -58,16 +58,20 @@ def _counts(state: RolloutState) -> dict[str, int]:
     return {"total": state.total, **counts}
 
 
-def _host(host: HostState, key: str, on_new: bool, output: HostOutput) -> dict[str, Any]:
-    seen = host.health
+def _host(state: RolloutState, number: int, host: HostState, output: HostOutput) -> dict[str, Any]:
+    seen, key = host.health, state.key
+    beside = bool(state.unswitched >> number & 1)
+    reason = seen.reason if seen else ""
+    if beside and not reason:
+        reason = f"{host.spec.version} stands beside it, and takes no traffic"
     health = {
         "status": (seen.status or None) if seen else None,
         "version": (seen.version or None) if seen else None,
         "verdict": seen.verdict if seen else None,
-        "reason": (seen.reason or None) if seen else None,
+        "reason": reason or None,
     }
     unproven = host.status in _FAILED and host.part == "probe" and seen is not None
-    switched = host.status != t.FAILED or on_new
+    switched = host.status != t.FAILED or bool(state.switched >> number & 1)
     explained = (
         hint_for_health(seen.verdict, host.spec.name, key, seen.rule, switched=switched) if unproven and seen else ""
     )
@@ -75,7 +79,7 @@ def _host(host: HostState, key: str, on_new: bool, output: HostOutput) -> dict[s
     return {
         "name": host.spec.name,
         "status": host.status,
-        "version": _version(host),
+        "version": _version(host, beside=beside),
         "step": None if unproven and not host.failed_step else host.step or None,
         "exit_code": None if unproven else host.exit_code,
         "health": health,
@@ -88,10 +92,13 @@ def _host(host: HostState, key: str, on_new: bool, output: HostOutput) -> dict[s
     }
 
 
-def _version(host: HostState) -> str | None:
-    """Return the version that the host is known to have, whether or not its health names one."""
+def _version(host: HostState, *, beside: bool) -> str | None:
+    """Return the version that is known to take the host's traffic, whether or not its health names one.
+
+    `beside`: the new one is proven beside the old one, and not switched to.
+    """
     if host.status in (*t.GOOD, t.REVERTED):
-        return (host.spec.version if host.status in t.GOOD else host.previous_version) or None
+        return (host.previous_version if beside or host.status == t.REVERTED else host.spec.version) or None
     return None
 
 

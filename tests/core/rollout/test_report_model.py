@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sane.core.events import Event
-from sane.core.rollout.controller import apply, finished
+from sane.core.rollout.controller import RolloutState, apply, finished
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.rollout.report_model import HostOutput, report
 from sane.core.rollout.revisions import retry_of
@@ -73,6 +73,26 @@ def test_a_host_that_could_not_be_taken_back_says_what_failed_then() -> None:
     state = drive(begin(["web1"], policy), World({"web1": "stage_fails"}, {"web1": "fails"})).state
     (host,) = report(state)["hosts"]
     assert (host["status"], host["error"]) == ("revert_failed", "failed in revert")
+
+
+def green(request: str, fates: dict[str, str] | None = None) -> RolloutState:
+    """Return a blue-green deployment whose operator asked for this at the promotion, as it is at its end or then."""
+    policy = RolloutPolicy(strategy="blue-green", max_parallel=Amount(2), **QUICK)  # type: ignore[arg-type]
+
+    def meddle(state: RolloutState, now_ms: int) -> str:
+        return request if state.status == "awaiting_promotion" and state.request is None else ""
+
+    return drive(begin(["web1", "web2"], policy), World(fates or {}), meddle=meddle).state
+
+
+def test_a_host_that_was_not_switched_has_the_version_that_takes_its_traffic() -> None:
+    state = green("cancel")
+    assert state.status == "cancelled"
+    told = report(state)
+    assert {(host["status"], host["version"]) for host in told["hosts"]} == {("healthy", "1")}
+    assert told["hosts"][0]["health"]["reason"] == "2 stands beside it, and takes no traffic"
+    promoted = report(green("promote"))
+    assert {(host["version"], host["health"]["reason"]) for host in promoted["hosts"]} == {("2", None)}
 
 
 @pytest.mark.parametrize(
