@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Notifications behind which the pane may be gone.
 GONE_HINTS = (b"%window-close", b"%unlinked-window-close", b"%layout-change", b"%exit", b"%sessions-changed")
 OUTPUT = b"%output "
+MOVED = b"%session-changed "  # of the client itself: it tells the first session too
+DRAIN_S = 1.0
 
 
 class Reply(tuple[bool, list[str]]):
@@ -145,6 +147,13 @@ class ControlLink:
             if not future.done():
                 future.set_result(None)
 
+    async def drain(self) -> None:
+        """Take in what a client that takes no commands any more still says; it counts as closed then."""
+        until = time.monotonic() + DRAIN_S
+        while not self.closed and await self.pump(until):
+            pass
+        self._lose()
+
     def silent(self) -> TransportError:
         """Return the error for a server that does not answer."""
         name = self.server.machine.name
@@ -157,7 +166,7 @@ class ControlLink:
     def _hint(self) -> None:
         for clients in self.clients.values():
             for client in clients:
-                client.maybe_gone = True
+                client.notice()
 
     def _take(self, line: bytes) -> None:
         if self._block is not None:
@@ -175,6 +184,8 @@ class ControlLink:
         elif line.startswith(GONE_HINTS):
             self._hint()
             self.closed |= line.startswith(b"%exit")
+        elif line.startswith(MOVED) and line.split(b" ")[1] != self.session_id.encode():
+            self._lose()  # to the session of another one's panes: `detach-on-destroy off`, `switch-client`
 
     def _end_block(self, *, ok: bool) -> None:
         lines, self._block = self._block or [], None

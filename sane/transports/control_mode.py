@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Sequence
 
-from sane.errors import LostError
+from sane.errors import LostError, NotFoundError
 from sane.transports.control_link import ControlLink, Reply, link_to
 from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer
 
+TRIES = 3  # to attach anew, where sessions come and go meanwhile
+
 
 class ControlClient:
-    """Follow one pane over a link."""
+    """Follow one pane over a link; over another one where tmux ends that, or the pane moves to another session."""
 
     def __init__(self, link: ControlLink, pane_id: str) -> None:
         self._link = link
-        self._left = False
+        self._left = self._gone = False
+        self._also_in = ""  # a session that has the pane too, beside the link's
         self._output: list[bytes] = []
         self.pane = pane_id.encode()
         self.output_count = self.output_bytes = 0
         self.following = False  # only then is output kept: nobody would take it
         self.maybe_gone = False
+        self.gaps = 0  # how often it was attached anew: what the pane printed meanwhile was not seen
 
     @classmethod
     async def attach(cls, server: TmuxServer, session_id: str, pane_id: str) -> ControlClient:
         """Return the client of a pane, attached to its session.
 
-        Raises LostError when it can't be attached, UnreachableError when the server does not answer.
+        Raises LostError when it can't be attached, NotFoundError when the pane has gone, UnreachableError when the
+        server does not answer.
         """
         link = link_to(server, session_id)
         client = cls(link, pane_id)
         link.join(client)
         try:
-            await link.open()
+            try:
+                await link.open()
+            except LostError:
+                await client._rejoin()  # its pane may be in another session by now
         except BaseException:
             await client.close()
             raise
@@ -41,27 +50,86 @@ class ControlClient:
 
     @property
     def closed(self) -> bool:
-        """Return whether the client was closed, or its session or server went away."""
-        return self._left or self._link.closed
+        """Return whether the client was closed, or its pane went away."""
+        return self._left or self._gone
 
     async def ask(self, *commands: str) -> list[Reply]:
-        """Run tmux commands in order and return their answers.
+        """Run tmux commands in order and return their answers; where tmux ends our client they are asked again.
 
-        Raises LostError when the server went away, UnreachableError when it does not answer within 10 s.
+        Raises NotFoundError when the pane went away, LostError when no client can stay attached, UnreachableError when
+        the server does not answer within 10 s.
         """
-        replies: list[Reply] = []
-        await self._link.send(commands, replies)
-        deadline = time.monotonic() + TMUX_TIMEOUT_S
-        while len(replies) < len(commands):
-            if self.closed:
-                raise LostError("the tmux server or the session went away", phase="command")
-            if not await self.pump(deadline):
-                raise self._link.silent()
-        return replies
+        for _ in range(TRIES):
+            replies: list[Reply] = []
+            await self._send(commands, replies)
+            link, deadline = self._link, time.monotonic() + TMUX_TIMEOUT_S
+            while len(replies) < len(commands) and not link.closed:
+                if not await link.pump(deadline):
+                    raise link.silent()
+            if len(replies) == len(commands):
+                return replies
+        raise LostError("tmux ends each client that is attached to it", phase="command")
 
     async def send(self, *commands: str) -> None:
-        """Run tmux commands without waiting for their answers."""
-        await self._link.send(commands, None)
+        """Run tmux commands without waiting for their answers. Raises as `ask` does."""
+        await self._send(commands, None)
+
+    async def _send(self, commands: Sequence[str], replies: list[Reply] | None) -> None:
+        if self._link.closed:
+            await self._rejoin()
+        try:
+            await self._link.send(commands, replies)
+        except LostError:
+            await self._link.drain()
+            await self._rejoin()
+            await self._link.send(commands, replies)
+
+    async def follow(self, session_id: str) -> None:
+        """Go where the pane is, now that tmux names that session for it: the link's may have it no more."""
+        if session_id in (self._link.session_id, self._also_in):
+            return
+        (reply,) = await self.ask(f"list-panes -s -t '{self._link.session_id}' -F '#{{pane_id}}'")
+        if self.pane.decode() in reply.lines:
+            self._also_in = session_id
+        else:
+            await self._rejoin()
+
+    async def _rejoin(self) -> None:
+        """Attach to a session that has the pane. Raises NotFoundError where none does."""
+        for tries_left in reversed(range(TRIES)):
+            if self._left:
+                raise LostError("the tmux client is closed", phase="command")
+            pane_id, was = self.pane.decode(), self._link.session_id
+            sessions = [pane.session_id for pane in await self._link.server.list_panes() if pane.pane_id == pane_id]
+            if not sessions:
+                self._gone = True
+                raise NotFoundError(f"Pane '{pane_id}' went away")
+            try:
+                await self._enter(was if was in sessions else sessions[0])
+                break
+            except LostError:
+                if not tries_left:
+                    raise
+
+    async def _enter(self, session_id: str) -> None:
+        was = self._link
+        if session_id == was.session_id and not was.closed:  # the pane has come back meanwhile
+            return
+        link = link_to(was.server, session_id)
+        await link.open()
+        if self._left or self._link is not was:  # another task was here meanwhile
+            await link.leave(self)
+            return
+        link.join(self)
+        self._link = link
+        self.gaps += 1
+        self.output_count += 1
+        self.notice()
+        await was.leave(self)
+
+    def notice(self) -> None:
+        """Take note that the pane may be gone, or be elsewhere."""
+        self.maybe_gone, self._also_in = True, ""
 
     def take(self, output: bytes) -> None:
         """Take what the pane printed."""
@@ -78,8 +146,12 @@ class ControlClient:
     async def pump(self, deadline: float) -> bool:
         """Wait for anything to come, for at most until `deadline`; return False at the deadline.
 
-        Raises TransportError for a wedged server.
+        Raises TransportError for a wedged server, and where no client can be attached any more.
         """
+        if self._link.closed and not self.closed:
+            with contextlib.suppress(NotFoundError):
+                await self._rejoin()
+            return True
         return await self._link.pump(deadline)
 
     async def close(self) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sane.core.command import Command, CommandResult
-from sane.core.pane.control_stream import Mark, OutputReader, nested_output
+from sane.core.pane.control_stream import Mark, OutputReader, decode_base64, nested_output
 from sane.core.pane.framing import CHECKSUM, CORRUPT, END, EXIT, INTERRUPTED
 from sane.core.pane.prompt_line import SHELLS
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
-from sane.errors import LostError, NotFoundError, PaneError, RemoteError, UndrawnError
+from sane.errors import NotFoundError, PaneError, RemoteError, UndrawnError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands
 from sane.transports.handshake import Handshake
 from sane.transports.pane_recovery import (
     INTERRUPTED_EXIT_CODE,
+    MAY_LACK,
     end_given_up,
     end_interrupted,
     end_late,
@@ -61,13 +62,6 @@ class Exchanged(NamedTuple):
     reader: OutputReader
 
 
-def decode_base64(lines: Sequence[bytes]) -> bytes:
-    """Return what base64 lines hold."""
-    import binascii
-
-    return binascii.a2b_base64(b"".join(lines))
-
-
 class Exchange:
     """One command, from the wait for a prompt to the answer."""
 
@@ -97,13 +91,15 @@ class Exchange:
         self.at_prompt: Screen | None = None
         self.interrupted = False
         self.own_shell = False  # the pane's own program is a shell, and waits in it
+        self.gaps = 0  # those of the client that are known here
+        self.may_lack = False  # output, of such a gap
 
     async def run(self) -> CommandResult:
         """Carry the command out; when the caller is cancelled or interrupted, stop it and bring the prompt back."""
         screen, verdict = await self._wait_prompt(min(IDLE_WAIT_S, self.command.timeout_s or IDLE_WAIT_S))
         if verdict == "repl":
             return await self._run_raw()
-        self.nested = verdict == "nested"
+        self.nested, self.gaps = verdict == "nested", self.client.gaps
         self.own_shell = self.local and program_in_front(screen) in SHELLS
         timeout_s = self.command.timeout_s
         try:
@@ -181,14 +177,19 @@ class Exchange:
     async def wait_for(self, deadline: float, *kinds: str, notice_prompt: bool = False) -> Mark | None:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone.
 
-        With `notice_prompt` also None, and `at_prompt` set, when a prompt shows and nothing more comes.
+        With `notice_prompt` also None, and `at_prompt` set, when a prompt shows and nothing more comes. Without it, and
+        while stdin is sent, also None when the client was attached anew: the mark may have come meanwhile.
         """
         self._next_check = time.monotonic() + LIVENESS_S
         shown_at = -1
         self.interrupted = False
         while True:
-            fresh = self.reader.feed(self.client.take_output())
-            self._pass_on(fresh)
+            fresh = self.take()
+            if self.gaps != self.client.gaps:
+                self.gaps = self.client.gaps
+                if self.feeding or not notice_prompt:
+                    return self.reader.find(*kinds)
+                await self._look_for_gap()
             mark = self.reader.find(*kinds)
             now = time.monotonic()
             if mark is not None or now >= deadline or self.client.closed:
@@ -200,10 +201,10 @@ class Exchange:
                 self.client.maybe_gone = False
                 self._next_check = now + LIVENESS_S
                 screen = await self._look_alive()
-                if screen is None and not self.client.closed:
-                    self.reader.feed(self.client.take_output())
+                if screen is None:
+                    self.take()
                     return self.reader.find(*kinds)
-                if notice_prompt and screen is not None and shows_prompt(self, screen):
+                if notice_prompt and shows_prompt(self, screen):
                     if shown_at == self.client.output_count:
                         self.at_prompt = screen
                         return None
@@ -211,6 +212,14 @@ class Exchange:
                     self._next_check = now + self._prompt_look_s()
                 continue
             await self.client.pump(min(deadline, self._next_check))
+
+    async def _look_for_gap(self) -> None:
+        from sane.transports.pane_gap import shows_all
+
+        shown = False
+        with contextlib.suppress(NotFoundError):
+            shown = await shows_all(self)
+        self.may_lack |= not shown
 
     def _prompt_look_s(self) -> float:
         if self.interrupted:
@@ -220,7 +229,7 @@ class Exchange:
     async def _look_alive(self) -> Screen | None:
         try:
             screen = await look(self.client, self.pane_id)
-        except (NotFoundError, LostError):
+        except NotFoundError:
             return None
         return None if screen.dead else screen
 
@@ -240,7 +249,8 @@ class Exchange:
             if mark.kind == EXIT:
                 gone = await goes(self)
             elif mark.arguments[1:] and mark.arguments[1].strip("0").isdigit():  # its jobs may print over the prompt
-                await self.client.send(f"set-option -pF -t {self.pane_id} @sane-job '#{{window_activity}}'")
+                with contextlib.suppress(NotFoundError):
+                    await self.client.send(f"set-option -pF -t {self.pane_id} @sane-job '#{{window_activity}}'")
         return self.answer(code, mark, pane_gone=gone)
 
     def answer(self, code: int | None, mark: Mark | None, **facts: bool) -> CommandResult:
@@ -267,22 +277,26 @@ class Exchange:
             timed_out=facts.get("timed_out", False),
             pane_gone=facts.get("pane_gone", False),
             pane_ready=facts.get("pane_ready", True) and not facts.get("pane_gone", False),
+            note=MAY_LACK if self.may_lack and not facts.get("pane_gone", False) else "",
         )
 
     def _unseen_output(self, mark: Mark | None) -> bytes:
         """Return what came in DATA marks; nothing where the command did not end. Raises RemoteError for a part."""
-        count = self.reader.find(CHECKSUM)
-        if mark is None or mark.kind != END or (count is None and not self.reader.data):
+        if mark is None or mark.kind != END or (self.reader.find(CHECKSUM) is None and not self.reader.data):
             return b""
-        if count is not None and count.arguments == (str(self.reader.data_length),):
-            try:
-                return decode_base64(self.reader.data)[: self.command.output_limit_bytes]
-            except ValueError:
-                pass
+        carried = self.reader.carried()
+        if carried is not None:
+            return carried[: self.command.output_limit_bytes]
         shown = self.command.display or "the command"
         raise RemoteError(
             f"the answer of {shown} arrived damaged: something else printed in the pane", hint="Try again."
         )
+
+    def take(self) -> bytes:
+        """Take what the pane has printed, and return what of it is certain to be output."""
+        fresh = self.reader.feed(self.client.take_output())
+        self._pass_on(fresh)
+        return fresh
 
     def flush(self) -> None:
         """Take what was held back because a mark could have begun there."""

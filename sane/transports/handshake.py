@@ -24,7 +24,7 @@ from sane.core.pane.framing import (
 from sane.core.pane.payload import Run, payload
 from sane.core.pane.prompt_line import classify_line, device_name, stands_behind_prompt
 from sane.core.pane.script import compose, inner_is_piped, inner_place
-from sane.errors import LostError, NotFoundError, PaneError
+from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
 from sane.transports.pane_recovery import recover
 from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
@@ -95,6 +95,7 @@ class Handshake:
         self._exchange.prompt = screen.before.rstrip()
         self._exchange.reader.lines_outside, self._exchange.reader.redrawn = 0, False
         await self._exchange.paste(line + "\r")
+        self._exchange.gaps = self._client.gaps
         return await self._wait_ready()
 
     async def _place_now(self, line: str, place: Place, screen: Screen) -> tuple[Place, int]:
@@ -141,10 +142,11 @@ class Handshake:
     async def _wait_ready(self) -> Mark | None:
         """Wait for READY; give up early where a prompt is shown again, and it is not for our line."""
         deadline = time.monotonic() + READY_WAIT_S
-        typed_at, suspect = self._client.output_count, -1
+        typed_at, suspect, gaps = self._client.output_count, -1, self._exchange.gaps
         while True:
             mark = await self._exchange.wait_for(min(deadline, time.monotonic() + EARLY_LOOK_S), READY)
-            if mark is not None or self._client.closed or time.monotonic() >= deadline:
+            over = self._client.closed or self._exchange.gaps != gaps or time.monotonic() >= deadline
+            if mark is not None or over:
                 return mark
             # A shell on a busy machine may not even have read the line: only what it has answered counts, twice.
             if self._client.output_count != typed_at and not self._exchange.nested and await self._shows_other_prompt():
@@ -155,7 +157,7 @@ class Handshake:
     async def _shows_other_prompt(self) -> bool:
         try:
             screen = await look(self._client, self._pane_id)
-        except (NotFoundError, LostError):
+        except NotFoundError:
             return False
         self._exchange.reader.feed(self._client.take_output())
         if (
@@ -170,7 +172,7 @@ class Handshake:
     async def _shows_device(self) -> bool:
         try:
             screen = await look(self._client, self._pane_id)
-        except (NotFoundError, LostError):
+        except NotFoundError:
             return False
         return bool(device_name(screen.before, screen.lines))
 
@@ -178,14 +180,17 @@ class Handshake:
         """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was
         run."""
         await self._exchange.paste(pieces[0].decode("utf-8", "surrogateescape"))
-        wait_s = READY_WAIT_S
-        if len(pieces) > 1 and await self._exchange.wait_for(time.monotonic() + wait_s, GO) is not None:
+        wait_s, gaps, sent = READY_WAIT_S, self._exchange.gaps, len(pieces) == 1
+        if not sent and await self._exchange.wait_for(time.monotonic() + wait_s, GO) is not None:
             await self._exchange.paste(pieces[1].decode())
-            wait_s += len(pieces[1]) / SLOWEST_BYTES_PER_S
+            wait_s, sent = wait_s + len(pieces[1]) / SLOWEST_BYTES_PER_S, True
         now = time.monotonic()
         until = min(now + wait_s, max(self._exchange.deadline, now + READY_WAIT_S))
         mark = await self._exchange.wait_for(until, START, CORRUPT, EXIT)
         if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._exchange.alive():
+            return
+        if self._exchange.gaps != gaps and sent:  # START came unseen
+            self._exchange.reader.started = self._exchange.may_lack = True
             return
         if mark is None:
             await recover(self._exchange)

@@ -22,12 +22,12 @@ async def feed(exchange: Exchange, stdin: bytes, deadline: float) -> None:
 
     Raises LostError when the way to the pane is lost meanwhile: then it is not run.
     """
-    exchange.feeding = True
+    exchange.feeding, gaps = True, exchange.gaps
     await remember_receiving(exchange)
     for number, piece in enumerate(feed_pieces(stdin)):
         if number != 1:
             mark = await exchange.wait_for(deadline, FEED, CORRUPT, INTERRUPTED, END, EXIT, notice_prompt=True)
-            if mark is None and exchange.client.closed:
+            if exchange.gaps != gaps or (mark is None and exchange.client.closed):
                 raise LostError("tmux ended our client while it sent what the command reads", phase="command")
             if mark is None:
                 return

@@ -14,7 +14,7 @@ from sane.core.pane.framing import END, EXIT, READY, dialect_of, rows_taken, typ
 from sane.core.pane.payload import recovery_payload
 from sane.core.pane.prompt_line import SHELLS, classify_line
 from sane.core.pane.script import code_of_shell, inner_place, without_prompt
-from sane.errors import LostError, NotFoundError, PaneError
+from sane.errors import NotFoundError, PaneError
 from sane.transports.pane_state import ELSEWHERE, line_editor_waits, prints_elsewhere, program_in_front, wait_idle
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ GIVEN_UP = (
     "a prompt shows again and nothing told how the command ended: "
     "its shell gave it up for an error, or another shell took its place"
 )
+MAY_LACK = "tmux detached sane while it ran (`tmux attach -d`?): `output` may lack what was printed in that moment"
+OR_UNSEEN = ", or it ended while tmux had detached sane (`tmux attach -d`?)"
 SLOWEST_BYTES_PER_S = 20_000  # what was sent before a Ctrl-C goes before it
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 
@@ -43,14 +45,15 @@ async def end_late(exchange: Exchange) -> CommandResult:
     mark: Mark | None = None
     back, behind_s = False, exchange.unread_bytes / SLOWEST_BYTES_PER_S
     for key, wait_s in zip(("\x03", "\x03", "\x1c"), RECOVERY_WAIT_S, strict=True):
-        await exchange.paste(key)
+        with contextlib.suppress(NotFoundError):
+            await exchange.paste(key)
         # A receiver of stdin takes in what is on its way before it ends, and then the payload goes on to its END mark.
         end_s = wait_s + behind_s if exchange.feeding else END_WAIT_S
         mark = await exchange.wait_for(time.monotonic() + end_s, END, EXIT)
         back = mark is None and await prompt_is_back(exchange, wait_s + behind_s)
-        if mark is not None or back or exchange.client.closed:
+        if mark is not None or back or not await exchange.alive():
             break
-    gone = exchange.client.closed or (mark is not None and mark.kind == EXIT and await goes(exchange))
+    gone = await goes(exchange) if mark is not None and mark.kind == EXIT else not await exchange.alive()
     ready = back or (mark is not None and mark.kind == END)
     if ready and exchange.feeding:
         from sane.transports.pane_feed import forget_receiving
@@ -99,7 +102,8 @@ async def end_given_up(exchange: Exchange, screen: Screen) -> CommandResult | No
     if not back:
         return None
     result = exchange.answer(None, None)
-    return replace(result, output=without_prompt(result.output), note=GIVEN_UP)
+    note = GIVEN_UP + (OR_UNSEEN if exchange.may_lack else "")
+    return replace(result, output=without_prompt(result.output), note=note)
 
 
 async def recover(exchange: Exchange) -> bool:
@@ -118,7 +122,7 @@ async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     Where it does not, echo may stay off for what the shell runs; the pane remembers that, for the next call.
     """
     back = await _prompt_answers(exchange, wait_s)
-    with contextlib.suppress(LostError):
+    with contextlib.suppress(NotFoundError):
         await exchange.client.send(f"set-option -p -t {exchange.pane_id} @sane-echo {'on' if back else 'off'}")
         if back:
             await exchange.client.send(f"set-option -pu -t {exchange.pane_id} @sane-feed")

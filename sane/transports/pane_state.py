@@ -37,7 +37,7 @@ NESTED_PROGRAMS = frozenset({"tmux", "tmux: client"})
 
 STATE_FORMAT = (
     "#{pane_dead} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{alternate_on} #{pane_pid} #{pane_tty} "
-    "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{@sane-job} "
+    "#{pane_input_off} #{history_size} #{@sane-device} #{@sane-echo} #{@sane-job} #{session_id} "
     "#{pane_current_command}"
 )
 
@@ -80,8 +80,9 @@ async def look(client: ControlClient, pane_id: str) -> Screen:
     )
     if not state.ok or not state.lines or not text.ok:
         raise NotFoundError(f"Pane '{pane_id}' does not exist")
-    fields = state.lines[0].split(" ", 13)
-    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, echo, job, program = fields
+    fields = state.lines[0].split(" ", 14)
+    dead, x, y, width, _, alternate, pid, tty, input_off, history, device, echo, job, session, program = fields
+    await client.follow(session)
     row = int(y)
     line = text.lines[row] if row < len(text.lines) else ""
     before, behind = split_at(line, int(x))

@@ -28,9 +28,10 @@ from sane.core.pane.raw_prompt import (
     typed_lines,
 )
 from sane.core.pane.rendering import Rendering
-from sane.errors import LostError, NotFoundError, PaneError, UsageError
+from sane.errors import NotFoundError, PaneError, UsageError
 from sane.transports.base import OnOutput
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
+from sane.transports.pane_recovery import MAY_LACK
 from sane.transports.pane_state import IDLE_WAIT_S, UNDRAWN_WAIT_S, Screen, judge, look, terminal_is_raw
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class RawExchange:
         self._buffer = f"sane-{os.urandom(4).hex()}"
         self._edits = False  # its line editor makes the terminal raw: only then does a prompt wait
         self._output: list[str] = []
-        self._truncated = False
+        self._truncated = self._may_lack = False
+        self._gaps = client.gaps
 
     async def run(self) -> CommandResult:
         """Carry the command out.
@@ -110,6 +112,7 @@ class RawExchange:
             if prompt is not None and not prompt.unfinished and settled and not screen.alternate:
                 self._edits = self._pane.local and terminal_is_raw(screen.tty)
                 self._client.take_output()
+                self._gaps = self._client.gaps
                 return screen, prompt
             drawn = screen.before.strip()
             if not drawn or not settled:
@@ -143,6 +146,11 @@ class RawExchange:
             if fresh:
                 rendering.feed(self._decoder.decode(decode_octal(fresh)))
                 quiet_since = now
+            if self._gaps != self._client.gaps:
+                self._gaps, self._may_lack = self._client.gaps, True
+                shown = await self._cursor_text()
+                if shown.strip() not in ("", rendering.cursor_line.strip()):
+                    rendering.feed("\r\n" + shown)
             if self._client.closed:
                 return Ending("gone", "")
             if now >= deadline:
@@ -190,11 +198,18 @@ class RawExchange:
         waits = not self._edits or terminal_is_raw(screen.tty)
         return waits and self._client.output_count == seen and ending.line.rstrip().endswith(screen.before.strip())
 
+    async def _cursor_text(self) -> str:
+        """Return what stands before the cursor: a prompt there may have come while no client was attached."""
+        try:
+            return (await look(self._client, self._pane.pane_id)).before
+        except NotFoundError:
+            return ""
+
     async def _look_around(self, rendering: Rendering, quiet_since: float) -> Ending | None:
         """Return whether the pane has gone, shows a shell's prompt again, or a full-screen program's page."""
         try:
             screen = await look(self._client, self._pane.pane_id)
-        except (NotFoundError, LostError):
+        except NotFoundError:
             return Ending("gone", "")
         if screen.dead:
             return Ending("gone", "")
@@ -290,5 +305,5 @@ class RawExchange:
             pane_gone=pane_gone,
             pane_ready=pane_ready and not pane_gone,
             mode="raw",
-            note=note,
+            note=note or (MAY_LACK if self._may_lack and not pane_gone else ""),
         )

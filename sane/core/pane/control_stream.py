@@ -6,6 +6,7 @@ r"""Read what tmux's control mode sends: octal-escaped pane output, and the mark
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sane.core.pane.framing import CHECKSUM, DATA, FEED, OSC_NUMBER, START
@@ -37,6 +38,13 @@ def decode_output(data: bytes) -> bytes:
     A terminal turns each `\n` into `\r\n` (ONLCR); the reverse is exact: `\r\r\n` becomes `\r\n` again.
     """
     return decode_octal(data.replace(b"\\015\\012", b"\n"))
+
+
+def decode_base64(lines: Sequence[bytes]) -> bytes:
+    """Return what base64 lines hold. Raises ValueError where they are damaged."""
+    import binascii
+
+    return binascii.a2b_base64(b"".join(lines))
 
 
 class OutputReader:
@@ -101,6 +109,16 @@ class OutputReader:
             if mark.kind[:1] in kinds:
                 return mark
         return None
+
+    def carried(self) -> bytes | None:
+        """Return what the DATA marks carried; None where it is not what was sent, by the count behind it."""
+        count = self.find(CHECKSUM)
+        if count is None or count.arguments != (str(self.data_length),):
+            return None
+        try:
+            return decode_base64(self.data)
+        except ValueError:
+            return None
 
     @property
     def output(self) -> bytes:
