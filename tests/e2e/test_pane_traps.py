@@ -100,3 +100,19 @@ def test_a_shell_behind_ssh_tells_its_code(tmux: Tmux, ssh_command: str) -> None
     pane = tmux.open(tmux.new(f"{ssh_command} -t bash --norc"))
     assert pane.run("exit 3").exit_code == 3
     pane.close()
+
+
+@pytest.mark.parametrize("setting", ["set -o posix", "trap() { echo mine; }", ":"])
+def test_a_persons_exit_trap_runs_in_bash_whatever_is_set(tmux: Tmux, tmp_path: Path, setting: str) -> None:
+    name = tmux.new()
+    tmux.type(name, f"builtin trap 'echo \"bye $? it'\\''s\" > {tmp_path}/f' EXIT; {setting}\n")
+    pane = tmux.open(name)
+    assert pane.run("true").exit_code == 0
+    result = pane.run("exit 5")
+    assert (result.exit_code, result.pane_gone, result.output) == (5, True, b"")
+    until = time.monotonic() + BOUND_S
+    while not (tmp_path / "f").exists() or not (tmp_path / "f").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    assert (tmp_path / "f").read_text() == "bye 5 it's\n"
+    pane.close()

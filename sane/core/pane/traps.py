@@ -43,8 +43,10 @@ def bash_traps(token: str, mark_exit: str) -> str:
 
     An EXIT trap of ours was left by a run whose caller was killed: what that run put aside still is.
     """
-    # The user's own EXIT trap still runs: `trap -p` prints it as a command, which a function of that name evaluates.
-    chain = mark_exit + ';function trap { (exit $__sane_s);\\eval "$2";};\\eval "${__sane_t:+\\\\$__sane_t}"'
+    # The user's own EXIT trap still runs: `trap -p` prints it as `trap -- 'TEXT' EXIT`, and TEXT is one word.
+    chain = (
+        f'{mark_exit};__sane_t=${{__sane_t#trap}};(exit $__sane_s);\\builtin eval "\\\\builtin eval${{__sane_t% EXIT}}"'
+    )
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
     traps = f"\\builtin trap -p DEBUG ERR;\\builtin printf %s {token},;\\builtin trap -p EXIT"
     split = (
