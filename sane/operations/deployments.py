@@ -18,15 +18,17 @@ from dataclasses import replace
 from typing import Any
 
 from sane.core.events import Event
+from sane.core.fleet.hostset import fold
 from sane.core.paths import state_dir
 from sane.core.rollout.controller import RolloutState, apply, check_request
 from sane.core.rollout.revisions import retry_of
 from sane.core.workflow.gates import evaluate
 from sane.core.workflow.workflow import Workflow
-from sane.engine.plan import DeploymentPlan
+from sane.engine.plan import DeploymentPlan, Source
 from sane.engine.presence import forget, is_dead
 from sane.engine.runner import steady_clock
 from sane.errors import ConflictError, NotFoundError
+from sane.operations.hosts_now import hosts_now
 from sane.operations.inputs import DeployRequest, created_event, load_plan, plan_of, specs_of
 from sane.store import open_store
 from sane.store.base import DeploymentRow, Lease, Store
@@ -131,9 +133,10 @@ async def refuse_by_gates(store: Store, workflow: Workflow) -> None:
             raise ConflictError(message, hint="sane deployment list shows what it looks at.")
 
 
-async def create_retry(store: Store, deployment: str) -> Event:
+async def create_retry(store: Store, deployment: str, inventory: Source | None = None) -> Event:
     """Append the event of a retry of the newest deployment of its key, which ended.
 
+    `inventory` says how the hosts are reached now, where that has changed since.
     Raises ConflictError where nothing needs one, and for an older deployment: it would take hosts back unasked.
     """
     state, first = await load_deployment(store, deployment)
@@ -146,7 +149,14 @@ async def create_retry(store: Store, deployment: str) -> Event:
                 hint=f"sane retry {state.key} retries the newest; sane deployment rollback goes back to an older one.",
             )
         event = retry_of(state, deployment_id(state.key, revision), revision, steady_clock()())
-        return _with_data(event, source=first.data["source"], digest=first.data.get("digest", ""))
+        source = first.data["source"]
+        if inventory is not None:
+            now = hosts_now(state, first, inventory)
+            if now.gone:
+                hint = "A retry has the same hosts. Deploy to those that are left, or to a --limit of them."
+                raise ConflictError(f"{inventory.path} does not have {fold(now.gone)}", hint=hint)
+            source = now.source
+        return _with_data(event, source=source, digest=first.data.get("digest", ""))
 
     return await create_next(store, state.key, make)
 

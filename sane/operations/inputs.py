@@ -144,7 +144,7 @@ def created_event(
         specs,
         plan.workflow.policy,
         steady_clock()(),
-        digest=_digest_of_all(specs),
+        digest=digest_of_all(specs),
         controls=controls_of(plan, request),
         parts=parts_of(plan.workflow),
         gates=bool(plan.workflow.canary_gates),
@@ -158,5 +158,6 @@ def controls_of(plan: DeploymentPlan, request: DeployRequest) -> list[str]:
     return [host.name for host in plan.inventory.select(pattern)] if pattern else []
 
 
-def _digest_of_all(specs: Sequence[HostSpec]) -> str:
+def digest_of_all(specs: Sequence[HostSpec]) -> str:
+    """Return the digest of what all hosts of a deployment get."""
     return hashlib.sha256("".join(spec.digest for spec in specs).encode()).hexdigest()

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from sane.core.events import Event
 from sane.core.rollout.revisions import Revision, rollback_of, rollback_to
+from sane.engine.plan import Source, source_of
 from sane.engine.runner import steady_clock
 from sane.errors import NotFoundError, UsageError
 from sane.operations.deployments import create_next, deployment_id, load_deployment, refuse_second
+from sane.operations.hosts_now import hosts_now
+from sane.operations.inputs import digest_of_all
 from sane.primitives._bundle import read_manifest
 from sane.store.base import DeploymentRow, Store
 from sane.store.reading import read_events
@@ -26,9 +29,12 @@ async def create_rollback(
     canary: bool = False,
     unproven: bool = False,
     reason: str = "",
+    inventory: Source | None = None,
 ) -> Event:
-    """Append the event of a new revision that repeats an earlier one; `left_out` in it are hosts that this one lacks.
+    """Append the event of a new revision that repeats an earlier one on the hosts that there are now.
 
+    Which those are, and how each is reached, says `inventory`, else that of the current revision. `left_out` in the
+    event are hosts that the earlier revision lacks, `gone` those that the inventory does not have any more.
     Raises ConflictError and NotFoundError before any host is touched: for an unknown or current target, one that
     was never stable without `unproven`, another current revision than expected, or a deployment of the key that is
     still active.
@@ -42,13 +48,20 @@ async def create_rollback(
         history = await _history(store, key, rows)
         target = rollback_to(history, rows[0].revision, to_revision, expect_revision, unproven=unproven)
         state, first = await load_deployment(store, target.deployment)
-        event = rollback_of(state, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
+        now = hosts_now(state, first, inventory or await _newest_inventory(store, rows[0].id, first))
+        event = rollback_of(state, now.specs, deployment_id(key, revision), revision, steady_clock()(), canary=canary)
         why = reason or str(event.data["reason"])
-        kept = {"source": first.data["source"], "digest": first.data.get("digest", ""), "reason": why}
+        kept = {"source": now.source, "digest": digest_of_all(now.specs), "reason": why, "gone": list(now.gone)}
         kept["left_out"] = sorted(history[-1].hosts - target.hosts)
         return replace(event, data={**event.data, **kept, "rollback_of": state.id})
 
     return await create_next(store, key, make)
+
+
+async def _newest_inventory(store: Store, newest: str, first: Event) -> Source:
+    """Return the inventory of the newest deployment, or of the one to go back to where that one kept none."""
+    _, latest = await load_deployment(store, newest)
+    return source_of(latest if "source" in latest.data else first, "inventory")
 
 
 async def _history(store: Store, key: str, rows: Sequence[DeploymentRow]) -> list[Revision]:

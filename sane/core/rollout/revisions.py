@@ -165,12 +165,14 @@ def _newest_stable(history: Sequence[Revision], current: int) -> Revision:
     return max(before, key=lambda r: (len(r.hosts & hosts), r.revision))
 
 
-def rollback_of(target: RolloutState, deployment: str, revision: int, at_ms: int, *, canary: bool = False) -> Event:
-    """Return the event that creates a new revision with the versions of an earlier one.
+def rollback_of(
+    target: RolloutState, hosts: Sequence[HostSpec], deployment: str, revision: int, at_ms: int, *, canary: bool = False
+) -> Event:
+    """Return the event that creates a new revision with the versions that `hosts` had in an earlier one.
 
     Canaries, and the gates over them, are skipped unless `canary` asks for them.
     """
-    hosts = [host.spec for host in target.hosts]
+    names = {host.name for host in hosts}
     return create(
         deployment,
         target.key,
@@ -180,7 +182,7 @@ def rollback_of(target: RolloutState, deployment: str, revision: int, at_ms: int
         target.policy,
         at_ms,
         parts=target.parts,
-        controls=target.controls,
+        controls=[name for name in target.controls if name in names],
         gates=target.gates and canary,
         skip_canary=not canary,
         reason=f"rollback to revision {target.revision}",

@@ -62,10 +62,24 @@ def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _no_empty_word(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse an option that was given an empty word, as an unset variable of a script gives it."""
+    from click.core import ParameterSource
+
+    if not value and parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+        raise click.BadParameter("it is empty; leave the option out where there is none.", context, parameter)
+    return value
+
+
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that say what to deploy; `request_of` reads them."""
     for option in (
-        click.option("--idempotency-key", default="", help="A word that makes asking twice the same as asking once."),
+        click.option(
+            "--idempotency-key",
+            default="",
+            callback=_no_empty_word,
+            help="A word that makes asking twice the same as asking once.",
+        ),
         click.option("--reason", default="", help="Why, for the history."),
         click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the workflow."),
         click.option(
@@ -79,9 +93,15 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--limit", default="all", metavar="PATTERN", help="Only these hosts: web[1-4], @group, 'web*', !web3."
         ),
         click.option(
-            "--controls", default="", metavar="PATTERN", help="Hosts whose health is judged beside the canaries'."
+            "--controls",
+            default="",
+            callback=_no_empty_word,
+            metavar="PATTERN",
+            help="Hosts whose health is judged beside the canaries'.",
         ),
-        click.option("--key", default="", help="The deployment key; the workflow's own when left out."),
+        click.option(
+            "--key", default="", callback=_no_empty_word, help="The deployment key; the workflow's own when left out."
+        ),
         click.option("--version", "version", required=True, help="What to roll out."),
         inventory_option("The file of hosts.", required=True),
         click.argument("workflow", type=click.Path(path_type=Path)),
@@ -148,8 +168,16 @@ def deploy_request(asked: DeployRequest, output: str, query: str | None, wait: b
 
 @click.command()
 @click.argument("deployment")
+@click.option(
+    "--inventory",
+    "-i",
+    type=click.Path(path_type=Path),
+    help="How the hosts are reached now; else as when they were deployed.",
+)
 @show_options
-def retry(deployment: str, output: str, query: str | None, wait: bool, keep_windows: bool) -> None:
+def retry(
+    deployment: str, inventory: Path | None, output: str, query: str | None, wait: bool, keep_windows: bool
+) -> None:
     """Deploy again to the hosts of DEPLOYMENT (an id, or a key: its newest) that need it; probe the healthy ones.
 
     \b
@@ -157,9 +185,11 @@ def retry(deployment: str, output: str, query: str | None, wait: bool, keep_wind
       sane retry multi-server-deploy
     """
     from sane.operations.deployments import create_retry, find_deployment
+    from sane.operations.inputs import read_source
 
     async def create(store: Any) -> Any:
-        return await create_retry(store, (await find_deployment(store, deployment)).id)
+        found = await find_deployment(store, deployment)
+        return await create_retry(store, found.id, read_source(inventory) if inventory else None)
 
     run_and_report(create, output, query, wait, keep_windows)
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -214,6 +215,12 @@ async def _was_promoted(deployment_id: str, asked_seq: int) -> bool:
 @click.option("--unproven", is_flag=True, help="Take the one of --to-revision even if it was never stable.")
 @click.option("--expect-revision", type=int, help="Refuse unless this is the current revision.")
 @click.option("--canary/--no-canary", default=False, help="Go through the canaries again.")
+@click.option(
+    "--inventory",
+    "-i",
+    type=click.Path(path_type=Path),
+    help="Which hosts there are now, and how they are reached; else as in the current revision.",
+)
 @REASON
 @show_options
 def rollback(
@@ -222,6 +229,7 @@ def rollback(
     unproven: bool,
     expect_revision: int | None,
     canary: bool,
+    inventory: Path | None,
     reason: str,
     output: str,
     query: str | None,
@@ -235,12 +243,22 @@ def rollback(
       sane deployment rollback my-app --to-revision 3 --reason 'restore the stable worker'
     """
     from sane.core.fleet.hostset import fold
+    from sane.operations.inputs import read_source
     from sane.operations.rollback import create_rollback
 
     async def create(store: Any) -> Any:
         event = await create_rollback(
-            store, key, to_revision, expect_revision, canary=canary, unproven=unproven, reason=reason
+            store,
+            key,
+            to_revision,
+            expect_revision,
+            canary=canary,
+            unproven=unproven,
+            reason=reason,
+            inventory=read_source(inventory) if inventory else None,
         )
+        if gone := event.data["gone"]:
+            click.echo(f"these hosts are in the inventory no more, and are left alone: {fold(gone)}", err=True)
         if left_out := event.data["left_out"]:
             click.echo(f"these hosts were not in that revision, and keep what they have: {fold(left_out)}", err=True)
         return event

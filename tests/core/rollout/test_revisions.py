@@ -101,10 +101,13 @@ def test_a_version_deployed_twice_is_not_gone_back_to_from_itself() -> None:
 def test_a_rollback_is_a_new_revision_without_canaries() -> None:
     canary = RolloutPolicy(strategy="canary", canary=Amount(1), auto_promote=True, **QUICK)  # type: ignore[arg-type]
     old = ended({}, canary)
-    run = drive(rollback_of(old, "app-9", 9, 0), World({}))
+    run = drive(rollback_of(old, [host.spec for host in old.hosts], "app-9", 9, 0), World({}))
     assert (run.state.status, run.state.revision, run.state.version) == ("successful", 9, "2")
     assert run.state.canaries == 0
-    assert drive(rollback_of(old, "app-9", 9, 0, canary=True), World({})).state.canaries == 1
+    assert (
+        drive(rollback_of(old, [host.spec for host in old.hosts], "app-9", 9, 0, canary=True), World({})).state.canaries
+        == 1
+    )
 
 
 def test_a_revision_for_fewer_hosts_is_no_way_back_for_all_of_them() -> None:

@@ -36,6 +36,8 @@ def hosts(tmp_path: Path) -> str:
     ("options", "said"),
     [
         (("--query", "[[["), "query '[[[' is wrong"),
+        (("--key", ""), "Invalid value for '--key': it is empty"),
+        (("--idempotency-key", ""), "Invalid value for '--idempotency-key': it is empty"),
         (("--key", "a/b c"), "deployment key 'a/b c' can't be used"),
         (("--var", "rot=/srv"), "has a variable 'rot'\n  Did you mean 'root'?"),
         (("--strategy", "roling"), "got 'roling'\n  Did you mean 'rolling'?"),
