@@ -22,6 +22,13 @@ from sane.transports.ssh_session import Finished, RemoteCommand
 from sane.transports.ssh_shell import HostShell
 
 SCRIPT_LIMIT_BYTES = 100_000  # sshd hands the command to a shell as one argument, of which Linux takes 131,072 bytes
+# A long script is read from stdin, up to a random word: without that the connection went away, and half of it must not
+# run. `read` takes a byte at a time (2 s for 1 MB), so that what comes behind is left; `head -c` of busybox takes more.
+_READ_ALL = 'eval "$(sh -c \'t=$(cat); case $t in *{word}) printf %s "${{t%{word}}}" ;; esac\')"'
+_READ_UNTIL = (
+    'eval "$(sh -c \'t=$(while IFS= read -r line; do [ "$line" != {word} ] || exit 0; printf "%s\\n" "$line"; done; '
+    'exit 1) && printf %s "$t"\')"'
+)
 TRANSFER_TIMEOUT_S = 30.0
 TRANSFER_FLOOR_BYTES_PER_S = 64 * 1024  # slower than this is taken for a host that has stopped
 
@@ -54,14 +61,12 @@ class SshTransport:
         entered.
         """
         started = time.monotonic()
-        before, script = exports(command.env), command.script
-        if len((before + script).encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
-            before, script = "", await self._spool(before + script)
+        before = exports(command.env)
         if command.brief and on_output is None and command.cwd is None:
-            finished = await self._ask(before + script, command)
+            finished = await self._ask(before + command.script, command)
         else:
             finished = await self._execute(
-                script,
+                command.script,
                 command.timeout_s,
                 stdin=command.stdin,
                 limit_bytes=command.output_limit_bytes,
@@ -138,6 +143,8 @@ class SshTransport:
         before: str = "",
     ) -> Finished:
         watch_s = (float("inf") if timeout_s is None else timeout_s) if watched else None
+        if len((before + script).encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT_BYTES:
+            before, script, stdin = "", *_through_stdin(before + script, stdin)
         for again in (True, False):
             async with self._pool.session(self.settings) as connection:
                 command = RemoteCommand(
@@ -187,10 +194,12 @@ class SshTransport:
         self._crowded = True
         return True
 
-    async def _spool(self, script: str) -> str:
-        path = f"/tmp/.sane-script-{secrets.token_hex(8)}"
-        await self.put(path, script.encode("utf-8", "surrogateescape"), mode=0o600)
-        return f'eval "$(cat {path}; rm -f {path})"'
+
+def _through_stdin(script: str, stdin: bytes | None) -> tuple[str, bytes]:
+    """Return a short script, and what it reads: the long one, then `stdin`. No file is written, that might be left."""
+    word = secrets.token_hex(8)
+    short = (_READ_UNTIL if stdin else _READ_ALL).format(word=word)
+    return short, f"{script}\n{word}".encode("utf-8", "surrogateescape") + (b"\n" + stdin if stdin else b"")
 
 
 def _reason(finished: Finished) -> str:

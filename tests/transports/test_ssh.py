@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import glob
 import logging
+import math
+import os
+import random
+import shutil
 import socket
+import subprocess
 import time
 import weakref
 from collections.abc import AsyncIterator
@@ -123,6 +129,37 @@ async def test_a_long_script(pool: SshPool) -> None:
     result = await pool.transport("web1").run(Command(script, env={"VALUE": "here"}))
     assert (result.output, result.exit_code) == (b"it's here", 5)
     assert (await pool.transport("web1").run(Command("ls /tmp/.sane-script-* 2>/dev/null"))).output == b""
+
+
+async def test_a_long_script_leaves_nothing_where_it_can_not_run(pool: SshPool) -> None:
+    secret = f"hunter{random.random()}"
+    command = Command("true", env={"SECRET": secret + "x" * SCRIPT_LIMIT_BYTES}, cwd="/no/such/place")
+    with pytest.raises(RemoteError, match="can't be entered"):
+        await pool.transport("web1").run(command)
+    found = subprocess.run(["grep", "-ls", secret, *glob.glob("/tmp/.sane*")], input=b"", capture_output=True)
+    assert found.stdout == b""
+
+
+@pytest.mark.parametrize("shell", ["", "dash", "busybox sh", "bash", "zsh", "fish"])
+@pytest.mark.parametrize("brief", [False, True])
+async def test_a_long_script_reads_what_it_is_given_to_the_byte(tmp_path: Path, shell: str, brief: bool) -> None:
+    if shell and shutil.which(shell.split()[0]) is None:
+        pytest.skip(f"{shell} is not installed")
+    server = Sshd(options={"ForceCommand": f'exec {shell} -c "$SSH_ORIGINAL_COMMAND"'} if shell else {})
+    config = tmp_path / "config"
+    config.write_text(server.config())
+    value, given = "\\ 'é\udce9'\t\n  " + "x" * SCRIPT_LIMIT_BYTES, bytes(range(1, 256)) * 5
+    try:
+        server.start()
+        async with SshPool(SshConfig(config=str(config))) as pool, asyncio.timeout(20):
+            transport = pool.transport("web1")
+            for stdin in (None, given, given + b"\0" + given):
+                command = Command('printf %s "$V"\n  cat', env={"V": value}, stdin=stdin, brief=brief, cwd=None)
+                result = await transport.run(command)
+                assert result.output == os.fsencode(value) + (stdin or b"")
+                assert (result.stderr, result.exit_code) == (b"", 0)
+    finally:
+        server.stop()
 
 
 async def test_line_numbers_in_messages_are_those_of_the_script(pool: SshPool) -> None:
@@ -326,12 +363,13 @@ async def test_what_start_up_files_say_is_kept_around_the_mark(tmp_path: Path) -
 
 
 @contextlib.asynccontextmanager
-async def relay(delay_s: float, to_port: int) -> AsyncIterator[int]:
-    """Yield a port on loopback from which everything is handed on to another, a while later."""
+async def relay(delay_s: float, to_port: int, limit_bytes: float = math.inf) -> AsyncIterator[int]:
+    """Yield a port on loopback from which everything is handed on to another, a while later, up to so much."""
     loop = asyncio.get_running_loop()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
+        seen = 0
+        while (data := await reader.read(1 << 16)) and (seen := seen + len(data)) < limit_bytes:
             loop.call_later(delay_s, writer.write, data)
         loop.call_later(delay_s, writer.close)
 
@@ -356,11 +394,11 @@ async def test_the_last_output_comes_over_a_slow_way_although_a_job_holds_the_pi
 
 
 @contextlib.asynccontextmanager
-async def far_away(tmp_path: Path, sshd: Sshd, delay_s: float) -> AsyncIterator[SshPool]:
-    """Yield a pool that knows a server as web1, each way to which takes a while."""
+async def far_away(tmp_path: Path, sshd: Sshd, delay_s: float, limit_bytes: float = math.inf) -> AsyncIterator[SshPool]:
+    """Yield a pool that knows a server as web1, each way to which takes a while, and ends after so many bytes."""
     config, known = tmp_path / "config", tmp_path / "known"
     known.write_text("known " + sshd.known_hosts.read_text().split(" ", 1)[1])
-    async with relay(delay_s, sshd.port) as port:
+    async with relay(delay_s, sshd.port, limit_bytes) as port:
         text = sshd.config(extra="  HostKeyAlias known\n").replace(f"Port {sshd.port}", f"Port {port}")
         config.write_text(text.replace(str(sshd.known_hosts), str(known)))
         async with SshPool(SshConfig(config=str(config))) as pool:
@@ -403,5 +441,21 @@ async def test_what_ends_a_command_gives_its_session_back_where_its_time_is_over
                 assert (await transport.run(Command("exec sleep 60", timeout_s=0.4))).timed_out
             together = [transport.run(Command("sleep 1; echo room")) for _ in range(3)]
             assert {result.output for result in await asyncio.gather(*together)} == {b"room\n"}
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("stdin", [None, b"given"])
+async def test_half_a_long_script_is_not_run(tmp_path: Path, stdin: bytes | None) -> None:
+    ran, ended = tmp_path / "ran", tmp_path / "ended"
+    server = Sshd(options={"ForceCommand": f'sh -c "$SSH_ORIGINAL_COMMAND"; echo >{ended}'})
+    try:
+        server.start()
+        async with far_away(tmp_path, server, 0, 300_000) as pool, asyncio.timeout(20):
+            with pytest.raises(LostError):
+                await pool.transport("web1").run(Command(f"echo >{ran}\n# " + "x" * 1_000_000, stdin=stdin))
+            while not ended.exists():
+                await asyncio.sleep(0.01)
+        assert not ran.exists()
     finally:
         server.stop()
