@@ -55,6 +55,14 @@ def steady_clock() -> Callable[[], int]:
     return lambda: (start + time.monotonic_ns()) // 1_000_000
 
 
+def wall_clock() -> int:
+    """Return epoch milliseconds by the machine's clock: what other processes judge the end of a lease by.
+
+    `steady_clock` stands still while a machine is suspended; a lease renewed by it had ended for everybody else.
+    """
+    return time.time_ns() // 1_000_000
+
+
 class Runner:
     """Drive one deployment to its end, or to where it waits for a person."""
 
@@ -117,7 +125,7 @@ class Runner:
         Returns early, with nothing under way, where the deployment waits for a person and `wait_for_people` is False.
         Raises ConflictError when another controller holds the lease or takes it.
         """
-        self._lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, self._now_ms())
+        self._lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
         renewing = asyncio.create_task(self._keep_lease())
         following = asyncio.create_task(self._follow())
         driving = asyncio.create_task(self._drive())
@@ -129,7 +137,7 @@ class Runner:
         finally:
             await _end(driving, following, renewing, *self._tasks)
             with contextlib.suppress(Exception):
-                await self._store.release_lease(self.lease, self._now_ms())
+                await self._store.release_lease(self.lease, wall_clock())
 
     async def _drive(self) -> RolloutState:
         await self._catch_up()
@@ -265,7 +273,7 @@ class Runner:
     async def _keep_lease(self) -> Never:
         while True:
             await asyncio.sleep(self._lease_ttl_ms / 3000)
-            self._lease = await self._store.renew_lease(self.lease, self._lease_ttl_ms, self._now_ms())
+            self._lease = await self._store.renew_lease(self.lease, self._lease_ttl_ms, wall_clock())
 
 
 async def _end(*tasks: asyncio.Task[object]) -> None:

@@ -16,6 +16,7 @@ from sane.core.watch.samples import Sample, sample_from_json, signature_of
 from sane.core.watch.until import Condition, fleet_document
 from sane.engine.escalate import Escalator
 from sane.engine.poller import Poller
+from sane.engine.runner import wall_clock
 from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
@@ -77,7 +78,7 @@ class Watcher:
 
         Raises ConflictError when somebody else watches under this key, or takes it over.
         """
-        lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, self._now_ms())
+        lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
         self._escalator.lease = lease
         renewing = asyncio.create_task(self._keep_lease(lease))
         following = asyncio.create_task(self._follow())
@@ -96,7 +97,7 @@ class Watcher:
             with contextlib.suppress(Exception):
                 await self._escalator.stop()
             with contextlib.suppress(Exception):
-                await self._store.release_lease(self._escalator.lease or lease, self._now_ms())
+                await self._store.release_lease(self._escalator.lease or lease, wall_clock())
 
     async def _drive(self, until: Condition | None, for_ms: int | None, once: bool) -> bool:
         end_ms = None if for_ms is None else self._now_ms() + for_ms
@@ -199,5 +200,5 @@ class Watcher:
     async def _keep_lease(self, lease: Lease) -> bool:
         while True:
             await asyncio.sleep(self._lease_ttl_ms / 3000)
-            lease = await self._store.renew_lease(lease, self._lease_ttl_ms, self._now_ms())
+            lease = await self._store.renew_lease(lease, self._lease_ttl_ms, wall_clock())
             self._escalator.lease = lease

@@ -26,7 +26,7 @@ from sane.core.workflow.gates import evaluate
 from sane.core.workflow.workflow import Workflow
 from sane.engine.plan import DeploymentPlan, Source
 from sane.engine.presence import forget, is_dead
-from sane.engine.runner import steady_clock
+from sane.engine.runner import steady_clock, wall_clock
 from sane.errors import ConflictError, NotFoundError
 from sane.operations.hosts_now import hosts_now
 from sane.operations.inputs import DeployRequest, created_event, load_plan, plan_of, specs_of
@@ -252,7 +252,7 @@ async def _maker(store: Store, deployment: str) -> str:
 async def find_driver(store: Store, key: str) -> Lease | None:
     """Return the lease of the controller at work on a key; None where there is none, or it died on this machine."""
     lease = await store.find_lease(key)
-    if lease is None or lease.until_ms <= steady_clock()() or is_dead(state_dir(os.environ), lease.owner):
+    if lease is None or lease.until_ms <= wall_clock() or is_dead(state_dir(os.environ), lease.owner):
         return None
     return lease
 
@@ -261,7 +261,7 @@ async def bury_dead_driver(store: Store, key: str) -> None:
     """Give up the lease of a controller that died on this machine, so that nobody waits for its end."""
     lease = await store.find_lease(key)
     if lease is not None and is_dead(state_dir(os.environ), lease.owner):
-        await store.release_lease(lease, steady_clock()())
+        await store.release_lease(lease, wall_clock())
         forget(state_dir(os.environ), lease.owner)
 
 

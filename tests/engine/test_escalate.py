@@ -204,11 +204,15 @@ async def test_a_refused_plan_never_runs_and_a_person_is_told(store: Store) -> N
     assert world.machines.ran == []
 
 
-async def test_a_second_watch_of_the_same_is_refused(store: Store) -> None:
+@pytest.mark.parametrize("behind_ms", [0, 3_600_000])  # what a monotonic clock is behind a suspend of an hour
+async def test_a_second_watch_of_the_same_is_refused(store: Store, behind_ms: int) -> None:
     world = World(store, "web1")
+    now_ms = world.now_ms
+    world.now_ms = lambda: now_ms() - behind_ms
     first = asyncio.create_task(world.watcher("first").run())
     async with asyncio.timeout(5):
         await anext(store.follow(0, key=KEY, kinds=("host_sampled",)))
+    world.now_ms = now_ms
     with pytest.raises(ConflictError, match="first"):
         await world.watcher("second").run(for_ms=100)
     first.cancel()

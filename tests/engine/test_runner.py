@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -163,6 +164,26 @@ async def test_where_it_waits_for_a_person_it_can_return(store: Store) -> None:
     state = await asyncio.wait_for(runner(store, ScriptedPerformer(), wait_for_people=False).run(), 5)
     assert state.status == "awaiting_promotion"
     assert exit_status(state) == 8
+
+
+async def test_a_controller_whose_machine_was_suspended_holds_its_lease_by_the_clock_of_others(store: Store) -> None:
+    """The monotonic clock stood still for an hour, and all that others have is the time of day."""
+    performer = ScriptedPerformer()
+    performer.hold["web1", "switch"] = asyncio.Event()
+    await create(store, 1)
+    driving = Runner(store, "app-1", "app", "first", performer, now_ms=lambda: NOW() - 3_600_000, lease_ttl_ms=6000)
+    running = asyncio.create_task(driving.run())
+    async with asyncio.timeout(20):
+        await performer.reached.wait()
+        taken = driving.lease
+        while driving.lease is taken:  # until it is renewed
+            await asyncio.sleep(0.01)
+        for lease in (taken, driving.lease):
+            assert abs(lease.until_ms - time.time() * 1000) < 60_000
+        with pytest.raises(ConflictError, match="held by first"):
+            await store.take_lease("app", "second", 60_000, int(time.time() * 1000))
+        performer.hold["web1", "switch"].set()
+        assert (await running).status == "successful"
 
 
 async def test_a_lease_that_is_taken_away_ends_the_run(store: Store) -> None:
