@@ -136,7 +136,7 @@ async def _adopt_one(
         await store.append([events[0], *_now(found, truths), *events[1:]])
     except StoreError:
         raise
-    except (SaneError, KeyError, TypeError) as error:
+    except (SaneError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         reason = error.message if isinstance(error, SaneError) else f"what it was made of is damaged: {error!r}"
         result.conflicts.append({**about, "reason": reason})
         return

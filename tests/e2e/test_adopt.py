@@ -75,6 +75,18 @@ def test_what_went_back_is_adopted_but_no_rollback_chooses_it(
     assert site.deploy("1.0.0").hosts() == {"server1": "unchanged", "server2": "unchanged"}
 
 
+@pytest.mark.parametrize(
+    "damage", ['{"version":"1","digest":"d","revision":1e999,"deployment":"d","at":1}', "[" * 4_000]
+)
+def test_the_damaged_record_of_one_host_holds_up_no_other(open_site: OpenSite, damage: str) -> None:
+    site = open_site(2)
+    assert site.deploy("1.0.0").exit_code == 0
+    (site.root("server2") / ".sane/keys/app/current").write_text(damage + "\n")
+    assert whatis(site, "server2")["keys"][0]["current"] is None
+    assert site.deploy("1.0.0").hosts() == {"server1": "unchanged", "server2": "healthy"}
+    assert whatis(site, "server2")["keys"][0]["current"]["version"] == "1.0.0"
+
+
 def test_what_was_never_proven_healthy_is_adopted_as_no_success(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
 ) -> None:

@@ -22,6 +22,7 @@ from sane.core.rollout.controller import policy_from_json
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.rollout.revisions import create
 from sane.core.rollout.state import HostSpec
+from sane.core.strict_json import whole
 from sane.errors import SaneError
 
 
@@ -53,7 +54,7 @@ class FoundDeployment:
         back = [part.host.name for part in self.parts if part.record.reverted]
         if back:
             return f"{len(back)} of {len(self.parts)} hosts went back"
-        total = int((self.source or {}).get("hosts", 0))
+        total = whole((self.source or {}).get("hosts", 0))
         if len(self.parts) < total:
             return f"{len(self.parts)} of its {total} hosts know it"
         if unproven := [part.host.name for part in self.parts if not part.record.proven]:

@@ -15,7 +15,6 @@ receipt is reserved before the step runs, so a disk that the step fills can't sw
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Literal
 
 from sane.core.command import Command
 from sane.core.host.detached_scripts import ATTACH, FOREGROUND, FUNCTIONS, LAUNCH, REPORT, STOP
+from sane.core.strict_json import parse_document, whole
 from sane.errors import UsageError
 
 ALREADY_STARTED = 97  # the operation's directory was there: inspect before anything else
@@ -119,13 +119,13 @@ def parse_inspection(output: bytes) -> tuple[OperationState, Receipt | None]:
 def parse_receipt(text: str) -> Receipt | None:
     """Return the receipt that `text` holds, None when it is not one."""
     try:
-        value = json.loads(text)
+        value = parse_document(text.encode())
         return Receipt(
             operation=str(value["operation"]),
-            pid=int(value["pid"]),
-            started_at=int(value["started_at"]),
-            finished_at=int(value["finished_at"]),
-            exit_code=int(value["exit_code"]),
+            pid=whole(value["pid"]),
+            started_at=whole(value["started_at"]),
+            finished_at=whole(value["finished_at"]),
+            exit_code=whole(value["exit_code"]),
             digest=str(value["digest"]),
         )
     except (ValueError, KeyError, TypeError):

@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass, field, replace
 
 from sane.core.command import Command
 from sane.core.host.host_dir import LOCK
+from sane.core.strict_json import parse_document, whole
 from sane.errors import UsageError
 
 MIN_FREE_KB = 1024  # below this not even the receipts are sure to fit
+MOST_DIGITS = 18  # of a number of 64 bits
 HISTORY_LINES = 100
+LATEST_S = 253_402_300_799  # the last second of the year 9999, which is as far as dates are told
 KEPT_OPERATIONS = 100  # receipts and outputs a host keeps; those of the deployment under way stay in any case
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
@@ -230,14 +233,14 @@ def parse_all(output: bytes) -> tuple[KeyHistory, ...]:
 def parse_record(text: str) -> HostRecord | None:
     """Return the record in one line of JSON, None when it is not one."""
     try:
-        value = json.loads(text)
+        value = parse_document(text.encode())
         return HostRecord(
-            version=str(value["version"]),
-            digest=str(value["digest"]),
-            revision=int(value["revision"]),
-            deployment=str(value["deployment"]),
-            at=int(value["at"]),
-            source=str(value.get("source", "")),
+            version=_text(value["version"]),
+            digest=_text(value["digest"]),
+            revision=whole(value["revision"]),
+            deployment=_text(value["deployment"]),
+            at=whole(value["at"], LATEST_S),
+            source=_text(value.get("source", "")),
             reverted=value.get("reverted") is True,
             proven=value.get("proven") is True,
         )
@@ -245,8 +248,15 @@ def parse_record(text: str) -> HostRecord | None:
         return None
 
 
+def _text(value: object) -> str:
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("no database and no environment takes it")
+    return text
+
+
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and len(text) <= MOST_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def _command(text: str, key: str, values: dict[str, str]) -> Command:

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from sane.core.strict_json import parse_object
+
 MAX_PACKED_BYTES = 256 << 10  # a workflow is a few KB; beyond this the record names no source
 MAX_TEXT_BYTES = 8 << 20  # what a host says is not trusted to unpack to less
 
@@ -29,7 +31,6 @@ def unpack_source(name: str, packed: bytes) -> dict[str, Any] | None:
     try:
         unpacking = zlib.decompressobj()
         text = unpacking.decompress(base64.b64decode(packed), MAX_TEXT_BYTES)
-        value = json.loads(text.decode("utf-8", "surrogatepass")) if unpacking.eof else None
+        return parse_object(text.decode("utf-8", "surrogatepass")) if unpacking.eof else None
     except (ValueError, zlib.error):
         return None
-    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sane.core.command import Command
 from sane.core.host.detached import (
@@ -171,10 +174,28 @@ def test_ids_that_could_leave_the_directory_are_refused() -> None:
         Operation("ok", "true", lease="../x")
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", "[1]", '{"operation":1}', "{" * 10_000])
+RECEIPT = {"operation": "x", "pid": 7, "started_at": 1, "finished_at": 2, "exit_code": 0, "digest": ""}
+VALUES = st.sampled_from(["1e999", "NaN", str(2**70), "9" * 5_000, '"\\ud800"', "[" * 2_000, "[]", "null", "3"])
+
+
+@given(st.text() | st.dictionaries(st.sampled_from(list(RECEIPT)), VALUES))
+def test_any_text_is_a_receipt_or_none(given: str | dict[str, str]) -> None:
+    values = {name: json.dumps(value) for name, value in RECEIPT.items()}
+    fields = (
+        ",".join(f'"{name}":{value}' for name, value in (values | given).items()) if isinstance(given, dict) else ""
+    )
+    text = "{" + fields + "}" if fields else str(given)
+    receipt = parse_receipt(text)
+    if receipt is not None:
+        assert max(receipt.pid, receipt.started_at, receipt.finished_at, receipt.exit_code) < 2**53
+    output = b"finished\n" + text.encode("utf-8", "surrogatepass")
+    assert parse_inspection(output)[0] == ("finished" if receipt else "ambiguous")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[1]", '{"operation":1}', "{" * 10_000, "[" * 20_000, "\ud800"])
 def test_what_is_no_receipt_is_none(text: str) -> None:
     assert parse_receipt(text) is None
-    assert parse_inspection(b"finished\n" + text.encode()) == ("ambiguous", None)
+    assert parse_inspection(b"finished\n" + text.encode("utf-8", "surrogatepass")) == ("ambiguous", None)
 
 
 @pytest.mark.parametrize("name", ["app-1-abc.web1.switch.1.2", "k" * 200 + ".web1.1", "a b@c:d.web1.1", "app-ü.1"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sane.core.command import Command
 from sane.core.host.record import (
@@ -21,6 +25,7 @@ from sane.core.host.record import (
     parse_look,
     parse_record,
     read_all,
+    record_line,
     write_record,
 )
 from sane.core.host.source import pack_source
@@ -93,9 +98,60 @@ def test_a_full_disk_is_a_problem() -> None:
     assert "No space left" in HostFacts(free_kb=3).problem
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", '{"version":1}', "[]", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "null", '{"version":1}', "[]", "\x00", "[" * 20_000, '{"a":' * 20_000, "\ud800"]
+)
 def test_what_is_no_record_is_none(text: str) -> None:
     assert parse_record(text) is None
+
+
+FIELDS = st.sampled_from([field.name for field in fields(HostRecord)])
+VALUES = st.sampled_from(
+    [
+        "1e999",
+        "NaN",
+        "-1",
+        str(2**63),
+        "9" * 5_000,
+        '"\\ud800"',
+        '"\\u0000"',
+        "[" * 2_000,
+        "[]",
+        "true",
+        "1.5",
+        '"7"',
+        "null",
+    ]
+)
+
+
+@given(st.text() | st.dictionaries(FIELDS, VALUES).map(lambda new: changed(record(1), new)))
+def test_any_text_is_a_record_that_can_be_kept_or_none(text: str) -> None:
+    found = parse_record(text)
+    if found is not None:
+        record_line(found).encode()
+        assert parse_record(record_line(found)) == found
+        assert abs(found.revision) < 2**53
+        assert time.strftime("%Y", time.localtime(found.at))
+        assert "\0" not in found.version + found.deployment
+
+
+def changed(kept: HostRecord, new: dict[str, str]) -> str:
+    """Return the line of a record with the JSON text of some fields put in the place of their own."""
+    values = {name: json.dumps(value) for name, value in asdict(kept).items()} | new
+    return "{" + ",".join(f'"{name}":{value}' for name, value in values.items()) + "}"
+
+
+@given(
+    st.binary() | st.lists(st.sampled_from([b"now ", b"free_kb ", b"record ", b"9" * 5_000, b"{", b"\n"])).map(b"".join)
+)
+def test_any_answer_to_a_look_is_read(output: bytes) -> None:
+    assert parse_look(output).record is None
+
+
+def test_a_number_of_5000_digits_is_unknown() -> None:
+    facts = parse_look(b"now " + b"9" * 5_000 + b"\nfree_kb " + b"9" * 5_000)
+    assert (facts.now_s, facts.free_kb) == (0, None)
 
 
 def test_a_key_that_could_leave_its_directory_is_refused() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import subprocess
+import zlib
 from pathlib import Path
+
+import pytest
 
 from sane.core.host.record import KEPT_OPERATIONS, HostRecord, parse_look, write_record
 from sane.core.host.source import MAX_PACKED_BYTES, pack_source, unpack_source
@@ -56,3 +61,11 @@ def test_a_source_is_read_back_whole_or_not_at_all() -> None:
     assert unpack_source("0" * 64, packed) is None
     assert pack_source({"x": os.urandom(MAX_PACKED_BYTES).hex()}) == ("", b"")
     assert parse_look(b"").record is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20_000, '{"a":' * 20_000, '{"a":1e999}', '{"a":' + "9" * 5_000 + "}", "[]", "", "{"]
+)
+def test_what_is_no_source_is_none(text: str) -> None:
+    packed = base64.b64encode(zlib.compress(text.encode()))
+    assert unpack_source(hashlib.sha256(packed).hexdigest(), packed) is None
