@@ -164,6 +164,8 @@ def answer_of(result: CommandResult, attempts: int, total_ms: float) -> RanComma
 
 
 def _error_of(result: CommandResult) -> str | None:
+    if result.timed_out and result.pane_gone:
+        return "it timed out, and Ctrl-C ended what ran in the pane: the pane has gone"
     if result.timed_out and not result.pane_ready:
         return "it timed out, and Ctrl-C did not bring the prompt back: the pane is still busy"
     if result.note or result.mode:

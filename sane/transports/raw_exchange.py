@@ -7,6 +7,7 @@ the output, and quiet.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -90,12 +91,14 @@ class RawExchange:
         except Exception:
             raise
         except BaseException:  # cancelled: the command must not go on without its caller
-            await self._interrupt(screen.place.width)
+            with contextlib.suppress(NotFoundError):
+                await self._interrupt()
             raise
         if ending.way == "late":
-            return self._late(await self._interrupt(screen.place.width))
+            return await self._late()
         if ending.prompt is not None and ending.prompt.unfinished:
-            await self._interrupt(screen.place.width)
+            with contextlib.suppress(NotFoundError):
+                await self._interrupt()
             return self._answer(NOTES["unfinished"].format(line=ending.line.strip()))
         return self._end(ending, kind)
 
@@ -243,18 +246,17 @@ class RawExchange:
         if kept:
             self._output.append(kept if not self._output or self._output[-1].endswith("\n") else "\n" + kept)
 
-    async def _interrupt(self, width: int) -> bool:
-        """Press Ctrl-C until a prompt is back; return whether one is."""
+    async def _interrupt(self) -> bool:
+        """Press Ctrl-C until a prompt is back; return whether one is. Raises NotFoundError when the pane went away."""
         for _ in range(2):
             await self._paste("\x03")
             until = time.monotonic() + INTERRUPT_WAIT_S
-            while time.monotonic() < until and not self._client.closed:
+            while time.monotonic() < until:
                 await self._client.pump(min(until, time.monotonic() + SAME_PROMPT_QUIET_S))
                 self._client.take_output()
-                try:
-                    screen = await look(self._client, self._pane.pane_id)
-                except NotFoundError:
-                    return False
+                screen = await look(self._client, self._pane.pane_id)
+                if screen.dead:
+                    raise NotFoundError(f"Pane '{self._pane.name}' is dead")
                 prompt = None if screen.behind else raw_prompt(screen.before, screen.program, screen.lines)
                 waits = not self._edits or terminal_is_raw(screen.tty)
                 if prompt is not None and not prompt.unfinished and waits:
@@ -279,8 +281,13 @@ class RawExchange:
         # Whoever types `exit` knows that it was left; lines that were not sent are another matter.
         return self._answer("" if way == "left" and not also else note, pane_ready=way != "question")
 
-    def _late(self, ready: bool) -> CommandResult:
-        return self._answer("", exit_code=TIMEOUT_EXIT_CODE, timed_out=True, pane_ready=ready)
+    async def _late(self) -> CommandResult:
+        ready = gone = False
+        try:
+            ready = await self._interrupt()
+        except NotFoundError:
+            gone = True
+        return self._answer("", exit_code=TIMEOUT_EXIT_CODE, timed_out=True, pane_ready=ready, pane_gone=gone)
 
     def _answer(
         self,

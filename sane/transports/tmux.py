@@ -10,6 +10,7 @@ from sane.errors import NotFoundError, TransportError, UnreachableError, UsageEr
 from sane.transports.base import Completed, Machine
 
 NO_SERVER = "no server running on "
+NO_SESSION = "no current target"  # of a server that outlives them (`exit-empty off`)
 INSTALL_HINT = "Install it there, or use ssh:HOST without a pane."
 TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
 
@@ -85,7 +86,7 @@ class TmuxServer:
         return text_of(done.stdout)
 
     async def list_panes(self) -> list[PaneInfo]:
-        """Return every pane of the server, in tmux's order; an empty list when there is no server.
+        """Return every pane of the server, in tmux's order; an empty list when there is no server, or no session.
 
         Raises TransportError with what tmux said when it failed otherwise.
         """
@@ -93,7 +94,7 @@ class TmuxServer:
         if done.exit_code == 0:
             return parse_panes(text_of(done.stdout))
         said = text_of(done.stderr).strip()
-        if said.startswith(NO_SERVER) or said.endswith("(No such file or directory)"):
+        if said.startswith(NO_SERVER) or said.endswith("(No such file or directory)") or said == NO_SESSION:
             return []
         if done.exit_code == 127:  # the word of a shell on a host
             raise TransportError(f"tmux is not installed on {self.machine.name}", phase="command", hint=INSTALL_HINT)

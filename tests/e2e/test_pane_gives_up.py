@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from sane.errors import PaneError
 from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, tmux
 from tests.e2e.test_pane_ssh import ssh_command
+from tests.primitives.pane_calls import call
 
 __all__ = ["bash", "ssh_command", "tmux"]
 pytestmark = pytest.mark.e2e
@@ -95,3 +97,40 @@ def test_a_persons_err_trap_sees_nothing_of_ours_and_comes_back(tmux: Tmux) -> N
     tmux.wait_for(name, "failed: false")
     assert pane.run("echo $n").output == b"1\n"
     pane.close()
+
+
+ENDS_WITH_CTRL_C = {
+    "exec": ("bash", "", "echo hi; exec sleep 30"),
+    "a trap": ("dash", "trap 'exit 5' INT", "echo hi; sleep 30"),
+    "zsh's trap": ("zsh", "TRAPINT() { exit 5 }", "echo hi; sleep 30"),
+    "python": (
+        "python",
+        "import os, signal, time",
+        "signal.signal(2, lambda *_: os._exit(5)) and print('hi') or time.sleep(30)",
+    ),
+}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("way", ENDS_WITH_CTRL_C)
+def test_a_timeout_that_ends_the_pane_is_a_result_and_says_so(tmux: Tmux, way: str, alone: bool) -> None:
+    shell, before, script = ENDS_WITH_CTRL_C[way]
+    name = tmux.new({**SHELLS, "python": f"{sys.executable} -q"}[shell])
+    if not alone:
+        tmux.call("split-window", "-d", "-t", name, "bash --norc")
+    if before:
+        pane = tmux.open(f"{name}:0.0")
+        pane.run(before, raw_ok=True)
+        pane.close()
+    began = time.monotonic()
+    answer = call(tmux, "sane-run-command", f"{name}:0.0", script, "1")
+    assert time.monotonic() - began < BOUND_S
+    assert {k: answer.get(k) for k in ("output", "exit_code", "timed_out", "pane_gone", "pane_ready")} == {
+        "output": "hi\n",
+        "exit_code": 124,
+        "timed_out": True,
+        "pane_gone": True,
+        "pane_ready": False,
+    }
+    assert answer["error"] == "it timed out, and Ctrl-C ended what ran in the pane: the pane has gone"
+    assert tmux.call("list-buffers") == ""

@@ -59,6 +59,7 @@ def test_a_word_of_a_control_line_is_taken_as_it_is(tmux: Tmux, value: str) -> N
     ("said", "code", "message"),
     [
         ("no server running on /tmp/x", 1, ""),
+        ("no current target", 1, ""),
         ("error connecting to /tmp/x (No such file or directory)", 1, ""),
         ("error connecting to /tmp/x (Permission denied)", 1, "Permission denied"),
         ("server exited unexpectedly", 1, "exited unexpectedly"),
