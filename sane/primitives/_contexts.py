@@ -9,21 +9,25 @@ a sweep.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from sane.core.paths import runtime_dir
 from sane.core.target import Target, parse_target
 from sane.errors import ConfigError, UsageError
 from sane.primitives._state_file import change_json
 from sane.transports.context import Context
+from sane.transports.lock import QueueLock
 from sane.transports.tmux import PaneInfo, TmuxServer, choose_pane
 
 STALE_AFTER_S = 300.0
+TURN_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,27 @@ def refuse_label(label: str) -> None:
         raise UsageError(f"{label!r} can't be a label", hint="A label is printable text on one line.")
 
 
-async def set_label(context: Context, subject: Subject, label: str) -> None:
-    """Give a pane a label, or take its label away ("")."""
-    if subject.pane is not None and subject.pane.label != label:
+async def _set_label(context: Context, subject: Subject, label: str) -> None:
+    if subject.pane is not None:
         server = TmuxServer(await context.machine(subject.target.host))
         how, value = ("-p", (label,)) if label else ("-pu", ())
         await server.ask("set-option", how, "-t", subject.pane.pane_id, "@sane-label", *value)
+
+
+@contextlib.asynccontextmanager
+async def _in_turn(context: Context, subject: Subject) -> AsyncGenerator[None]:
+    """Keep other callers from a pane's label and entry while both are set: else one's label stays, the other's entry.
+
+    Not under the file's own lock: a host that does not answer would hold up the callers of all panes.
+    """
+    name = "".join(c if c.isalnum() else "_" for c in subject.key)[-100:]
+    machine = await context.machine(None)
+    lock = QueueLock(f"{runtime_dir(os.environ, os.getuid())}/contexts/{name}", machine.sleep)
+    await lock.acquire(TURN_WAIT_S, f"the context of {subject.target}")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 async def record(
@@ -75,9 +94,22 @@ async def record(
     """Set fields of a subject's entry as `write_entry` does, and its label, where they have one, on its pane too."""
     path = contexts_path(context.state_dir, os.environ)
     entries_of(path)  # what can't be recorded gives no label either
-    if "label" in fields or fresh:
-        await set_label(context, subject, str(fields.get("label", "")))
-    return await write_entry(path, subject, fields, time.time(), fresh=fresh)
+    if subject.pane is None or not ("label" in fields or fresh):
+        return await write_entry(path, subject, fields, time.time(), fresh=fresh)
+    async with _in_turn(context, subject):
+        await _set_label(context, subject, str(fields.get("label", "")))
+        return await write_entry(path, subject, fields, time.time(), fresh=fresh)
+
+
+async def forget(context: Context, subject: Subject) -> dict[str, Any] | None:
+    """Remove a subject's entry, and the label of its pane, and return the entry; None where there was none."""
+    path = contexts_path(context.state_dir, os.environ)
+    if subject.pane is None:
+        return await delete_entry(path, subject)
+    async with _in_turn(context, subject):
+        entry = await delete_entry(path, subject)
+        await _set_label(context, subject, "")
+        return entry
 
 
 def entries_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -140,7 +172,10 @@ def read_entry(path: Path, subject: Subject) -> dict[str, Any] | None:
 async def sweep(
     path: Path, panes: Sequence[PaneInfo], now_s: float, host: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Drop the entries of a host's dead panes, refresh its stale ones, and return all entries by key."""
+    """Drop the entries of a host's dead panes, refresh its stale ones, and return all entries by key.
+
+    `now_s` is a time before the host's panes were listed.
+    """
     alive = {_key_of(pane, host): pane for pane in panes if not pane.dead}
     servers = {int(pane.server_pid) for pane in panes}
 
@@ -175,13 +210,15 @@ def _identity(subject: Subject) -> dict[str, object]:
 
 
 def _refresh(entry: dict[str, Any], pane: PaneInfo, now_s: float) -> None:
-    """Take the label from tmux, and where the entry is stale the directory.
+    """Take the label from tmux, unless the entry was written after `now_s`, when tmux was asked, and where the entry is
+    stale the directory.
 
     tmux can't know the directory in a pane that went to another host.
     """
-    entry.pop("label", None)
-    if pane.label:
-        entry["label"] = pane.label
+    if entry.get("updated_at_s", 0) < now_s:
+        entry.pop("label", None)
+        if pane.label:
+            entry["label"] = pane.label
     if now_s - entry.get("updated_at_s", 0) >= STALE_AFTER_S and not entry.get("ssh_detected"):
         entry["current_dir"], entry["updated_at_s"] = pane.path, now_s
 

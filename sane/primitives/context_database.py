@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 from sane.errors import NotFoundError, UsageError
 from sane.primitives._contexts import (
     contexts_path,
-    delete_entry,
     find_subject,
+    forget,
     read_entry,
     record,
     refuse_label,
-    set_label,
     sweep,
 )
 from sane.transports.context import Context
@@ -69,8 +68,7 @@ async def context_database(
     if operation == "create":
         return ContextAnswer("created", target, await record(context, subject, fields, fresh=True))
     if operation == "delete":
-        entry = await delete_entry(path, subject)
-        await set_label(context, subject, "")
+        entry = await forget(context, subject)
         known = entry is not None or (subject.pane is not None and subject.pane.label)
         return ContextAnswer("deleted" if known else "not_found", target, entry)
     entry = read_entry(path, subject)

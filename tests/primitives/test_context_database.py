@@ -19,9 +19,10 @@ import pytest
 from sane.core.target import Target
 from sane.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from sane.primitives import _state_file
-from sane.primitives._contexts import STALE_AFTER_S, Subject, contexts_path, write_entry
+from sane.primitives._contexts import STALE_AFTER_S, Subject, contexts_path, find_subject, sweep, write_entry
 from sane.primitives._state_file import change_json, read_json
 from sane.surfaces.cli.primitive import main
+from sane.surfaces.context import BlockingContext
 from sane.transports.blocking import run_blocking
 
 Call = Callable[..., dict[str, Any]]
@@ -252,6 +253,39 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
         process.join(timeout=20)
     assert set(read_json(path)["contexts"]) == {f"ssh:host{writer}-{n}" for writer in range(4) for n in range(25)}
     assert sorted(os.listdir(tmp_path)) == [".contexts.json.lock", "contexts.json"]
+
+
+def test_callers_at_the_same_time_leave_a_pane_what_one_of_them_said(call: Call, session: str) -> None:
+    panes = [f"{session}:{number}" for number in range(4)]
+    for pane in panes[1:]:
+        tmux("new-window", "-d", "-t", pane, "exec sleep 100")
+    for pane in panes:
+        call("context-database", "create", pane)
+    program = Path(__file__).parents[2] / "bin" / "sane-context-database"
+    for _ in range(2):
+        callers = [
+            subprocess.Popen(
+                [program, "update", pane, "--current-dir", f"/c{n}", "--label", f"l{n}"], stdout=subprocess.DEVNULL
+            )
+            for n in range(5)
+            for pane in panes
+        ]
+        assert [caller.wait(timeout=30) for caller in callers] == [0] * len(callers)
+        for pane in panes:
+            entry = call("context-database", "read", pane)["context"]
+            assert entry["label"][1:] == entry["current_dir"][2:]
+            assert entry["label"] == tmux("display", "-p", "-t", pane, "#{@sane-label}")
+
+
+def test_a_look_at_panes_that_is_older_than_an_entry_leaves_its_label(call: Call, session: str) -> None:
+    subject = run_blocking(find_subject(BlockingContext(), session))
+    before_s = time.time()
+    call("context-database", "create", session, label="new")
+    path = contexts_path(Path(os.environ["SANE_STATE_DIR"]), {})
+    (entry,) = run_blocking(sweep(path, subject.panes, before_s)).values()
+    assert entry["label"] == "new"
+    (entry,) = run_blocking(sweep(path, subject.panes, time.time())).values()
+    assert "label" not in entry
 
 
 def test_a_broken_file_is_kept_beside(tmp_path: Path) -> None:
