@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,14 @@ def test_names_of_one_home_are_all_deployed_at_the_same_time_and_share_its_recor
     assert [key["key"] for key in kept[0]] == ["nfs"]
     assert sorted(r["version"] for r in kept[0][0]["history"]) == ["1"] * 8 + ["2"] * 8 + ["3"] * 8
     assert kept == [kept[0]] * 8
+
+
+@pytest.mark.parametrize("written", ["host_dir: '~/.sane-{{ name }}'", "vars: {host_dir: '~/.sane-{{ name }}'}"])
+def test_a_directory_for_each_name_parts_what_they_keep(
+    tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inventory = f"hosts: {{'node[1-8]': {{target: 'local:', {written}}}}}\n"
+    assert deploy(tmp_path, inventory, "1") == dict.fromkeys(NAMES, "healthy")
+    assert sorted(os.listdir(Path.home())) == [f".sane-{name}" for name in NAMES]
+    assert sorted(os.listdir(tmp_path)) == ["hosts.yaml", "nfs.yaml"]

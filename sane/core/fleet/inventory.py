@@ -30,8 +30,9 @@ class Host:
 
     `address` is what to connect to, the name itself where none is given; None for user, port, key and the like leaves
     them to the ssh configuration. `jump` is one or more hosts in the order of the connection, parted by commas.
-    `target`, in the grammar of targets, replaces `ssh:NAME`. `version` overrides the deployment's. `order` sorts a
-    rollout, the smallest first.
+    `host_dir` is where the host keeps its records, `~/` its own home, in place of `~/.sane`; the variable of that name
+    says the same. `target`, in the grammar of targets, replaces `ssh:NAME`. `version` overrides the deployment's.
+    `order` sorts a rollout, the smallest first.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Host:
     known_hosts: str | None = None
     connect_timeout_ms: int | None = None
     health_path: str | None = None
+    host_dir: str | None = None
     via: str | None = None
     target: str | None = None
     version: str | None = None

@@ -13,7 +13,7 @@ from sane.errors import UsageError
 
 Layer = Mapping[str, Any]
 
-_TEXTS = ("address", "user", "key", "jump", "known_hosts", "health_path", "target", "version")
+_TEXTS = ("address", "user", "key", "jump", "known_hosts", "health_path", "host_dir", "target", "version")
 _OTHERS = ("port", "via", "tags", "order")
 _DURATIONS = with_units(("connect_timeout",))
 HOST_FIELDS: tuple[str, ...] = (*_TEXTS, *_OTHERS, *_DURATIONS)
@@ -163,10 +163,20 @@ def _target(read: Fields, name: str, problems: Problems) -> str | None:
         return None
 
 
+def _host_dir(read: Fields, name: str, problems: Problems) -> str | None:
+    text = _text(read, name, problems)
+    if text is not None and not text.startswith(("/", "~/")):
+        hint = "Write it from the root or from the host's home: /var/lib/sane, ~/.sane-{{ name }}."
+        problems.add(read.get(name) or read.node, f"host_dir can't be {text[:80]!r}", hint)
+        return None
+    return text
+
+
 _READERS: dict[str, Callable[[Fields, str, Problems], object]] = {
     "port": _port,
     "via": _via,
     "tags": _tags,
     "order": _order,
     "target": _target,
+    "host_dir": _host_dir,
 }

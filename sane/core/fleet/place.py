@@ -13,5 +13,5 @@ def target_of(host: Host) -> Target:
 
 def environment_of(host: Host) -> dict[str, str]:
     """Return what tells the scripts on a host where it keeps its records; {} for `~/.sane`."""
-    directory = host.vars.get("host_dir")
+    directory = host.host_dir or host.vars.get("host_dir")
     return {"SANE_HOST_DIR": str(directory)} if directory else {}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sane.core.command import Command
-from sane.core.host.host_dir import LOCK
+from sane.core.host.host_dir import HOME, LOCK
 from sane.core.host.record import HostRecord, record_line
 from sane.core.host.release_scripts import ACTIVATE
 from sane.core.workflow.binding import Binding, environment, fill_arguments
@@ -32,9 +32,10 @@ VERBS = ("run-command", "activate-release")
 KEPT_GUARDS = 20
 GuardState = Literal["none", "confirmed", "fired"]
 
-_ARM = r"""
+_ARM = (
+    HOME
+    + r"""
 umask 077
-home=${SANE_HOST_DIR:-$HOME/.sane}
 dir=$home/deadman/$SANE_GUARD
 mkdir -p "$home/deadman" || exit 98
 for other in "$home"/deadman/*; do
@@ -79,9 +80,11 @@ $sane_detach sh -c "$SANE_LOCK"'
 ' </dev/null >/dev/null 2>&1 &
 echo armed
 """
+)
 
-_CONFIRM = r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+_CONFIRM = (
+    HOME
+    + r"""
 answer=none
 for dir in "$home"/deadman/*; do
     read -r key until 2>/dev/null <"$dir/armed" && [ "$key" = "$SANE_KEY" ] || continue
@@ -91,6 +94,7 @@ for dir in "$home"/deadman/*; do
 done
 echo "$answer"
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sane.core.host.host_dir import HOME
+
 # Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc.
 START_TIME_FUNCTION = r"""
 sane_started() {
@@ -14,8 +16,8 @@ sane_started() {
 """
 
 CLAIM = (
-    r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+    HOME
+    + r"""
 dir=$home/operations/$SANE_OPERATION
 [ -d "$dir" ] && exit 97
 (umask 077 && mkdir -p "$home/operations") || exit 98
@@ -100,8 +102,8 @@ exit "$code"
 )
 
 INSPECT = (
-    r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+    HOME
+    + r"""
 dir=$home/operations/$SANE_OPERATION
 """
     + START_TIME_FUNCTION

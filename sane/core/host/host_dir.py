@@ -1,10 +1,15 @@
-"""What scripts on a host share, as data: a lock on a part of sane's directory there.
+"""What scripts on a host share, as data: where sane's directory is there, and a lock on a part of it.
 
 Hosts may share one directory: an NFS home, or two names of one machine. What is replaced there is changed under the
 lock, so its temporary names may be fixed; a process id would be no name of its own among several machines.
 """
 
 from __future__ import annotations
+
+HOME = r"""
+home=${SANE_HOST_DIR:-$HOME/.sane}
+case $home in "~/"*) home=$HOME/${home#??} ;; esac
+"""
 
 LOCK = r"""
 lock() { # $1 a directory that is there: until this shell ends, nobody else changes what is in it

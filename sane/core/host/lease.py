@@ -19,17 +19,17 @@ import shlex
 from dataclasses import dataclass, replace
 
 from sane.core.command import Command
-from sane.core.host.host_dir import LOCK
+from sane.core.host.host_dir import HOME, LOCK
 from sane.core.host.record import LOOK, look
 from sane.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
 _GUARD = (
-    LOCK
+    HOME
+    + LOCK
     + r"""
 umask 077
-home=${SANE_HOST_DIR:-$HOME/.sane}
 lease=$home/leases/$SANE_LEASE
 mkdir -p "$lease" || exit 98
 lock "$lease"
@@ -69,13 +69,15 @@ echo released
 """
 )
 
-_FENCE = r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+_FENCE = (
+    HOME
+    + r"""
 if read -r newest owner rest 2>/dev/null <"$home/leases/$SANE_LEASE/holder" && [ "$newest" -gt "$SANE_TOKEN" ]; then
     echo "the lease on $SANE_LEASE is held by $owner with token $newest; ours is $SANE_TOKEN" >&2
     exit 96
 fi
 """
+)
 _ONE_COMMAND = ("exec sh -c ", 'sh -c "$SANE_SCRIPT"')  # nothing that follows `&&` in these is left unguarded
 
 

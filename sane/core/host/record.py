@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from sane.core.command import Command
-from sane.core.host.host_dir import LOCK
+from sane.core.host.host_dir import HOME, LOCK
 from sane.core.strict_json import parse_document, whole
 from sane.errors import UsageError
 
@@ -25,8 +25,9 @@ LATEST_S = 253_402_300_799  # the last second of the year 9999, which is as far 
 KEPT_OPERATIONS = 100  # receipts and outputs a host keeps; those of the deployment under way stay in any case
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,120}")
 
-LOOK = r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+LOOK = (
+    HOME
+    + r"""
 seen="os $(uname -s)
 arch $(uname -m)
 now $(date +%s)"
@@ -43,11 +44,12 @@ fi
 record $(head -c 4096 "$home/keys/$SANE_KEY/current")"
 printf '%s\n' "$seen" # at once: each write would be a packet
 """
+)
 
 _WRITE = (
     LOCK
+    + HOME
     + r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
 dir=$home/keys/$SANE_KEY
 umask 077
 mkdir -p "$dir" || exit 1
@@ -80,8 +82,9 @@ exit 0
 # A line is changed in place of the JSON being read: it is ours, letter by letter, and a host has no parser.
 _PROVE = (
     LOCK
+    + HOME
     + r"""
-dir=${SANE_HOST_DIR:-$HOME/.sane}/keys/$SANE_KEY
+dir=$home/keys/$SANE_KEY
 umask 077
 [ -d "$dir" ] || exit 0
 lock "$dir"
@@ -95,8 +98,9 @@ exit 0
 """
 )
 
-_ALL = r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
+_ALL = (
+    HOME
+    + r"""
 for dir in "$home"/keys/*/; do
     [ -r "$dir/current" ] || continue
     echo "key $(basename "$dir")"
@@ -105,6 +109,7 @@ for dir in "$home"/keys/*/; do
     head -c 4096 "$dir/current"
 done
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from typing import Any
 
 from sane.core.command import Command
 from sane.core.host.detached_scripts import START_TIME_FUNCTION
+from sane.core.host.host_dir import HOME
 from sane.core.host.record import HostRecord, parse_record
 
 _TRUTH = (
     START_TIME_FUNCTION
+    + HOME
     + r"""
-home=${SANE_HOST_DIR:-$HOME/.sane}
 echo "now $(date +%s)"
 for dir in "$home"/keys/*/; do
     [ -r "$dir/current" ] || continue

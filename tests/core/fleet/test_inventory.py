@@ -74,6 +74,13 @@ def test_layers() -> None:
     }
 
 
+def test_a_directory_for_the_records_of_each_host() -> None:
+    found = inventory(
+        "{host_dir: /var/lib/sane, hosts: {'n[1-2]': {host_dir: '~/.sane-{{ name }}'}, b: , c: {host_dir: ~}}}"
+    )
+    assert [host.host_dir for host in found.hosts] == ["~/.sane-n1", "~/.sane-n2", "/var/lib/sane", None]
+
+
 def test_select() -> None:
     found = inventory(FULL)
     assert [host.name for host in found.select("site!web02")] == ["db1", "web01", "web03"]
@@ -130,6 +137,7 @@ def test_values_stay_as_written() -> None:
         ("hosts: [a]\nvia: telnet", [(2, "via must be one of ssh, tmux, host-tmux, got 'telnet'")]),
         ("hosts: [a]\ntarget: 'ssh:'", [(2, "target 'ssh:' is incomplete")]),
         ("hosts: [a]\nuser: -oProxyCommand=x", [(2, "user can't be '-oProxyCommand=x'")]),
+        ("hosts: [a]\nhost_dir: kept", [(2, "host_dir can't be 'kept'")]),
         ("hosts: ['a b']", [(1, "'a b' can't be the name of a host")]),
         ("hosts: 7", [(1, "'7' is a number, not the name of a host")]),
         ("hosts: {10.1: {}}", [(1, "'10.1' is a number, not the name of a host")]),
