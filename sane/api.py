@@ -93,7 +93,7 @@ class Connection:
         cwd: str | PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
-        on_output: Callable[[bytes], None] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
     ) -> CommandResult:
         """Run a command with the target's own shell, in the folder `cwd`; `on_output` gets each chunk as it comes.
 

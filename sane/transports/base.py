@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from sane.core.command import Command, CommandResult
 
-OnOutput = Callable[[bytes], None]
+OnOutput = Callable[[bytes], object]
 
 
 class Completed(NamedTuple):

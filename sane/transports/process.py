@@ -25,7 +25,7 @@ EXIT_CHECK_S = 0.02  # how often to look for the end where the system has no pid
 CHUNK_BYTES = 1 << 16
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-OnOutput = Callable[[bytes], None]
+OnOutput = Callable[[bytes], object]
 
 
 class Finished(NamedTuple):

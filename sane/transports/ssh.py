@@ -137,7 +137,7 @@ class SshTransport:
         phase: str = "command",
         stdin: bytes | None = None,
         limit_bytes: int,
-        on_output: Callable[[bytes], None] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
         watched: bool = False,
         cwd: str | None = None,
         before: str = "",

@@ -18,7 +18,7 @@ MARK_LIMIT_BYTES = 1 << 16  # what a login shell's start-up files may write befo
 class CommandSession(asyncssh.SSHClientSession[bytes]):
     """Gather what one command writes, up to a limit for each stream."""
 
-    def __init__(self, limit_bytes: int, on_output: Callable[[bytes], None] | None) -> None:
+    def __init__(self, limit_bytes: int, on_output: Callable[[bytes], object] | None) -> None:
         self.mark = secrets.token_hex(8)  # the word before the number of the process group
         self._mark = self.mark.encode()
         self._limit_bytes = limit_bytes

@@ -89,7 +89,7 @@ class RemoteCommand:
         phase: str = "command",
         stdin: bytes | None = None,
         limit_bytes: int = 64 << 20,
-        on_output: Callable[[bytes], None] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
         session: CommandSession | None = None,
         watch_s: float | None = None,
         cwd: str | None = None,
