@@ -116,14 +116,21 @@ class Connection:
         name, data = path_text(path), _encoded(content) if isinstance(content, str) else content
         await self._do(lambda transport: transport.put(name, data, mode=mode))
 
-    async def get(self, path: str | PathLike[str], *, limit_bytes: int = GET_LIMIT_BYTES) -> bytes:
-        """Return a file's first `limit_bytes`.
+    async def get(self, path: str | PathLike[str], *, limit_bytes: int | None = None) -> bytes:
+        """Return a file, which may have 64 MiB; with `limit_bytes` its first bytes, however large it is.
 
-        Raises NotFoundError when absent, RemoteError, TransportError; UsageError for a path or a limit that is none.
+        Raises NotFoundError when absent, RemoteError, TransportError; UsageError for a path or a limit that is none,
+        and for a larger file without a limit.
         """
         name = path_text(path)
-        check_limit(limit_bytes)
-        return await self._do(lambda transport: transport.get(name, limit_bytes=limit_bytes))
+        if limit_bytes is not None:
+            check_limit(limit_bytes)
+            return await self._do(lambda transport: transport.get(name, limit_bytes=limit_bytes))
+        content = await self._do(lambda transport: transport.get(name, limit_bytes=GET_LIMIT_BYTES + 1))
+        if len(content) > GET_LIMIT_BYTES:
+            hint = "Give limit_bytes: at least its size for all of it, less for its first bytes."
+            raise UsageError(f"{name} is larger than 64 MiB ({GET_LIMIT_BYTES} bytes)", hint=hint)
+        return content
 
     async def _do(self, work: Callable[[Transport], Coroutine[Any, Any, T]]) -> T:
         if not self._is_open:

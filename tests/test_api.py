@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def test_the_exported_names_and_signatures_are_pinned():
             " on_output: 'Callable[[bytes], object] | None' = None) -> 'CommandResult'"
         ),
         "put": "(self, path: 'str | PathLike[str]', content: 'bytes | str', *, mode: 'int | None' = None) -> 'None'",
-        "get": "(self, path: 'str | PathLike[str]', *, limit_bytes: 'int' = 67108864) -> 'bytes'",
+        "get": "(self, path: 'str | PathLike[str]', *, limit_bytes: 'int | None' = None) -> 'bytes'",
     }
     assert str(inspect.signature(sane.connect)) == signatures["connect"]
     for name in ("run", "put", "get"):
@@ -79,6 +80,24 @@ async def test_run_put_and_get_on_a_target(kind: str, tmux_here: Tmux, lab: Call
         assert (await host.get(path, limit_bytes=5)) == b"text "
         with pytest.raises(NotFoundError):
             await host.get(path + ".none")
+
+
+@pytest.mark.parametrize("kind", ["local", "ssh"])
+async def test_a_file_is_read_whole_or_refused_and_cut_only_where_that_was_asked_for(
+    kind: str, lab: Callable[..., TestLab], tmp_path: Path
+):
+    limit = 64 << 20
+    inventory = lab(1).inventory if kind == "ssh" else None
+    async with sane.connect("ssh:server1" if inventory else "local:", inventory=inventory) as host:
+        (tmp_path / "file").touch()
+        os.truncate(tmp_path / "file", limit)
+        assert len(await host.get(tmp_path / "file")) == limit
+        os.truncate(tmp_path / "file", limit + 1)
+        with pytest.raises(UsageError, match=f"file is larger than 64 MiB \\({limit} bytes\\)") as caught:
+            await host.get(tmp_path / "file")
+        assert "limit_bytes" in caught.value.hint
+        assert len(await host.get(tmp_path / "file", limit_bytes=limit)) == limit
+        assert len(await host.get(tmp_path / "file", limit_bytes=limit * 2)) == limit + 1
 
 
 async def test_output_comes_as_it_is_printed_and_cancelling_ends_the_command(tmux_here: Tmux, tmp_path: Path):
