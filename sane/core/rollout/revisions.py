@@ -86,7 +86,7 @@ def retry_of(state: RolloutState, deployment: str, revision: int, at_ms: int) ->
         raise ConflictError(f"deployment {state.id} was reverted: there is nothing to retry", hint="Deploy again.")
     going_back = bool(state.to_revert)
     statuses = (t.REVERT_FAILED, t.REVERTING, t.PENDING) if going_back else RETRIED
-    if not state.among(*statuses):
+    if not (state.among(*statuses) or (state.unswitched and not going_back)):
         hint = "The hosts had no previous version: deploy again." if going_back else "All of its hosts are healthy."
         raise ConflictError(f"no host of deployment {state.id} needs a retry", hint=hint)
     hosts = [_retried(state, number, host, going_back) for number, host in enumerate(state.hosts)]
@@ -111,7 +111,8 @@ def _retried(state: RolloutState, number: int, host: HostState, going_back: bool
     if going_back:
         again = host.status == t.REVERT_FAILED or bool(state.to_revert >> number & 1 and host.status == t.NO_PREVIOUS)
         return entry | ({"task": "revert"} if again else {"task": "keep", "status": host.status})
-    return entry | {"task": "redeploy" if host.status in RETRIED else "probe"}
+    needs_it = host.status in RETRIED or state.unswitched >> number & 1
+    return entry | {"task": "redeploy" if needs_it else "probe"}
 
 
 def rollback_to(

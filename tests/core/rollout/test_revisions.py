@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from sane.core.rollout.controller import RolloutState, apply
@@ -45,6 +47,19 @@ def test_a_retry_takes_hosts_that_were_never_begun() -> None:
     first = ended({"a": "stage_fails"}, RolloutPolicy(**QUICK))  # type: ignore[arg-type]
     assert statuses(first) == {"a": "failed", "b": "not_attempted", "c": "not_attempted"}
     assert statuses(drive(retry_of(first, "app-2", 2, 0), World({})).state) == dict.fromkeys("abc", "healthy")
+
+
+def test_a_retry_of_a_blue_green_that_was_cancelled_takes_the_hosts_that_were_never_switched() -> None:
+    """Their new version stands beside the old one: a probe of what takes the traffic could only find the old one."""
+    policy = RolloutPolicy(strategy="blue-green", max_parallel=Amount(3), **QUICK)  # type: ignore[arg-type]
+
+    def asking(request: str) -> Callable[[RolloutState, int], str]:
+        return lambda state, _: request if state.status == "awaiting_promotion" and state.request is None else ""
+
+    first = drive(begin(["a", "b", "c"], policy), World({}), meddle=asking("cancel")).state
+    assert (first.status, statuses(first)) == ("cancelled", dict.fromkeys("abc", "healthy"))
+    again = drive(retry_of(first, "app-2", 2, 0), World({}), meddle=asking("promote"))
+    assert (again.state.status, again.state.switched) == ("successful", 0b111)
 
 
 def test_what_can_not_be_retried_is_refused() -> None:
