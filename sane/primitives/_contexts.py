@@ -80,7 +80,8 @@ async def _in_turn(context: Context, subject: Subject) -> AsyncGenerator[None]:
     """
     name = "".join(c if c.isalnum() else "_" for c in subject.key)[-100:]
     machine = await context.machine(None)
-    lock = QueueLock(f"{runtime_dir(os.environ, os.getuid())}/contexts/{name}", machine.sleep)
+    root = runtime_dir(os.environ, os.getuid())
+    lock = QueueLock(root, f"{root}/contexts/{name}", machine.sleep)
     await lock.acquire(TURN_WAIT_S, f"the context of {subject.target}")
     try:
         yield
