@@ -103,4 +103,7 @@ def _as_base64(data: bytes) -> str:
 
 
 def _as_time(epoch_s: str) -> str | None:
-    return datetime.fromtimestamp(int(epoch_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if epoch_s.isdigit() else None
+    try:
+        return datetime.fromtimestamp(int(epoch_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError):  # the target tells none, or one that no date can: tmpfs keeps any number
+        return None

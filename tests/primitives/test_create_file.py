@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -309,6 +310,12 @@ def test_a_loop_that_reads_on_comes_to_the_end(call: Call, tmp_path: Path, conte
         assert part.get("next_offset", len(content)) > offset
         offset = part.get("next_offset")
     assert read == content
+
+
+def test_a_time_beyond_all_dates_is_not_told(call: Call) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:  # other file systems cut it to what they can keep
+        os.utime(file.name, (0, 999_999_999_999))
+        assert "modified_time" not in call("read-file", "local:", file.name)
 
 
 def test_reads_what_is_no_text_as_base64(call: Call, tmp_path: Path) -> None:
