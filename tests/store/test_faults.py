@@ -182,6 +182,23 @@ async def test_a_writer_that_hangs_is_waited_for_and_then_named(
     await store.close()
 
 
+async def test_writers_that_wait_together_for_one_that_hangs_wait_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 300)
+    store = await open_store(None, tmp_path)
+    other = sqlite3.connect(tmp_path / "sane.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(2):  # two commits that wait; one each would be 6 s
+        calls = [store.append([message(str(number))]) for number in range(20)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(result) for result in results} == {UnavailableError}
+    other.execute("ROLLBACK")
+    other.close()
+    assert (await store.append([message()]))[0].seq == 1
+    await store.close()
+
+
 async def test_tables_of_a_newer_sane_are_refused(store: Any, open_another: OpenAnother) -> None:
     def age() -> Any:
         yield from migrate("x", [*MIGRATIONS, ("CREATE TABLE later (a BIGINT)",)])
