@@ -40,7 +40,7 @@ def is_dead(state_dir: Path, owner: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two may ask at once
     except OSError:
         return False
     else:

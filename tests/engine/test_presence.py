@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_one_that_lives_is_not_dead_and_one_that_was_killed_is(tmp_path: Path, c
     assert is_dead(tmp_path, OWNER)  # asking does not change it
     forget(tmp_path, OWNER)
     assert not is_dead(tmp_path, OWNER)
+
+
+def test_many_may_ask_at_once_of_a_dead_one(tmp_path: Path) -> None:
+    (tmp_path / "controllers").mkdir()
+    (tmp_path / "controllers" / OWNER).touch()
+    with ThreadPoolExecutor(4) as askers:
+        assert all(askers.map(lambda _: is_dead(tmp_path, OWNER), range(10_000), timeout=20))
 
 
 def test_one_that_ended_in_order_leaves_nothing(tmp_path: Path) -> None:
