@@ -166,10 +166,17 @@ def save_plan(plan: Mapping[str, Any], asked: DeployRequest) -> Path:
     with os.fdopen(descriptor, "w") as file:
         json.dump({"request": request, "plan": plan}, file, ensure_ascii=False)
     new.replace(path)
-    kept = sorted(directory.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    kept = sorted(directory.glob("*.json"), key=_written_s, reverse=True)
     for old in kept[KEPT_PLANS:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _written_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # by another who plans, and who removes the oldest too
+        return 0.0
 
 
 _AMOUNTS = ("max_parallel", "canary", "max_failures")
