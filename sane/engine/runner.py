@@ -30,12 +30,12 @@ from sane.core.rollout.controller import (
     reconcile,
     unfinished,
 )
+from sane.engine.log_away import follow_on, keep_lease
 from sane.errors import ConflictError, NotFoundError, SaneError
 from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
 READ_PAGE = 1000
-FOLLOW_AGAIN_S = 0.5  # a database that is started anew is away for a moment
 
 
 class Performer(Protocol):
@@ -61,6 +61,11 @@ def wall_clock() -> int:
     `steady_clock` stands still while a machine is suspended; a lease renewed by it had ended for everybody else.
     """
     return time.time_ns() // 1_000_000
+
+
+def way_on(deployment: str) -> str:
+    """Return what to do about a run that was interrupted."""
+    return f"sane resume {deployment} goes on where it stopped."
 
 
 class Runner:
@@ -123,7 +128,8 @@ class Runner:
         """Take the lease, drive the deployment, release the lease, and return the last state.
 
         Returns early, with nothing under way, where the deployment waits for a person and `wait_for_people` is False.
-        Raises ConflictError when another controller holds the lease or takes it.
+        Raises ConflictError when another controller holds the lease or takes it, InterruptedRunError where the log was
+        away until the end of the lease.
         """
         self._lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
         renewing = asyncio.create_task(self._keep_lease())
@@ -251,29 +257,28 @@ class Runner:
             self._state = apply(self._state, event)
             self._seq = event.seq
 
-    async def _follow(self) -> Never:
-        """Be woken by requests; where the log is away for a moment, go on behind what was read and miss none."""
-        while True:
-            try:
-                async for event in self._store.follow(
-                    self._seq, deployment=self._deployment, kinds=("operator_request",)
-                ):
-                    if event.seq > self._seq:
-                        self._wake.set()
-            except SaneError as error:
-                self._say_later(f"requests were not heard for a moment: {error.message}")
-            await asyncio.sleep(FOLLOW_AGAIN_S)
+    async def _follow(self) -> None:
+        """Be woken by requests, for ever."""
+        kinds = ("operator_request",)
+        async for event in follow_on(
+            self._store, self._seq, deployment=self._deployment, kinds=kinds, on_absence=self._say_later
+        ):
+            if event.seq > self._seq:
+                self._wake.set()
 
-    def _say_later(self, text: str) -> None:
+    def _say_later(self, error: SaneError) -> None:
         """Queue a message without waking the loop: it would read the log that is away, and end with it."""
+        text = f"requests were not heard for a moment: {error.message}"
         if all(note.data.get("text") != text for note in self._notes):
             data = {"text": text}
             self._notes.append(Event("message", self._now_ms(), self._key, self._deployment, data=data))
 
     async def _keep_lease(self) -> Never:
-        while True:
-            await asyncio.sleep(self._lease_ttl_ms / 3000)
-            self._lease = await self._store.renew_lease(self.lease, self._lease_ttl_ms, wall_clock())
+        hint = way_on(self._deployment)
+        await keep_lease(self._store, self.lease, self._lease_ttl_ms, wall_clock, self._renewed, hint)
+
+    def _renewed(self, lease: Lease) -> None:
+        self._lease = lease
 
 
 async def _end(*tasks: asyncio.Task[object]) -> None:

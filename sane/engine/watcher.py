@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 from sane.core.events import Event
 from sane.core.watch.detect import HostWatch, observe_sample, resume_watch
@@ -15,6 +15,7 @@ from sane.core.watch.policy import WatchPolicy
 from sane.core.watch.samples import Sample, sample_from_json, signature_of
 from sane.core.watch.until import Condition, fleet_document
 from sane.engine.escalate import Escalator
+from sane.engine.log_away import follow_on, keep_lease
 from sane.engine.poller import Poller
 from sane.engine.runner import wall_clock
 from sane.store.base import Lease, Store
@@ -76,7 +77,8 @@ class Watcher:
     async def run(self, *, until: Condition | None = None, for_ms: int | None = None, once: bool = False) -> bool:
         """Watch until the condition holds (True), the time is up, or once every host was asked (False).
 
-        Raises ConflictError when somebody else watches under this key, or takes it over.
+        Raises ConflictError when somebody else watches under this key, or takes it over; InterruptedRunError where the
+        log was away until the end of its lease.
         """
         lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
         self._escalator.lease = lease
@@ -192,13 +194,14 @@ class Watcher:
 
     async def _follow(self) -> bool:
         kinds = ("plan_approved", "plan_refused")
-        async for _ in self._store.follow(None, key=self._key, kinds=kinds):
+        async for _ in follow_on(self._store, 0, key=self._key, kinds=kinds):
             self._moved = True  # the driver reads it: two readers at once would fold an event twice
             self._wake.set()
         return False
 
-    async def _keep_lease(self, lease: Lease) -> bool:
-        while True:
-            await asyncio.sleep(self._lease_ttl_ms / 3000)
-            lease = await self._store.renew_lease(lease, self._lease_ttl_ms, wall_clock())
-            self._escalator.lease = lease
+    async def _keep_lease(self, lease: Lease) -> Never:
+        hint = "sane watch with the same words goes on where it stopped."
+        await keep_lease(self._store, lease, self._lease_ttl_ms, wall_clock, self._renewed, hint)
+
+    def _renewed(self, lease: Lease) -> None:
+        self._escalator.lease = lease

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import logging
 import re
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +25,9 @@ try:
     import asyncpg
 except ImportError as error:
     raise UsageError("PostgreSQL needs asyncpg", hint=install_hint("postgres")) from error
+
+# Its pool writes a traceback each time a lost connection can't be made anew; who calls the store is told what is wrong.
+logging.getLogger("asyncpg").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Connection = Any  # asyncpg's connection, or the pool's stand-in for one: asyncpg ships no types

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from sane.store import open_store
 from sane.store.base import DeploymentRow, HostRow
 from sane.store.reading import read_events
 from tests.e2e.deploy_fixtures import Site, lab, open_site, wait_for
-from tests.store.conftest import postgres_schema_url, postgres_url
+from tests.store.conftest import postgres_schema_url, postgres_server, postgres_url
 
 __all__ = ["lab", "open_site", "postgres_schema_url", "postgres_url"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -63,6 +65,48 @@ def test_another_machine_resumes_what_a_killed_controller_began_and_runs_no_step
     report = wait_for(resumed, 20, "the end of the dead controller's lease")
     assert report["status"] == "successful"
     assert (site.marks("server1"), site.marks("server2")) == (ONCE, ONCE)
+
+
+def test_a_deployment_outlasts_a_restart_of_the_database_that_covers_a_renewal_of_its_lease(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    with postgres_server() as server:
+        site = open_site(1, turn=WAIT_FOR_GO)
+        environ = {**machine(server.url, tmp_path, "one"), "SANE_LEASE_TTL": "12s"}
+        process = site.start(*site.deploy_words("1.0.0", "--output", "json"), environ=environ)
+        wait_for(lambda: site.marks("server1") == ONCE, 20, "the step")
+        server.stop()
+        time.sleep(4.2)  # longer than from one renewal to the next
+        server.start()
+        (site.root("server1") / "go").touch()
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert json.loads(out)["status"] == "successful"
+    assert "requests were not heard for a moment" in err
+    assert "[server1] switch: turn: ok" in err, "who looks on sees what comes behind the restart"
+    assert "Traceback" not in err
+    assert site.marks("server1") == ONCE
+
+
+def test_a_deployment_whose_database_stays_away_is_interrupted_and_names_the_way_on(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    with postgres_server() as server:
+        site = open_site(1, turn=WAIT_FOR_GO)
+        environ = machine(server.url, tmp_path, "one")
+        process = site.start(*site.deploy_words("1.0.0"), environ=environ)
+        wait_for(lambda: site.marks("server1") == ONCE, 20, "the step")
+        server.stop()
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 9, err
+        assert "could not be renewed" in err
+        server.start()
+        (site.root("server1") / "go").touch()
+        (deployment,) = re.findall(r"sane resume (\S+) goes on", err)
+        resumed = site.start("resume", deployment, environ=environ)
+        _, said = resumed.communicate(timeout=30)
+    assert resumed.returncode == 0, said
+    assert site.marks("server1") == ONCE
 
 
 def test_the_same_log_gives_the_same_views_in_both_databases(

@@ -116,7 +116,7 @@ class World:
             for name in (self.config.planner_model, self.config.poller_model)
         )
 
-    def watcher(self, owner: str = "me", *, once: bool = False) -> Watcher:
+    def watcher(self, owner: str = "me", *, once: bool = False, **options: Any) -> Watcher:
         wake = asyncio.Event()
         targets = {name: Target(name, None) for name in self.names}
         texts = {name: str(target) for name, target in targets.items()}
@@ -157,6 +157,7 @@ class World:
             wake=wake,
             announced=lambda: Announced({}),
             on_sample=lambda *_: None,
+            **options,
         )
 
     async def events(self, *kinds: str) -> list[Event]:

@@ -10,7 +10,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -35,38 +37,72 @@ def as_server_user(argv: list[str]) -> list[str]:
     return ["setpriv", "--pdeathsig=INT", *user, *argv]
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """Start a server of its own on a Unix socket, without TCP, and yield its URL."""
-    programs, directory = postgres_bin(), Path(tempfile.mkdtemp(prefix="sanepg", dir="/tmp"))
+class PostgresServer:
+    """A server of its own on a Unix socket, without TCP, that can be stopped and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"postgresql://sane@/postgres?host={directory}"
+        self._programs, self._directory = postgres_bin(), directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """Make its files."""
+        options = ["-U", "sane", "-A", "trust", "-E", "UTF8", "--no-sync", "--no-locale"]
+        making = self._run("initdb", *options, output=subprocess.PIPE)
+        said, _ = making.communicate(timeout=50)
+        assert making.returncode == 0, said.decode(errors="replace")
+
+    def start(self) -> None:
+        """Return once it takes connections."""
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self._directory), "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self._directory / "log").open("ab") as log:
+            self._process = self._run("postgres", *options, output=log)
+        wait_for_server(self._programs, self._directory, self._process)
+
+    def stop(self) -> None:
+        """End its connections and then it, as a restart of the service does."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(5)
+        self._process = None
+
+    def _run(self, program: str, *options: str, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            as_server_user([str(self._programs / program), "-D", f"{self._directory}/data", *options]),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, cwd="/",
+        )  # fmt: skip
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Yield a server that runs; it ends with the block, and leaves nothing behind."""
+    directory = Path(tempfile.mkdtemp(prefix="sanepg", dir="/tmp"))
     try:
         if os.geteuid() == 0:
             shutil.chown(directory, "postgres", "postgres")
-        initdb = [str(programs / "initdb"), "-D", f"{directory}/data", "-U", "sane", "-A", "trust", "-E", "UTF8"]
-        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-        subprocess.run(
-            as_server_user([*initdb, "--no-sync", "--no-locale"]),
-            check=True, capture_output=True, timeout=50, env=environ, cwd="/",
-        )  # fmt: skip
-        settings = {"listen_addresses": "", "unix_socket_directories": str(directory), "fsync": "off"}
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (directory / "log").open("wb") as log:
-            server = subprocess.Popen(
-                as_server_user([str(programs / "postgres"), "-D", f"{directory}/data", *options]),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, cwd="/",
-            )  # fmt: skip
+        server = PostgresServer(directory)
+        server.make()
         try:
-            wait_for_server(programs, directory, server)
-            yield f"postgresql://sane@/postgres?host={directory}"
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(15)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait(5)
+            server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Yield the URL of a server for the session."""
+    with postgres_server() as server:
+        yield server.url
 
 
 def wait_for_server(programs: Path, directory: Path, server: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sane.errors import InterruptedRunError, UsageError
+from sane.errors import InterruptedRunError, StoreError, UsageError
 from sane.surfaces.cli.inventory_option import inventory_option
 from sane.surfaces.cli.query import check_query
 
@@ -234,6 +235,7 @@ async def _run_and_report(
     create: Callable[[Any], Awaitable[Any]], output: str, query: str | None, wait: bool, keep_windows: bool
 ) -> int:
     from sane.core.rollout.controller import exit_status
+    from sane.engine.log_away import follow_on
     from sane.operations.deployments import last_seq, opened_store
     from sane.operations.drive import drive
     from sane.operations.reports import build_report
@@ -243,14 +245,15 @@ async def _run_and_report(
         event = await create(store)
         behind = await last_seq(store, event.deployment)
         view = open_view(sys.stderr)
-        following = store.follow(event.seq - 1, deployment=event.deployment)
+        following = follow_on(store, event.seq - 1, deployment=event.deployment)
         showing = asyncio.create_task(show_progress(following, view, behind=behind))
         try:
             state = await drive(store, event.deployment, say=view.say, wait_for_people=wait, keep_windows=keep_windows)
             if state.terminal:
                 await asyncio.wait({showing}, timeout=2.0)
         except InterruptedRunError:
-            print_report(await build_report(store, event.deployment), output, query)
+            with contextlib.suppress(StoreError):  # a log that is away can be why: then there is none to print
+                print_report(await build_report(store, event.deployment), output, query)
             raise
         finally:
             showing.cancel()
