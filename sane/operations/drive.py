@@ -22,9 +22,17 @@ from sane.engine.hosts import HostPlaces
 from sane.engine.performer import WorkflowPerformer
 from sane.engine.plan import DeploymentPlan
 from sane.engine.presence import present
-from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock
+from sane.engine.runner import LEASE_TTL_MS, Runner, steady_clock, way_on
 from sane.engine.steps import StepResult
-from sane.errors import ConflictError, InterruptedRunError, SaneError, StoppedRunError, UsageError
+from sane.errors import (
+    ConflictError,
+    InterruptedRunError,
+    SaneError,
+    StoppedRunError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
 from sane.operations.deployments import bury_dead_driver, load_deployment, owner_name, plan_of, request
 from sane.store.base import Store
 from sane.store.outputs import prune_outputs
@@ -48,7 +56,7 @@ async def drive(
 
     Ctrl-C asks for a cancellation and names the hosts in flight; a second one stops at once (InterruptedRunError).
     Without `with_keyboard`, signals are left to the caller.
-    Raises ConflictError when another controller drives it.
+    Raises ConflictError when another controller drives it, InterruptedRunError where the log can't be written.
     """
     state, first = await load_deployment(store, deployment)
     if state.terminal and "source" not in first.data:
@@ -133,6 +141,8 @@ class _Drive:
             if not keyboard.stops:
                 raise  # a deadline around this, or the end of who called
             raise keyboard.stopped() from None
+        except (StoreError, UnavailableError) as error:  # the log fails; what was begun goes on, and stands in it
+            raise InterruptedRunError(error.message, hint=f"{error.hint} {way_on(self.state.id)}".strip()) from error
         finally:
             await performer.release(left)
 
@@ -257,7 +267,7 @@ class _Keyboard:
         """Return what a stop at once left behind."""
         names = ", ".join(self._runner.in_flight())
         text = f"deployment {self._deployment} was stopped" + (f" while at work on {names}" if names else "")
-        hint = f"sane resume {self._deployment} goes on where it stopped."
+        hint = way_on(self._deployment)
         return StoppedRunError(text, hint=hint) if self._twice else InterruptedRunError(text, hint=hint)
 
     async def _ask(self) -> None:

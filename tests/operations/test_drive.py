@@ -52,15 +52,16 @@ async def begun(store: Store) -> None:
             return
 
 
-class _NoRequests:
-    """A log that takes no request."""
+class _Refusing:
+    """A log that takes no event of a kind."""
 
-    def __init__(self, within: Store) -> None:
+    def __init__(self, within: Store, kind: str) -> None:
         self._within = within
+        self._kind = kind
 
     async def append(self, events: list[Event], **options: Any) -> list[Event]:
-        if any(event.kind == "operator_request" for event in events):
-            raise StoreError("the disk is full")
+        if any(event.kind == self._kind for event in events):
+            raise StoreError("the disk is full", hint="Free space.")
         return await self._within.append(events, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -135,7 +136,7 @@ async def test_a_cancellation_that_the_log_does_not_take_is_told_and_a_second_on
         if "disk" in text:
             told.set()
 
-    driving = asyncio.create_task(drive(cast("Store", _NoRequests(store)), deployment, say=say))
+    driving = asyncio.create_task(drive(cast("Store", _Refusing(store, "operator_request")), deployment, say=say))
     await begun(store)
     os.kill(os.getpid(), signal.SIGINT)
     try:
@@ -145,3 +146,14 @@ async def test_a_cancellation_that_the_log_does_not_take_is_told_and_a_second_on
         with pytest.raises(StoppedRunError, match="web1"):
             await asyncio.wait_for(driving, 20)
     assert said[-1] == "the disk is full"
+
+
+async def test_a_log_that_fails_in_the_middle_interrupts_and_names_the_way_on(store: Store, deployment: str) -> None:
+    refusing = cast("Store", _Refusing(store, "step_finished"))
+    driving = asyncio.create_task(drive(refusing, deployment, say=lambda _: None))
+    await begun(store)
+    Path(os.environ["HOME"], "go").touch()
+    with pytest.raises(InterruptedRunError, match="the disk is full") as caught:
+        await asyncio.wait_for(driving, 20)
+    assert caught.value.hint == f"Free space. sane resume {deployment} goes on where it stopped."
+    assert await store.find_lease("app") is None, "whoever resumes need not wait for the end of the lease"
