@@ -26,7 +26,7 @@ from sane.core.pane.prompt_line import classify_line, device_name, stands_behind
 from sane.core.pane.script import compose, inner_is_piped, inner_place
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
-from sane.transports.pane_recovery import recover
+from sane.transports.pane_recovery import INSERT_MODE, insert_mode, recover
 from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Handshake:
         self._local = exchange.local
         self._token = exchange.token
         self._dialect: Dialect = "posix"
+        self._keys_before = ""
 
     async def run(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
@@ -62,6 +63,7 @@ class Handshake:
                 self._client, self._pane_id, self._pane.name, local=self._local, wait_s=READY_WAIT_S
             )
             line, pieces, reader = typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
+            self._keys_before = ""
             ready = await self._type(line, screen)
         if ready is None:
             await self._give_up(screen)
@@ -94,7 +96,7 @@ class Handshake:
     async def _type(self, line: str, screen: Screen) -> Mark | None:
         self._exchange.prompt = screen.before.rstrip()
         self._exchange.reader.lines_outside, self._exchange.reader.redrawn = 0, False
-        await self._exchange.paste(line + "\r")
+        await self._exchange.paste(f"{self._keys_before}{line}\r")
         self._exchange.gaps = self._client.gaps
         return await self._wait_ready()
 
@@ -125,6 +127,7 @@ class Handshake:
         shell, or where it is long."""
         usable = self._local and not self._exchange.nested and not screen.echo_off
         reader = waiting_reader(screen) if usable else ""
+        self._keys_before = INSERT_MODE if reader else insert_mode(self._exchange, screen)
         if reader:
             line = typed_line(self._token, screen.place, reader=reader)
             pieces = self._pieces(screen.place, rows_taken(line, screen.place), reader=reader)

@@ -15,7 +15,14 @@ from sane.core.pane.payload import recovery_payload
 from sane.core.pane.prompt_line import SHELLS, classify_line
 from sane.core.pane.script import code_of_shell, inner_place, without_prompt
 from sane.errors import NotFoundError, PaneError
-from sane.transports.pane_state import ELSEWHERE, line_editor_waits, prints_elsewhere, program_in_front, wait_idle
+from sane.transports.pane_state import (
+    ASKED_EDITORS,
+    ELSEWHERE,
+    line_editor_waits,
+    prints_elsewhere,
+    program_in_front,
+    wait_idle,
+)
 
 if TYPE_CHECKING:
     from sane.core.pane.control_stream import Mark
@@ -31,6 +38,8 @@ GIVEN_UP = (
 )
 MAY_LACK = "tmux detached sane while it ran (`tmux attach -d`?): `output` may lack what was printed in that moment"
 OR_UNSEEN = ", or it ended while tmux had detached sane (`tmux attach -d`?)"
+# Leaves vi's command mode, where each letter of a line is a command; elsewhere it is a letter that is erased again.
+INSERT_MODE = "i\x7f"
 SLOWEST_BYTES_PER_S = 20_000  # what was sent before a Ctrl-C goes before it
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 
@@ -129,6 +138,13 @@ async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
     return back
 
 
+def insert_mode(exchange: Exchange, screen: Screen) -> str:
+    """Return the keys to press before a line so that a local editor takes it for text; "" where none is known to wait:
+    the kernel may erase with another key."""
+    asked = exchange.local and not exchange.nested and screen.program in ASKED_EDITORS
+    return INSERT_MODE if asked and line_editor_waits(screen) else ""
+
+
 async def answering_shell(exchange: Exchange, wait_s: float) -> str:
     """Return the name of the shell that answers at the prompt; "" where none does."""
     if not await prompt_is_back(exchange, wait_s):
@@ -150,7 +166,7 @@ async def _prompt_answers(exchange: Exchange, wait_s: float) -> bool:
     exchange.reader = OutputReader(token, 0)
     exchange.nested = verdict == "nested"
     line = typed_line(token, screen.place, nested=exchange.nested)
-    await exchange.paste(line + "\r")
+    await exchange.paste(f"{insert_mode(exchange, screen)}{line}\r")
     ready = await exchange.wait_for(time.monotonic() + wait_s, READY)
     if ready is None:
         await exchange.paste("\x03")  # what was typed must not wait there for a line, nor run when the pane thaws

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from sane.errors import PaneError
+from sane.transports.blocking import run_blocking
 from tests.e2e.pane_fixtures import SHELLS, Tmux, tmux
 from tests.primitives.pane_calls import call
 
@@ -225,4 +226,46 @@ def test_a_prompt_that_holds_what_others_end_with_is_one(tmux: Tmux) -> None:
         assert pane.run("echo x").output == b"x\n"
     tmux.wait_for(name, "x\na > b $")
     assert tmux.screen(name) == "a > b $ echo x\nx\na > b $ echo x\nx\na > b $"
+    pane.close()
+
+
+# What shows the mode, so that it is known when Esc has been taken: the program, its start file, the mode's name.
+VI_MODES = {
+    "bash": ("bash", "PS1='$ '; HISTCONTROL=ignoreboth; set -o vi; bind 'set show-mode-in-prompt on'\n", "(cmd)$"),
+    "zsh": (
+        "zsh",
+        "PROMPT='%# '; setopt hist_ignore_space; bindkey -v\n"
+        'zle-keymap-select() { PROMPT="$KEYMAP %# "; zle reset-prompt }; zle -N zle-keymap-select\n',
+        "vicmd",
+    ),
+    "fish": ("fish", "set fish_greeting\nfish_vi_key_bindings\n", "[N]"),
+}
+
+
+@pytest.mark.parametrize("script", ["echo hi", f": {'x' * 4000}; sh -c 'exit 5'", "the shell's name"])
+@pytest.mark.parametrize("shell", VI_MODES)
+def test_vis_command_mode_is_left_and_nothing_else_is_run(tmux: Tmux, shell: str, script: str) -> None:
+    """Each letter of a line is a command there: the person's last line came back, mangled, and was run."""
+    program, text, mode = VI_MODES[shell]
+    ran = tmux.folder / f"ran-{shell}"
+    ran.unlink(missing_ok=True)
+    name = tmux.new(shell_with(tmux, program, text).replace("--no-config ", ""))  # it has vi's keys in its config alone
+    tmux.wait_for(name, "[I]" if shell == "fish" else "(ins)" if shell == "bash" else "#")
+    tmux.type(name, f"echo again one two three >>{ran}; echo do''ne\n")
+    tmux.wait_for(name, "\ndone\n")
+    tmux.call("send-keys", "-t", name, "Escape")
+    tmux.wait_for(name, mode)
+    pane = tmux.open(name)
+    began = time.monotonic()
+    if script == "the shell's name":
+        assert run_blocking(pane.transport.ask_shell(2.0)) == shell
+    else:
+        result = pane.run(script)
+        assert (result.output, result.exit_code) == ((b"hi\n", 0) if script == "echo hi" else (b"", 5))
+    assert time.monotonic() - began < 4  # 0.03 s on a quiet machine
+    assert ran.read_text() == "again one two three\n"
+    pane.run("clear")
+    history = pane.run("history" if shell != "zsh" else "fc -l 1").text
+    assert "again" in history
+    assert not [word for word in ("ltin", "sane_l", "stty", "head") if word in history]
     pane.close()
