@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from sane.core.target import parse_target
@@ -13,6 +14,7 @@ from sane.transports.context import Context
 from sane.transports.tmux import TmuxServer, text_of
 from sane.verbs.registry import verb
 
+CALL_CHARACTERS = 3000  # tmux takes 16 KB of words in one message; a character takes 4 bytes at most
 SETTLED_S, LONGEST_S = 0.06, 1.0  # the screen unchanged for so long counts as the answer; looked at for so long at most
 
 
@@ -48,9 +50,10 @@ async def send_keys(
     server = TmuxServer(machine)
     pane = (await server.find_pane(parsed.pane)).pane_id
     left = await _leave_mode(server, pane)
-    done = await server.run("send-keys", "-t", pane, "--", *keys)
-    if done.exit_code != 0:
-        raise RemoteError(f"the keys were not taken: {text_of(done.stderr).strip()}")
+    for words in calls_for(keys):
+        done = await server.run("send-keys", "-t", pane, *words)
+        if done.exit_code != 0:
+            raise RemoteError(f"the keys were not taken: {text_of(done.stderr).strip()}")
     screen, since = "", time.monotonic()
     while time.monotonic() - started < LONGEST_S:
         await machine.sleep(0.02)
@@ -63,6 +66,26 @@ async def send_keys(
         elif time.monotonic() - since >= SETTLED_S:
             break
     return SentKeys("sent", screen.rstrip("\n"), elapsed_ms(started), timestamp_now(), left or None)
+
+
+def calls_for(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Return the words of each `send-keys` that presses its share of the keys: tmux takes no more than so much at once.
+
+    What is too long for one is text, as no key has such a name, and no piece of it is taken for a key's name either.
+    """
+    words, left = list[str](), CALL_CHARACTERS
+    for key in keys:
+        if words and len(key) >= left:
+            yield ["--", *words]
+            words, left = [], CALL_CHARACTERS
+        if len(key) < CALL_CHARACTERS:
+            words.append(key)
+            left -= len(key) + 1
+            continue
+        for at in range(0, len(key), CALL_CHARACTERS):
+            yield ["-l", "--", key[at : at + CALL_CHARACTERS]]
+    if words:
+        yield ["--", *words]
 
 
 async def _leave_mode(server: TmuxServer, pane: str) -> str:

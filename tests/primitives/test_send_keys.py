@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.pane_fixtures import Tmux, tmux
@@ -50,3 +53,19 @@ def test_keys_reach_the_program_of_a_pane_in_a_mode_of_tmux(tmux: Tmux, mode: st
     assert (answer["status"], answer["left_mode"]) == ("sent", shown)
     wait_for_format(tmux, name, "#{pane_in_mode}", "0")
     tmux.wait_for(name, "one\none\nq\nq")
+
+
+@pytest.mark.parametrize(
+    "keys", [["x" * 40_000], ["é" * 12_000, "y;" * 14_000], ["x"] * 20_000, ["x" * 3000 + "Enter"]]
+)
+def test_more_keys_than_tmux_takes_at_once(tmux: Tmux, tmp_path: Path, keys: list[str]) -> None:
+    typed = tmp_path / "typed"
+    name = tmux.new(f"sh -c 'stty raw -echo; echo ready; exec cat >{typed}'")
+    tmux.wait_for(name, "ready")
+    assert call(tmux, "sane-send-keys", name, *keys, "Enter")["status"] == "sent"
+    wanted = "".join(keys).encode() + b"\r"
+    until = time.monotonic() + 10
+    while typed.stat().st_size < len(wanted):
+        assert time.monotonic() < until, typed.stat().st_size
+        time.sleep(0.01)
+    assert typed.read_bytes() == wanted
