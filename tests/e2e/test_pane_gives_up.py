@@ -91,11 +91,11 @@ def test_a_persons_err_trap_sees_nothing_of_ours_and_comes_back(tmux: Tmux) -> N
     name = tmux.new()
     pane = tmux.open(name)
     pane.run("n=0; trap 'n=$((n+1)); echo \"failed: $BASH_COMMAND\"' ERR")
-    assert (pane.run("false").output, pane.run("(exit 3)").exit_code) == (b"", 3)
-    assert pane.run("echo $n").output == b"0\n"
+    assert (pane.run("false").output, pane.run("(exit 3)").exit_code) == (b"failed: false\n", 3)
+    assert pane.run("echo $n").output == b"2\n"
     tmux.call("send-keys", "-t", name, "false", "Enter")
-    tmux.wait_for(name, "failed: false")
-    assert pane.run("echo $n").output == b"1\n"
+    tmux.wait_for(name, "failed: false\nbash")
+    assert pane.run("echo $n").output == b"3\n"
     pane.close()
 
 

@@ -116,3 +116,58 @@ def test_a_persons_exit_trap_runs_in_bash_whatever_is_set(tmux: Tmux, tmp_path: 
         time.sleep(0.005)
     assert (tmp_path / "f").read_text() == "bye 5 it's\n"
     pane.close()
+
+
+def typed(server: Tmux, name: str, line: str, answer: str) -> None:
+    """Type a line as a person does, and wait for what it shows."""
+    server.type(name, line + "\n")
+    server.wait_for(name, answer)
+
+
+def test_a_persons_err_trap_applies_to_the_command_and_to_nothing_of_ours(tmux: Tmux, tmp_path: Path) -> None:
+    name = tmux.new()
+    log = tmp_path / "log"
+    typed(tmux, name, f"trap 'echo \"$? $BASH_COMMAND\" >> {log}' ERR; echo re''ady", "ready")
+    pane = tmux.open(name)
+    assert pane.run("false; true").exit_code == 0
+    assert pane.run("! true; false || true; test 1 = 2").exit_code == 1
+    assert pane.run("sh -c 'exit 3'").exit_code == 3
+    assert pane.run("exit 4", unseen=True).exit_code == 4
+    assert pane.run("exit 5", cwd="/").exit_code == 5
+    assert pane.run("if", timeout_s=5).exit_code == 2  # no syntax of bash
+    assert pane.run("trap -p ERR").output.endswith(b"ERR\n")
+    expected = ["1 false", "1 test 1 = 2", "3 sh -c 'exit 3'"]
+    assert log.read_text().splitlines()[:3] == expected
+    assert [line.split()[0] for line in log.read_text().splitlines()[3:]] == ["5"]
+    typed(tmux, name, "false; echo do''ne", "done")
+    assert log.read_text().splitlines()[4:] == ["1 false"]
+    pane.close()
+
+
+def test_a_persons_err_trap_outlives_a_timeout_and_a_killed_step(tmux: Tmux) -> None:
+    name = tmux.new()
+    typed(tmux, name, "trap 'echo OLD' ERR; trap 'n=$((n+1))' DEBUG; echo re''ady", "ready")
+    pane = tmux.open(name)
+    for unseen in (False, True):
+        assert pane.run("sleep 30", timeout_s=0.3, unseen=unseen).pane_ready
+        shown = pane.run("trap -p ERR").output
+        assert shown == b"trap -- 'echo OLD' ERR\n"
+    typed(tmux, name, "trap -p DEBUG", "trap -- 'n=$((n+1))' DEBUG")
+    pane.close()
+
+
+@pytest.mark.parametrize("kind", ["ERR", "DEBUG"])
+def test_a_command_changes_the_persons_traps(tmux: Tmux, kind: str) -> None:
+    name = tmux.new()
+    typed(tmux, name, f"HISTCONTROL=; trap 'n=$((n+1)) # it'\\''s OLD' {kind}; echo re''ady", "ready")
+    pane = tmux.open(name)
+    assert pane.run("true").exit_code == 0
+    typed(tmux, name, f"trap -p {kind}", f"OLD' {kind}\n")
+    assert pane.run(f"trap 'm=1 # NEW' {kind}").exit_code == 0
+    assert pane.run("true").exit_code == 0
+    typed(tmux, name, f"clear; trap -p {kind}", f"NEW' {kind}\n")
+    assert pane.run(f"trap - {kind}; (exit 3)").exit_code == 3
+    assert pane.run("true").exit_code == 0
+    typed(tmux, name, f'clear; echo "<$(trap -p {kind})>"', "<>")
+    assert "__sane" not in pane.run("history").text
+    pane.close()

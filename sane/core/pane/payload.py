@@ -32,8 +32,9 @@ from sane.core.pane.traps import (
     BY_SIGNAL,
     CLEANUPS,
     CODE,
+    DEBUG_BACK,
     EXITING,
-    FORGET_REST,
+    FORGET,
     POSIX_CLEANUP,
     bash_traps,
     exit_traps,
@@ -70,7 +71,6 @@ def _posix_body(run: Run, prologue: str) -> str:
     own = "\\builtin " if run.reader else "\\"
     token = run.token
     mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
-    forget = "\\unset __sane_e __sane_v __sane_x __sane_s"
     return (
         f"{{ {own}{'unset __sane_l' if run.reader else 'stty echo'};"
         # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
@@ -84,9 +84,9 @@ def _posix_body(run: Run, prologue: str) -> str:
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f"{own}eval {_traced(run)}"
         f"{mark_end};{CLEANUPS[run.reader]}"
-        'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in '
-        f':0){forget};;:*)\\eval "{forget};(exit $__sane_s)";;'
-        f'*)\\eval "{forget};{_options_back(run.script)}";;esac;}}'
+        # Where an option comes back `$?` does not: `set -e` would take it for a failure.
+        'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in :[!0]*);;*)__sane_s=;;esac;'
+        f'\\eval "{FORGET};{_options_back(run.script)}{DEBUG_BACK}${{__sane_s:+(exit $__sane_s)}}";}}'
     )
 
 
@@ -109,7 +109,7 @@ def _traced(run: Run) -> str:
     if run.unseen:
         return f"{text};__sane_s=$?;"
     return (
-        f'"${{__sane_x:+\\set -x;}}"{text};'
+        f'"${{__sane_q-}}${{__sane_x:+\\set -x;}}"{text};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
     )
 
@@ -158,13 +158,13 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
     plain = f"else trap {quote(on_exit, 'posix')} EXIT;" if exits else ""
     traps = f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, bash_exit)};{plain}fi'
     plain = "else trap - EXIT;" if exits else ""
-    traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{FORGET_REST}{plain}fi;'
+    traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{plain}fi;'
     keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
     return (
         f"{{ stty echo;{start};{keep_set_e}{traps};"
-        f"eval {quote(' ' + run.script, 'posix')};__sane_s=$?;__sane_j=${{!-}};{send};"
+        f'eval "${{__sane_q-}}"{quote(" " + run.script, "posix")};__sane_s=$?;__sane_j=${{!-}};{send};'
         f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};{traps_back}"
-        'case "$__sane_e" in 1)set -e;;esac;unset __sane_e __sane_s __sane_j;}'
+        f'case "$__sane_e" in 1)set -e;;esac;eval "{FORGET} __sane_j;{DEBUG_BACK}";}}'
     )
 
 
@@ -197,7 +197,7 @@ def recovery_payload(
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:
-        again = f'\\eval "{_options_back()}";\\unset __sane_e __sane_v __sane_x __sane_s;'
+        again = f'\\eval "{_options_back()}";\\eval "{FORGET};{DEBUG_BACK}";'
         # Its line leaves the history too, where bash keeps such lines.
         forget = f"__sane_p=$(\\builtin history 1);{forget_line(token, '')}unset __sane_p"
         again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'

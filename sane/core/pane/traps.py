@@ -41,6 +41,8 @@ def exit_traps(token: str, script: str, reader: Reader, own: str) -> str:
 def bash_traps(token: str, mark_exit: str) -> str:
     """Return what takes our line out of the history, puts DEBUG and ERR traps aside, and sets the EXIT trap.
 
+    The one of ERR comes back in front of the command (`__sane_q`), where it sees nothing of ours. That of DEBUG comes
+    back behind it all: it would tell of our lines too, and print between the command's.
     An EXIT trap of ours was left by a run whose caller was killed: what that run put aside still is.
     """
     # The user's own EXIT trap still runs: `trap -p` prints it as `trap -- 'TEXT' EXIT`, and TEXT is one word.
@@ -48,15 +50,16 @@ def bash_traps(token: str, mark_exit: str) -> str:
         f'{mark_exit};__sane_t=${{__sane_t#trap}};(exit $__sane_s);\\builtin eval "\\\\builtin eval${{__sane_t% EXIT}}"'
     )
     # One subshell for all: each takes 0.5 ms. The token and a comma stand in no history and in no trap.
-    traps = f"\\builtin trap -p DEBUG ERR;\\builtin printf %s {token},;\\builtin trap -p EXIT"
-    split = (
-        f"__sane_p=$(\\builtin history 1;\\builtin printf %s {token},;{traps});{forget_line(token, f'%%{token},*')}"
-        f"__sane_p=${{__sane_p#*{token},}}"
-    )
+    comma = f"\\builtin printf %s {token},"
+    listed = f"{comma};\\builtin trap -p DEBUG;{comma};\\builtin trap -p ERR;{comma};\\builtin trap -p EXIT"
     return (
-        f'case ":${{HISTCONTROL-}}:" in *:ignorespace:*|*:ignoreboth:*)__sane_p=$({traps});;*){split};;esac;'
-        f"case ${{__sane_p#*{token},}} in *{OUR_MARK}*);;*)__sane_d=${{__sane_p%%{token},*}};"
-        f"__sane_t=${{__sane_p#*{token},}};;esac;case ${{__sane_d-}} in ?*)\\builtin trap - DEBUG ERR;;esac;"
+        f"__sane_p=$(\\builtin history 1;{listed});"
+        f"{forget_line(token, f'%%{token},*')}__sane_p=${{__sane_p#*{token},}};"
+        f"case $__sane_p in *{OUR_MARK}*);;*)__sane_d=${{__sane_p%%{token},*}};__sane_t=${{__sane_p##*{token},}};;esac;"
+        f'__sane_p=${{__sane_p#*{token},}};\\builtin : "${{__sane_r:=${{__sane_p%%{token},*}}}}";'
+        # Ignored, and not reset: so a command that takes it away can be told from one that does not.
+        "case ${__sane_d-} in ?*)\\builtin trap '' DEBUG;;esac;"
+        f"case $__sane_r in ?*)\\builtin trap - ERR;__sane_q={quote(ERR_BACK, 'posix')};;esac;"
         f"\\builtin trap {quote(chain, 'posix')} EXIT"
     )
 
@@ -87,23 +90,28 @@ def _plain_exit_trap(token: str, script: str, mark_exit: str) -> str:
 EXITING = ("exit", "return", "set -")  # without one of these no command ends its shell, but `exec` and signals
 OUR_MARK = f"']{HEAD}%s;'"
 LIST_TRAPS = '(umask 077;:>"$__sane_f");\\trap >|"$__sane_f";__sane_t=$(\\cat "$__sane_f");\\rm -f "$__sane_f"'
-# A trap that the command itself set stays. `$?` is 0 where an ERR trap comes back, which would take ours for a failure.
+ERR_BACK = '\\builtin eval "\\\\builtin $__sane_r";__sane_r=;'
+# A trap that the command itself set or took away stays so. `$?` is 0 where there is one of ERR, which would take ours
+# for a failure. That of DEBUG is left to `DEBUG_BACK`.
 BASH_TRAPS_BACK = (
-    f"case $(\\builtin trap -p EXIT) in *{OUR_MARK}*)\\builtin trap - EXIT;"
-    '\\eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;\\eval "${__sane_d:+\\\\builtin $__sane_d}";'
-    "case ${__sane_d-} in *\\ ERR*)__sane_s=0;;esac;"
+    "__sane_p=$(\\builtin trap -p EXIT DEBUG ERR);"
+    f"case $__sane_p in *{OUR_MARK}*)\\builtin trap - EXIT;"
+    '\\builtin eval "${__sane_t:+\\\\builtin $__sane_t}";;esac;'
+    "case $__sane_p in *\"-- '' DEBUG\"*);;*)__sane_d=;;esac;case $__sane_p in *\\ ERR)__sane_s=0;;esac;"
+    '\\builtin eval "${__sane_r:+__sane_s=0;\\\\builtin $__sane_r}";'
 )
-FORGET_REST = "\\unset __sane_t __sane_p __sane_l __sane_d __sane_f;"
+DEBUG_BACK = "${__sane_d:+\\\\builtin $__sane_d}"  # as evaluated, last of all; it ends with a newline
+FORGET = "\\unset __sane_d __sane_e __sane_f __sane_l __sane_p __sane_q __sane_r __sane_s __sane_t __sane_v __sane_x"
 ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
 FORGET_HOOK = "\\unset -f __sane_x 2>/dev/null;"
 POSIX_CLEANUP = (
     f"if [ -n \"${{ZSH_VERSION-}}\" ];then \\eval '{ZSH_HOOK_BACK}';"
     f'{FORGET_HOOK}elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
     f'elif [ -n "${{__sane_f-}}" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *{OUR_MARK}*)'
-    'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;' + FORGET_REST
+    'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;'
 )
 CLEANUPS: dict[Reader, str] = {
     "": POSIX_CLEANUP,
-    "bash": BASH_TRAPS_BACK + FORGET_REST,
-    "zsh": f"{ZSH_HOOK_BACK};{FORGET_HOOK}{FORGET_REST}",
+    "bash": BASH_TRAPS_BACK,
+    "zsh": f"{ZSH_HOOK_BACK};{FORGET_HOOK}",
 }
