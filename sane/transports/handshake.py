@@ -22,7 +22,7 @@ from sane.core.pane.framing import (
     typed_line,
 )
 from sane.core.pane.payload import Run, payload
-from sane.core.pane.prompt_line import classify_line, device_name, stands_behind_prompt
+from sane.core.pane.prompt_line import SHELLS, classify_line, device_name, stands_behind_prompt
 from sane.core.pane.script import compose, inner_is_piped, inner_place
 from sane.errors import NotFoundError, PaneError
 from sane.transports.control_mode import tmux_word
@@ -133,7 +133,8 @@ class Handshake:
             pieces = self._pieces(screen.place, rows_taken(line, screen.place), reader=reader)
             if len(pieces) == 1:
                 return line, pieces, reader
-        return typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
+        shell = screen.program if self._local and screen.program in SHELLS else ""
+        return typed_line(self._token, screen.place, nested=self._exchange.nested, shell=shell), [], ""
 
     def _pieces(self, place: Place, rows: int, *, reader: Reader = "") -> list[bytes]:
         command, nested = self._exchange.command, self._exchange.nested

@@ -42,6 +42,7 @@ FEED, INTERRUPTED, DATA, CHECKSUM = "F", "I", "D", "H"  # marks of what is carri
 WORD_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:+-@")
 CONTROL_BYTES = bytes([*range(32), 127])
 WORD_ESCAPES = [chr(b) if b in WORD_CHARACTERS else f"\\0{b:03o}" for b in range(256)]
+KEEP_STATUS = "__sane_c=$?&&"
 # Read and drop what is still to come, until nothing has come for 0.3 s.
 DRAIN = "stty -icanon min 0 time 3;cat >/dev/null;stty icanon min 1 time 0 echo"
 
@@ -53,7 +54,7 @@ class Place(NamedTuple):
     width: int
 
 
-def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader = "") -> str:
+def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader = "", shell: str = "") -> str:
     r"""Return the line to type, without its terminator.
 
     A backslash before its names, which fish reads as the name too, keeps aliases out; not before `eval`: `\e` is ESC in
@@ -61,7 +62,8 @@ def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader
     histories that ignore such lines; a second one where the line would end exactly at the pane's edge, where terminals
     differ on which row comes next. `nested` is the form for a tmux inside the pane, which swallows the mark unless it
     is told to pass it through. `reader` is a shell known to wait there, whose own `read` does it all and starts no
-    process (each takes 1 ms of a call); nor does a hook that expands the line it is told of.
+    process (each takes 1 ms of a call); nor does a hook that expands the line it is told of. `shell` is the name of the
+    one that waits there, where it is known: then the line keeps its `$?`, for which fish has another word.
     """
     # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
     # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
@@ -74,11 +76,15 @@ def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader
             'eval "$(head -n1)"'
         )
     elif reader == "bash":
-        line = f' \\builtin read -rsp$\'{mark} __sane_l&&\\eval "$__sane_l"'
+        line = f' {KEEP_STATUS}\\builtin read -rsp$\'{mark} __sane_l&&\\eval "$__sane_l"'
     elif reader == "zsh":
-        line = f' \\builtin read -rs __sane_l$\'?{mark}&&\\eval "$__sane_l"'
+        line = f' {KEEP_STATUS}\\builtin read -rs __sane_l$\'?{mark}&&\\eval "$__sane_l"'
     else:
-        line = f" \\stty -echo&&\\printf '\\33]{HEAD}%s;{token};R\\\\41\\7' {TAIL}&&eval \"$(\\head -n1)\""
+        # fish's `set` would pass a failure on to `&&`; its command substitution starts no process, and is no word here.
+        fish = " $(set -g __sane_c $status)" if shell == "fish" else ""
+        keep = KEEP_STATUS if shell and not fish else ""
+        mark = f"'\\33]{HEAD}%s;{token};R\\\\41\\7' {TAIL}"
+        line = f' {keep}\\stty -echo{fish}&&\\printf {mark}&&eval "$(\\head -n1)"'
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line

@@ -81,6 +81,7 @@ def _posix_body(run: Run, prologue: str) -> str:
         # `set -v` prints what is evaluated too: the command would stand in its own output.
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
         f"{exit_traps(token, run.script, run.reader, own)};"
+        f"{'' if run.unseen else LEAD}"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f"{own}eval {_traced(run)}"
         f"{mark_end};{CLEANUPS[run.reader]}"
@@ -88,6 +89,14 @@ def _posix_body(run: Run, prologue: str) -> str:
         'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in :[!0]*);;*)__sane_s=;;esac;'
         f'\\eval "{FORGET};{_options_back(run.script)}{DEBUG_BACK}${{__sane_s:+(exit $__sane_s)}}";}}'
     )
+
+
+# What goes in front of the command, in its eval: its trace, and `$?` as it was. Of that the trace tells nothing, nor
+# does a trap for failures hear. A subshell takes 0.5 ms, so it is there for a failure alone.
+LEAD = (
+    'case ${__sane_c:=0} in 0)__sane_c=${__sane_x:+"\\set -x;"};;'
+    '*)__sane_c="{ ${__sane_x:+\\set -x;}(exit $__sane_c)&&:;} 2>&-;";;esac;'
+)
 
 
 def _options_back(script: str = "") -> str:
@@ -109,7 +118,7 @@ def _traced(run: Run) -> str:
     if run.unseen:
         return f"{text};__sane_s=$?;"
     return (
-        f'"${{__sane_q-}}${{__sane_x:+\\set -x;}}"{text};'
+        f'"${{__sane_q-}}${{__sane_c-}}"{text};'
         "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
     )
 
@@ -119,10 +128,10 @@ def _fish_body(run: Run, prologue: str) -> str:
     mark_end = printf_mark(token, END, "$__sane_s", '"$last_pid"')
     return (
         f"begin;stty echo;printf %b '{prologue}';"
+        "function __sane_r;set -e __sane_s;set -e __sane_c;return $argv[1];end;set -q __sane_c;or set -g __sane_c 0;"
         f"function __sane_x --on-event fish_exit;{printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
-        f"eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
-        f"{mark_end};{FISH_CLEANUP}"
-        "function __sane_r;set -l s $__sane_s;set -e __sane_s;return $s;end;__sane_r;end"
+        f"__sane_r $__sane_c;eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
+        f"{mark_end};{FISH_CLEANUP}__sane_r $__sane_s;end"
     )
 
 

@@ -101,7 +101,7 @@ BASH_TRAPS_BACK = (
     '\\builtin eval "${__sane_r:+__sane_s=0;\\\\builtin $__sane_r}";'
 )
 DEBUG_BACK = "${__sane_d:+\\\\builtin $__sane_d}"  # as evaluated, last of all; it ends with a newline
-FORGET = "\\unset __sane_d __sane_e __sane_f __sane_l __sane_p __sane_q __sane_r __sane_s __sane_t __sane_v __sane_x"
+FORGET = "\\unset " + " ".join(f"__sane_{letter}" for letter in "cdeflpqrstvx")
 ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
 FORGET_HOOK = "\\unset -f __sane_x 2>/dev/null;"
 POSIX_CLEANUP = (
