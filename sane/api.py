@@ -10,7 +10,9 @@ A target is a local pane (`work:1.0`, `%3`), `local:`, `ssh:HOST`, or a pane of 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
+from numbers import Integral, Real
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -35,6 +37,9 @@ def connect(target: str, *, inventory: str | PathLike[str] | None = None) -> Con
     `inventory` is a file of hosts that `ssh:NAME` resolves through before ~/.ssh/config.
     Raises UsageError for a target that is none; ConfigError, NotFoundError for the inventory.
     """
+    _must_be("target", target, str, "text")
+    if inventory is not None:
+        _path("inventory", inventory)
     parsed = parse_target(target)
     if inventory is None:
         return Connection(parsed, None)
@@ -46,6 +51,7 @@ def connect(target: str, *, inventory: str | PathLike[str] | None = None) -> Con
 class Connection:
     """Run commands and move files on one target. Calls may run at the same time; on a pane they take turns.
 
+    An argument of a wrong type is a TypeError, raised before anything is sent.
     What still runs when it is closed is stopped on its target, and raises UsageError to whoever awaits it.
     """
 
@@ -92,17 +98,27 @@ class Connection:
         timeout_s: float | None = 30.0,
         cwd: str | PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
-        stdin: bytes | None = None,
+        stdin: bytes | str | None = None,
         on_output: Callable[[bytes], object] | None = None,
     ) -> CommandResult:
         """Run a command with the target's own shell, in the folder `cwd`; `on_output` gets each chunk as it comes.
 
+        Text for `stdin` becomes UTF-8.
         A non-zero exit and a timeout (exit code 124) are results. Cancelling stops the command.
         Raises TransportError; RemoteError for a folder that can't be entered; for a pane that can't take a command now
         PaneError; UsageError for what no command can be, and for a time that is not more than 0.
         """
-        folder = None if cwd is None else path_text(cwd)
-        described = Command(command, cwd=folder, env=dict(env or {}), stdin=stdin, timeout_s=timeout_s)
+        _must_be("command", command, str, "text")
+        _must_be("timeout_s", timeout_s, (Real, type(None)), "a number of seconds or None")
+        _must_be("env", env, (Mapping, type(None)), "a mapping of text to text")
+        for name, value in (env or {}).items():
+            _must_be("a name in env", name, str, "text")
+            _must_be(f"env[{name!r}]", value, str, "text")
+        if on_output is not None and not callable(on_output):
+            raise TypeError(f"on_output must be callable, not {type(on_output).__name__}")
+        folder = None if cwd is None else _path("cwd", cwd)
+        data = None if stdin is None else _bytes("stdin", stdin)
+        described = Command(command, cwd=folder, env=dict(env or {}), stdin=data, timeout_s=timeout_s)
         return await self._do(lambda transport: transport.run(described, on_output))
 
     async def put(self, path: str | PathLike[str], content: bytes | str, *, mode: int | None = None) -> None:
@@ -111,9 +127,10 @@ class Connection:
         Raises RemoteError when the target refuses, TransportError; UsageError for a path or a mode that is none, and
         for text with half of a surrogate pair.
         """
+        _must_be("mode", mode, (Integral, type(None)), "a number such as 0o644, or None")
         if mode is not None and not 0 <= mode <= 0o7777:
             raise UsageError(f"mode must be 0o0 to 0o7777, got {mode:#o}", hint="Write it as 0o644.")
-        name, data = path_text(path), _encoded(content) if isinstance(content, str) else content
+        name, data = _path("path", path), _bytes("content", content)
         await self._do(lambda transport: transport.put(name, data, mode=mode))
 
     async def get(self, path: str | PathLike[str], *, limit_bytes: int | None = None) -> bytes:
@@ -122,7 +139,8 @@ class Connection:
         Raises NotFoundError when absent, RemoteError, TransportError; UsageError for a path or a limit that is none,
         and for a larger file without a limit.
         """
-        name = path_text(path)
+        name = _path("path", path)
+        _must_be("limit_bytes", limit_bytes, (Integral, type(None)), "a number of bytes or None")
         if limit_bytes is not None:
             check_limit(limit_bytes)
             return await self._do(lambda transport: transport.get(name, limit_bytes=limit_bytes))
@@ -170,8 +188,23 @@ class Connection:
         await self._context.close()
 
 
-def _encoded(text: str) -> bytes:
+def _must_be(name: str, value: object, kinds: type | tuple[type, ...], meant: str) -> None:
+    """Raise TypeError for an argument of another type, before anything is sent: deep in a transport it is too late."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {meant}, not {type(value).__name__}")
+
+
+def _path(name: str, value: object) -> str:
+    text: object = os.fspath(cast("PathLike[Any]", value)) if isinstance(value, PathLike) else value
+    _must_be(name, text, str, "text or a path")
+    return path_text(cast("str", text))
+
+
+def _bytes(name: str, value: object) -> bytes:
+    _must_be(name, value, (str, bytes, bytearray, memoryview), "bytes or text")
+    if not isinstance(value, str):
+        return bytes(cast("bytes", value))
     try:
-        return text.encode("utf-8", "surrogateescape")
+        return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise UsageError("the content holds half of a surrogate pair, which is no UTF-8") from None
+        raise UsageError(f"{name} holds half of a surrogate pair, which is no UTF-8") from None

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ def test_the_exported_names_and_signatures_are_pinned():
         "connect": "(target: 'str', *, inventory: 'str | PathLike[str] | None' = None) -> 'Connection'",
         "run": (
             "(self, command: 'str', *, timeout_s: 'float | None' = 30.0, cwd: 'str | PathLike[str] | None' = None,"
-            " env: 'Mapping[str, str] | None' = None, stdin: 'bytes | None' = None,"
+            " env: 'Mapping[str, str] | None' = None, stdin: 'bytes | str | None' = None,"
             " on_output: 'Callable[[bytes], object] | None' = None) -> 'CommandResult'"
         ),
         "put": "(self, path: 'str | PathLike[str]', content: 'bytes | str', *, mode: 'int | None' = None) -> 'None'",
@@ -201,6 +201,45 @@ async def test_numbers_that_mean_nothing_are_refused(tmp_path: Path):
         with pytest.raises(UsageError, match="limit_bytes"):
             await host.get("/etc/hosts", limit_bytes=-1)
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["local", "pane", "ssh"])
+async def test_text_for_stdin_is_utf_8_and_of_a_wrong_type_nothing_runs(
+    kind: str, tmux_here: Tmux, lab: Callable[..., TestLab], tmp_path: Path
+):
+    inventory = lab(1).inventory if kind == "ssh" else None
+    target = {"local": "local:", "ssh": "ssh:server1", "pane": tmux_here.new() if kind == "pane" else ""}[kind]
+    touch, file = f"touch {tmp_path}/ran; cat", tmp_path / "file"
+    async with sane.connect(target, inventory=inventory) as host:
+        assert (await host.run("cat", stdin="text äö\udcff\n")).output == "text äö".encode() + b"\xff\n"
+        with pytest.raises(UsageError, match="stdin holds half of a surrogate pair"):
+            await host.run(touch, stdin="\ud800")
+        wrong: dict[str, Callable[[], Awaitable[object]]] = {
+            "command must be text, not list": lambda: host.run(["ls"]),  # type: ignore[arg-type]
+            "stdin must be bytes or text, not int": lambda: host.run(touch, stdin=5),  # type: ignore[arg-type]
+            "timeout_s must be a number of seconds or None, not str": lambda: host.run(touch, timeout_s="3"),  # type: ignore[arg-type]
+            "cwd must be text or a path, not bytes": lambda: host.run(touch, cwd=b"/"),  # type: ignore[arg-type]
+            "env must be a mapping of text to text, not list": lambda: host.run(touch, env=["A"]),  # type: ignore[arg-type]
+            r"env\['A'\] must be text, not int": lambda: host.run(touch, env={"A": 1}),  # type: ignore[dict-item]
+            "a name in env must be text, not int": lambda: host.run(touch, env={1: "A"}),  # type: ignore[dict-item]
+            "on_output must be callable, not str": lambda: host.run(touch, on_output="x"),  # type: ignore[arg-type]
+            "path must be text or a path, not int": lambda: host.put(1, "x"),  # type: ignore[arg-type]
+            "content must be bytes or text, not NoneType": lambda: host.put(file, None),  # type: ignore[arg-type]
+            "mode must be a number such as 0o644, or None, not str": lambda: host.put(file, "", mode="640"),  # type: ignore[arg-type]
+            "limit_bytes must be a number of bytes or None, not str": lambda: host.get("/etc/hosts", limit_bytes="1"),  # type: ignore[arg-type]
+        }
+        for said, call in wrong.items():
+            with pytest.raises(TypeError, match=f"^{said}$"):
+                await call()
+        assert list(tmp_path.iterdir()) == []
+        assert (await host.run("echo still")).text == "still\n"
+
+
+def test_a_target_or_inventory_of_a_wrong_type_is_told_at_once():
+    with pytest.raises(TypeError, match="target must be text, not NoneType"):
+        sane.connect(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="inventory must be text or a path, not int"):
+        sane.connect("local:", inventory=5)  # type: ignore[arg-type]
 
 
 def test_a_strict_type_checker_takes_a_program_that_uses_it(tmp_path: Path):
