@@ -395,7 +395,10 @@ async def test_every_way_to_name_the_own_pane_is_seen_through(tmux_here: Tmux, m
             f"tmux move-window -k -s {elsewhere}:0 -t {session}:0",
             f"tmux kill-window -a -t {session}:5",
             f"tmux send-keys -t {session}:0 C-d",
+            f"tmux pipe-pane -I -t {session}:0 'echo touch x'",
             "tmux \\\n kill-server",
+            "t\\mux kill-server",
+            't"mu"x kill-server',
             "for s in a b; do tmux kill-session -t $s; done",
         ]:
             for target in ("local:", elsewhere):

@@ -64,7 +64,7 @@ class OwnPane:
         script = f"{arguments.get('command', '')}\n{typed_text(keys)}"
         for name in ("target", "session"):
             target = parse_target(arguments[name]) if arguments.get(name) else None
-            if target is None or target.host is not None or (target.pane is None and "tmux" not in script):
+            if target is None or target.host is not None or (target.pane is None and not _may_call_tmux(script)):
                 continue
             own_pane = await self.find()
             if own_pane is None:
@@ -76,12 +76,12 @@ class OwnPane:
                 await self._refuse_endings(script, own_pane, pane.pane_id if pane else None)
 
     async def _refuse_endings(self, script: str, own_pane: str, runs_in: str | None) -> None:
-        if "tmux" not in script:
+        if not _may_call_tmux(script):
             return
         own = (await self._where(own_pane, "#{socket_path} " + _PLACE)) or ["", "", "", ""]
         for ending in endings_in(script, own[0]):
             if ending.scope == "server" or await self._reaches(ending, own[1:], runs_in):
-                does = "type into" if ending.verb.startswith(("send", "paste")) else "end"
+                does = "type into" if ending.verb.startswith(("send", "paste", "pipe")) else "end"
                 raise AccessError(
                     f"tmux {ending.verb} would {does} the pane that this program runs in, or may",
                     hint="Name another pane, window or session with -t, by its id; list_targets marks the own pane.",
@@ -116,6 +116,11 @@ class OwnPane:
         except TimeoutError:
             return []
         return text_of(told.stdout).split() if told.exit_code == 0 else None
+
+
+def _may_call_tmux(script: str) -> bool:
+    """Return whether the name stands there, as the shell joins it: `t\\mux`, `t'mu'x`."""
+    return "tmux" in re.sub(r"""[\\'"\n]""", "", script)
 
 
 def _is_within(ending: Ending, place: Sequence[str], own: Sequence[str]) -> bool:

@@ -17,8 +17,9 @@ _TOKEN = re.compile(
 _SUBSTITUTION = re.compile(r"\$\(([^()]*)|`([^`]*)")
 _ASSIGNMENT = re.compile(r"\w+\+?=")
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "eval", "su"))
+_TAKE_SHELL_TEXT = _SHELLS | {"trap", "watch"}
 # What is followed by a command, maybe behind options of its own.
-_WRAPPERS = "sudo doas env exec nohup command builtin time timeout nice setsid stdbuf xargs flock"
+_WRAPPERS = "sudo doas env exec nohup command builtin time timeout nice setsid stdbuf xargs flock find coproc"
 _KEYWORDS = "if then elif else do while until ! {"
 _BEFORE_A_COMMAND = frozenset(f"{_WRAPPERS} {_KEYWORDS}".split())
 
@@ -73,9 +74,12 @@ def _calls(words: Sequence[str], wanted: str) -> Iterator[list[str]]:
     start = next((n for n, word in enumerate(words) if not _ASSIGNMENT.match(word)), len(words))
     called = list(words[start:])
     if called and basename(called[0]) in _BEFORE_A_COMMAND:
-        known = (n for n, word in enumerate(called) if basename(word) in _SHELLS or basename(word) == wanted)
+        known = (n for n, word in enumerate(called) if basename(word) in _TAKE_SHELL_TEXT or basename(word) == wanted)
         called = called[next(known, len(called)) :]
-    if called and basename(called[0]) == wanted:
+    name, rest = (basename(called[0]), called[1:]) if called else ("", [])
+    if name == wanted:
         yield called
-    elif called and basename(called[0]) in _SHELLS:
-        yield from programs_in("\n".join(called[1:]) if called[0] != "eval" else " ".join(called[1:]), wanted)
+    elif name in _TAKE_SHELL_TEXT:
+        joined = " ".join(rest)  # as eval and watch join them; the command of watch stands behind its options
+        text = {"eval": joined, "watch": f"env {joined}"}.get(name, "\n".join(rest))
+        yield from programs_in(text, wanted)

@@ -35,6 +35,7 @@ _ENDS = (
     _Ends("move-window", "movew", "w", "st", "k"),
     _Ends("send-keys", "send", "p", "cNt"),
     _Ends("paste-buffer", "pasteb", "p", "bst"),
+    _Ends("pipe-pane", "pipep", "p", "t", "I"),
 )
 _PLACES_NEW = ("new-window", "link-window", "move-window")
 _START = "new-session new new-window neww split-window splitw respawn-pane respawnp respawn-window respawnw"
@@ -126,8 +127,9 @@ def _endings_of(command: Sequence[str], own_socket: str) -> Iterator[Ending]:
                 continue
             if target is not None or known.name not in _PLACES_NEW:
                 yield Ending(verb, known.scope, target, "a" in options and verb.startswith("kill"))
+    takes_commands = verb in _TAKE_COMMANDS or (verb in ("run-shell", "run") and "C" in _options(words, "cdt")[0])
     for word in words:
         if verb in _TAKE_SHELL_TEXT:
             yield from endings_in(word, own_socket)
-        if verb in _TAKE_COMMANDS and not word.startswith("-"):
+        if takes_commands and not word.startswith("-"):
             yield from endings_in(f"tmux {word}", own_socket)
