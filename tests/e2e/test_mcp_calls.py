@@ -449,6 +449,9 @@ async def test_panes_and_hosts_are_resources(tmux_here: Tmux):
         hosts = json.loads((await client.read_resource("sane://hosts")).contents[0].text)
         assert [host["target"] for host in hosts] == ["ssh:web1", "ssh:web2"]
         screen = (await client.read_resource("sane://panes/0")).contents[0].text
+        for written in ("%0", "%250"):  # the id as list_targets says it, and as a client fills it into the template
+            again = (await client.read_resource(f"sane://panes/{written}")).contents[0]
+            assert (again.text, str(again.uri)) == (screen, f"sane://panes/{written}")
         assert "\non the screen\n" in screen
         with pytest.raises(MCPError, match="does not exist"):
             await client.read_resource("sane://panes/99")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import unquote
 
 import mcp_types as types
@@ -14,6 +15,7 @@ from sane.transports.tmux import PaneInfo, TmuxServer, text_of
 
 PANES, HOSTS = "sane://panes", "sane://hosts"
 PANE = f"{PANES}/"
+_PANE_ID = re.compile(re.escape(PANE) + r"(?:%25|%)?([0-9]+)")  # `%250` is %0 as an address has it
 JSON, TEXT = "application/json", "text/plain"
 
 
@@ -28,7 +30,7 @@ async def list_resources(context: AsyncContext) -> list[types.Resource]:
 
 
 def list_templates() -> list[types.ResourceTemplate]:
-    """Return the forms of a pane's address (its id without the `%`) and of a host's panes."""
+    """Return the forms of a pane's address (its id, with its `%` or without) and of a host's panes."""
     return [
         types.ResourceTemplate(uri_template=f"{PANE}{{id}}", name="pane", title="Screen of a pane", mime_type=TEXT),
         types.ResourceTemplate(
@@ -46,8 +48,8 @@ async def read_resource(context: AsyncContext, uri: str) -> types.ReadResourceRe
     elif uri.startswith(HOST) and uri.endswith(OF_HOST):
         host = unquote(uri[len(HOST) : -len(OF_HOST)])
         text, mime = json.dumps([described(pane, host) for pane in await panes_of(context, host)]), JSON
-    elif uri.startswith(PANE) and uri.removeprefix(PANE).isdigit():
-        text, mime = await _screen(context, "%" + uri.removeprefix(PANE)), TEXT
+    elif pane := _PANE_ID.fullmatch(uri):
+        text, mime = await _screen(context, f"%{pane[1]}"), TEXT
     else:
         raise NotFoundError(f"there is no resource '{uri}'", hint=f"Read {PANES} or {HOSTS}.")
     return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, mime_type=mime, text=text)])
