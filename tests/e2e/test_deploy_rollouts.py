@@ -204,6 +204,18 @@ def test_a_retry_touches_only_the_hosts_that_need_it(open_site: OpenSite) -> Non
     assert {name: site.snapshot(name) for name in ("server1", "server3")} == before
 
 
+def test_the_reason_of_a_rollback_stands_in_the_list_and_in_the_report(open_site: OpenSite) -> None:
+    site = open_site(1)
+    for version in ("1.0.0", "2.0.0"):
+        assert site.deploy(version).exit_code == 0
+    back = call("deployment", "rollback", "app", "--reason", "restore the worker", "--output", "json")
+    assert back.exit_code == 0, back.stderr
+    why = "1 of 1 hosts are healthy; asked for: restore the worker"
+    assert back.report["description"] == why
+    assert json.loads(call("deployment", "list", "--output", "json").stdout)[0]["description"] == why
+    assert why in call("deployment", "status", "app").stdout
+
+
 def test_who_waits_for_a_person_names_what_the_person_can_do_and_shows_no_old_step_again(open_site: OpenSite) -> None:
     site = open_site(2, policy="strategy: canary, canary: 1")
     waiting = site.deploy("1.0.0", "--no-wait")

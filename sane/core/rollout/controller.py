@@ -212,6 +212,7 @@ def _created(event: Event) -> RolloutState:
         by_status=by_status,
         to_revert=sum(1 << number for number, host in enumerate(hosts) if host.spec.task == "revert"),
         reason=str(data.get("reason", "")),
+        given=(f"asked for: {data['reason']}",) if data.get("reason") else (),
         created_ms=event.at_ms,
     )
 

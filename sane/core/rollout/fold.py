@@ -15,6 +15,9 @@ from sane.core.rollout.host_rows import bits
 from sane.core.rollout.state import Request, RolloutState, Stopping
 from sane.errors import ConflictError
 
+# What was asked for as people say it once it is done; a pause is over then, and the other requests end the deployment.
+_DONE = {"promote": "promoted", "resume": "resumed"}
+
 
 def fold_transition(state: RolloutState, event: Event) -> RolloutState:
     """Take a deployment into its next state; its end leaves hosts that were never begun as not_attempted."""
@@ -23,6 +26,8 @@ def fold_transition(state: RolloutState, event: Event) -> RolloutState:
         raise ConflictError(f"deployment {state.id} is {state.status}, not {event.data['from']}")
     check_transition(state, target)
     changes: dict[str, Any] = {"status": target, "reason": str(event.data.get("reason", "")), "request": None}
+    if state.request is not None and state.request.reason and state.request.name in _DONE:
+        changes["given"] = (*state.given, f"{_DONE[state.request.name]}: {state.request.reason}")
     if target == t.RUNNING:
         changes |= _running(state, event)
     elif target == t.AWAITING:

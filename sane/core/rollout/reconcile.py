@@ -32,8 +32,18 @@ def reconcile(state: RolloutState, now_ms: int) -> Actions:
     the hosts that need something, not of all hosts. Every action may be carried out in the order given; call again
     after each round.
     """
-    if state.terminal:
-        return ()
+    actions = () if state.terminal else _next(state, now_ms)
+    return tuple(_with_given(state, action) for action in actions) if state.given else actions
+
+
+def _with_given(state: RolloutState, action: Action) -> Action:
+    """Add what people gave as reasons to that of a change; a revert's is taken up again in that of its end."""
+    if not isinstance(action, Transition) or action.target == t.REVERTING:
+        return action
+    return Transition(action.source, action.target, "; ".join((action.reason, *state.given)))
+
+
+def _next(state: RolloutState, now_ms: int) -> Actions:
     decided = _decide_hosts(state)
     if decided:
         return decided

@@ -113,6 +113,7 @@ class RolloutState:
     `undecided` are hosts about which something came in that `reconcile` has not answered; `busy` have an operation
     under way. `touched` were changed, `switched` take traffic on the new version, both from the start of the part on;
     one that ends with no step begun takes that back. `same` had the digest before.
+    `given` are the words of people that stay with it: why it was asked for, promoted and resumed.
     `reprobed` are canaries that were probed again since they were proven, or since an operator asked for something.
     """
 
@@ -130,6 +131,7 @@ class RolloutState:
     skip_canary: bool = False
     status: str = t.PENDING
     reason: str = ""
+    given: tuple[str, ...] = ()
     by_status: Mapping[str, int] = field(default_factory=dict[str, int])
     busy: int = 0
     undecided: int = 0

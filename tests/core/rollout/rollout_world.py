@@ -158,7 +158,8 @@ def drive(
         if state.terminal or until(state):
             break
         if meddle and (request := meddle(state, now)):
-            put(ask(state, request, now))
+            word, _, reason = request.partition(": ")
+            put(ask(state, word, now, **({"reason": reason} if reason else {})))
             continue
         if coming and coming[0][0] <= wake:
             now, _, action = heapq.heappop(coming)
