@@ -7,7 +7,8 @@ from typing import Any
 
 from sane.core.rollout.controller import RolloutState, apply, status_now
 from sane.core.rollout.hints import next_step
-from sane.core.rollout.report_model import HostOutput, report
+from sane.core.rollout.report_model import HostOutput, describe, report
+from sane.core.rollout.table import INTERRUPTED
 from sane.errors import NotFoundError
 from sane.operations.deployments import find_driver
 from sane.store.base import DeploymentRow, Lease, Store
@@ -20,8 +21,9 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
     """Return the JSON report of a deployment as far as it is. Raises NotFoundError."""
     state: RolloutState | None = None
     files: dict[str, str] = {}
+    heard_ms = 0
     async for event in read_events(store, deployment=deployment):
-        state = apply(state, event)
+        state, heard_ms = apply(state, event), event.at_ms
         if event.kind == "step_started":
             files.pop(event.host, None)
         elif event.kind == "step_finished" and event.data.get("output_file"):
@@ -32,19 +34,31 @@ async def build_report(store: Store, deployment: str) -> dict[str, Any]:
     driver = await find_driver(store, state.key)
     found["hooks"] = [{**h, "output_tail": _tail(h["output_file"] or "") or None} for h in found["hooks"]]
     status = status_now(state.status, is_driven=driver is not None)
+    found["description"] = describe(status, state.reason, heard_ms)
     return {**found, "status": status, "hint": next_step(status, state.key) or None}
 
 
-def summarise(row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:
+async def list_summaries(store: Store, *, key: str = "", limit: int) -> list[dict[str, Any]]:
+    """Return one line about each deployment, newest first; "" means any key."""
+    rows = await store.list_deployments(key=key, limit=limit)
+    drivers = {name: await find_driver(store, name) for name in {row.key for row in rows}}
+    return [await _summarise(store, row, drivers[row.key]) for row in rows]
+
+
+async def _summarise(store: Store, row: DeploymentRow, driver: Lease | None) -> dict[str, Any]:
     """Return one line about a deployment; an active one that nobody drives is interrupted."""
+    status, heard_ms = status_now(row.status, is_driven=driver is not None), 0
+    if status == INTERRUPTED:
+        last = await store.read(row.seq - 1, deployment=row.id, limit=1)
+        heard_ms = last[0].at_ms if last else row.updated_at_ms
     return {
         "deployment": row.id,
         "key": row.key,
         "revision": row.revision,
         "version": row.version,
-        "status": status_now(row.status, is_driven=driver is not None),
+        "status": status,
         "stable": row.stable,
-        "description": row.reason,
+        "description": describe(status, row.reason, heard_ms),
         "created_at_ms": row.created_at_ms,
         "updated_at_ms": row.updated_at_ms,
     }

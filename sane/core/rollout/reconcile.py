@@ -23,6 +23,7 @@ from sane.core.rollout.state import RolloutState
 from sane.core.units import show_duration
 
 Actions = tuple[Action, ...]
+PREFLIGHT_DONE = "preflight is within the failure budget"
 
 
 def reconcile(state: RolloutState, now_ms: int) -> Actions:
@@ -93,7 +94,7 @@ def _pending(state: RolloutState, now_ms: int) -> Actions:
         return tuple(operation(state, state.hosts[number], "preflight") for number in bits(to_see))
     if state.busy:
         return ()
-    return (Transition(t.PENDING, t.RUNNING, "preflight is within the failure budget"),)
+    return (Transition(t.PENDING, t.RUNNING, PREFLIGHT_DONE),)
 
 
 def _running(state: RolloutState, now_ms: int) -> Actions:

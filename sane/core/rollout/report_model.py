@@ -10,6 +10,7 @@ from sane.core.rollout import table as t
 from sane.core.rollout.fingerprint import Failure, group_failures
 from sane.core.rollout.hints import hint_for_health, way_on
 from sane.core.rollout.host_rows import bits
+from sane.core.rollout.reconcile import PREFLIGHT_DONE
 from sane.core.rollout.state import HookFailed, HostState, RolloutState
 
 _FAILED = (*t.BAD, t.REVERT_FAILED, t.NO_PREVIOUS)
@@ -47,6 +48,17 @@ def report(state: RolloutState, outputs: Mapping[str, HostOutput] | None = None)
         "fingerprints": _fingerprints(state, outputs),
         "hooks": [_hook(hook) for hook in state.failed_hooks],
     }
+
+
+def describe(status: str, reason: str, heard_ms: int) -> str:
+    """Return why a deployment is as a person sees it; `heard_ms` is the time of its last event, epoch milliseconds."""
+    if status != t.INTERRUPTED:
+        return reason
+    from datetime import UTC, datetime  # 2 ms that only this needs
+
+    heard = datetime.fromtimestamp(heard_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    doing = reason.removeprefix(PREFLIGHT_DONE).removeprefix("; ")
+    return f"its controller went away, last heard of at {heard}" + (f"; {doing}" if doing else "")
 
 
 def _hook(hook: HookFailed) -> dict[str, Any]:

@@ -70,13 +70,11 @@ def list_command(key: str, limit: int, output: str, query: str | None) -> None:
 
 
 async def _list(key: str, limit: int) -> list[dict[str, Any]]:
-    from sane.operations.deployments import find_driver, opened_store
-    from sane.operations.reports import summarise
+    from sane.operations.deployments import opened_store
+    from sane.operations.reports import list_summaries
 
     async with opened_store() as store:
-        rows = await store.list_deployments(key=key, limit=limit)
-        drivers = {row.key: await find_driver(store, row.key) for row in rows}
-        return [summarise(row, drivers[row.key]) for row in rows]
+        return await list_summaries(store, key=key, limit=limit)
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
