@@ -28,8 +28,8 @@ class View(Protocol):
         """Take in one event and the state after it."""
         ...
 
-    def catch_up(self, state: RolloutState) -> None:
-        """Take in a state from before, of which nothing is told."""
+    def catch_up(self, state: RolloutState, *, is_now: bool) -> None:
+        """Take in a state from before, of which nothing is told; `is_now`: it is the one that was found."""
         ...
 
     def say(self, text: str) -> None:
@@ -62,7 +62,7 @@ async def show_progress(events: AsyncIterator[Event], view: View, *, behind: int
         if state is None:
             continue
         if 0 < event.seq <= behind and event.kind != "deployment_created":
-            view.catch_up(state)
+            view.catch_up(state, is_now=event.seq == behind)
         else:
             view.update(event, state)
         if state.terminal:
@@ -82,8 +82,10 @@ class LineView:
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    def catch_up(self, state: RolloutState) -> None:
-        """Do nothing: no line is about it."""
+    def catch_up(self, state: RolloutState, *, is_now: bool) -> None:
+        """Write what the deployment waits for, where nobody has asked for anything: no event may come for long."""
+        if is_now and state.request is None and state.stopping is None and next_step(state.status, state.key):
+            self.say(_told(state.key, state.status, state.reason))
 
     def say(self, text: str) -> None:
         """Write a message as a line."""
@@ -100,8 +102,7 @@ def line_of(event: Event, state: RolloutState) -> str:
     if event.kind == "deployment_created":
         return f"{state.key} {state.version}, revision {state.revision}, {state.total} hosts ({state.id})"
     if event.kind == "deployment_transition" and data["to"] not in ("running", "pending"):
-        hint = next_step(data["to"], state.key)
-        return f"{state.key} {data['to']}: {data['reason']}" + (f"\n→ {hint}" if hint else "")
+        return _told(state.key, data["to"], data["reason"])
     if event.kind == "step_finished":
         code = data.get("exit_code")
         word = data["outcome"] if data["outcome"] == "ok" or code is None else f"{data['outcome']}, exit code {code}"
@@ -113,6 +114,11 @@ def line_of(event: Event, state: RolloutState) -> str:
     if event.kind == "operator_request":
         return f"{data['request']} was asked for{': ' + data['reason'] if data.get('reason') else ''}"
     return str(data["text"]) if event.kind == "message" else ""
+
+
+def _told(key: str, status: str, reason: str) -> str:
+    hint = next_step(status, key)
+    return f"{key} {status}: {reason}" + (f"\n→ {hint}" if hint else "")
 
 
 class LiveView:
@@ -140,7 +146,7 @@ class LiveView:
         if event.kind in ("message", "operator_request"):
             self.say(line_of(event, state))
 
-    def catch_up(self, state: RolloutState) -> None:
+    def catch_up(self, state: RolloutState, *, is_now: bool) -> None:
         """Take in a state; the next redraw shows it."""
         self._state = state
 

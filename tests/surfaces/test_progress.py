@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,7 @@ from sane.core.events import Event
 from sane.core.rollout.controller import HostSpec, RolloutState, apply
 from sane.core.rollout.policy import RolloutPolicy
 from sane.core.rollout.revisions import create
-from sane.surfaces.progress import LiveView, open_view
+from sane.surfaces.progress import LiveView, open_view, show_progress
 
 
 class Terminal(io.StringIO):
@@ -96,6 +96,42 @@ def open_view_of(terminal: Terminal) -> LiveView:
         view = open_view(terminal)
     assert isinstance(view, LiveView)
     return view
+
+
+def change(source: str, target: str, reason: str) -> Event:
+    data = {"from": source, "to": target, "reason": reason}
+    return Event("deployment_transition", 1, key="app", deployment="app-1-a", data=data)
+
+
+def ask(request: str) -> Event:
+    return Event("operator_request", 1, key="app", deployment="app-1-a", data={"request": request, "reason": "lunch"})
+
+
+async def shown_from(behind: int, *events: Event) -> str:
+    """Return the lines of who comes when `behind` of these events are in the log."""
+
+    async def follow() -> AsyncIterator[Event]:
+        for number, event in enumerate(events, 1):
+            yield event.numbered(number)
+
+    stream = io.StringIO()
+    await show_progress(follow(), open_view(stream), behind=behind)
+    return stream.getvalue()
+
+
+async def test_who_goes_on_with_a_paused_deployment_is_told_at_once_that_it_waits_and_for_what() -> None:
+    created, _ = begun("web1", parts=("stage",))
+    paused = (created, change("pending", "running", ""), ask("pause"), change("running", "paused", "lunch"))
+    lines = "app paused: lunch\n→ sane deployment resume app (or fail, cancel)\n"
+    assert (await shown_from(4, *paused)).partition("\n")[2] == lines
+    assert (await shown_from(1, *paused)).endswith(lines), "what who was there from the start has read"
+
+
+async def test_who_carries_out_what_was_asked_for_is_not_told_to_ask_for_it() -> None:
+    created, _ = begun("web1", parts=("stage",))
+    paused = (created, change("pending", "running", ""), ask("pause"), change("running", "paused", "lunch"))
+    for word in ("resume", "cancel"):
+        assert "→" not in await shown_from(5, *paused, ask(word))
 
 
 @pytest.mark.parametrize("drives", [True, False])
