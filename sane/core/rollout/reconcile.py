@@ -23,6 +23,7 @@ from sane.core.rollout.state import RolloutState
 from sane.core.units import show_duration
 
 Actions = tuple[Action, ...]
+NOTHING_BEFORE = "it had no previous version"  # said of a host that nothing else is wrong with
 PREFLIGHT_DONE = "preflight is within the failure budget"
 
 
@@ -216,7 +217,7 @@ def _reverting(state: RolloutState, now_ms: int) -> Actions:
     for number in bits(left):
         host = state.hosts[number]
         if not host.has_previous:
-            found.append(HostTransition(host.spec.name, host.status, t.NO_PREVIOUS, "it had no previous version"))
+            found.append(HostTransition(host.spec.name, host.status, t.NO_PREVIOUS, NOTHING_BEFORE))
         elif free > 0:
             found.append(operation(state, host, "revert"))
             free -= 1

@@ -10,7 +10,7 @@ from sane.core.rollout import table as t
 from sane.core.rollout.fingerprint import Failure, group_failures
 from sane.core.rollout.hints import hint_for_health, way_on
 from sane.core.rollout.host_rows import bits
-from sane.core.rollout.reconcile import PREFLIGHT_DONE
+from sane.core.rollout.reconcile import NOTHING_BEFORE, PREFLIGHT_DONE
 from sane.core.rollout.state import HookFailed, HostState, RolloutState
 
 _FAILED = (*t.BAD, t.REVERT_FAILED, t.NO_PREVIOUS)
@@ -84,9 +84,11 @@ def _host(state: RolloutState, number: int, host: HostState, output: HostOutput)
     }
     unproven = host.status in _FAILED and host.part == "probe" and seen is not None
     switched = host.status != t.FAILED or bool(state.switched >> number & 1)
-    explained = (
-        hint_for_health(seen.verdict, host.spec.name, key, seen.rule, switched=switched) if unproven and seen else ""
-    )
+    explained = ""
+    if host.status == t.NO_PREVIOUS and host.error == NOTHING_BEFORE and host.started_ms:
+        explained = "It was healthy, and keeps what it has: deploy again once the cause is mended."
+    elif unproven and seen:
+        explained = hint_for_health(seen.verdict, host.spec.name, key, seen.rule, switched=switched)
     ended = host.ended_ms if host.ended_ms and host.started_ms else 0
     return {
         "name": host.spec.name,

@@ -115,6 +115,18 @@ def test_a_host_that_is_not_healthy_in_time_says_what_to_do_and_blames_no_step(
     assert "`sane health explain web1 --key app`" in host["hint"]
 
 
+def test_a_healthy_host_with_nothing_to_go_back_to_is_not_told_that_it_was_unhealthy() -> None:
+    policy = RolloutPolicy(max_parallel=Amount(3), on_failure="revert_all", **QUICK)  # type: ignore[arg-type]
+    world = World({"web2": "sick", "web3": "stage_fails"}, dict.fromkeys(("web1", "web2", "web3"), "none"))
+    state = drive(begin(["web1", "web2", "web3"], policy), world).state
+    well, sick, failed = report(state)["hosts"]
+    assert {host["status"] for host in (well, sick, failed)} == {"no_previous"}
+    assert (well["error"], well["step"]) == ("it had no previous version", None)
+    assert well["hint"] == "It was healthy, and keeps what it has: deploy again once the cause is mended."
+    assert sick["hint"].startswith("What runs on the host says so itself")
+    assert failed["hint"] == "Mend the cause on the host, then deploy again."
+
+
 def test_a_step_that_failed_keeps_the_blame() -> None:
     state = drive(begin(["web1"], POLICY), World({"web1": "stage_fails"})).state
     (host,) = report(state)["hosts"]
