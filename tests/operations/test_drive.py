@@ -87,8 +87,8 @@ async def test_who_dies_between_a_failed_first_hook_and_its_word_leaves_hosts_th
     store: Store, refused: str
 ) -> None:
     Path(os.environ["HOME"], "go").touch()
-    with pytest.raises(StoreError):
-        await drive(cast("Store", _NoRequests(store)), refused, say=lambda _: None)
+    with pytest.raises(InterruptedRunError):
+        await drive(cast("Store", _Refusing(store, "operator_request")), refused, say=lambda _: None)
     async with asyncio.timeout(20):
         state = await drive(store, refused, say=lambda _: None)
     assert (state.status, state.hosts[0].status) == ("failed", "not_attempted")
