@@ -36,6 +36,7 @@ from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
 READ_PAGE = 1000
+RELEASE_TIMEOUT_S = 5.0  # where the log is away, the lease ends by itself
 
 
 class Performer(Protocol):
@@ -143,7 +144,8 @@ class Runner:
         finally:
             await _end(driving, following, renewing, *self._tasks)
             with contextlib.suppress(Exception):
-                await self._store.release_lease(self.lease, wall_clock())
+                async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                    await self._store.release_lease(self.lease, wall_clock())
 
     async def _drive(self) -> RolloutState:
         await self._catch_up()

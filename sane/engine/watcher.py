@@ -17,7 +17,7 @@ from sane.core.watch.until import Condition, fleet_document
 from sane.engine.escalate import Escalator
 from sane.engine.log_away import follow_on, keep_lease
 from sane.engine.poller import Poller
-from sane.engine.runner import wall_clock
+from sane.engine.runner import RELEASE_TIMEOUT_S, wall_clock
 from sane.store.base import Lease, Store
 
 LEASE_TTL_MS = 30_000
@@ -99,7 +99,8 @@ class Watcher:
             with contextlib.suppress(Exception):
                 await self._escalator.stop()
             with contextlib.suppress(Exception):
-                await self._store.release_lease(self._escalator.lease or lease, wall_clock())
+                async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                    await self._store.release_lease(self._escalator.lease or lease, wall_clock())
 
     async def _drive(self, until: Condition | None, for_ms: int | None, once: bool) -> bool:
         end_ms = None if for_ms is None else self._now_ms() + for_ms

@@ -12,6 +12,7 @@ import functools
 import itertools
 import logging
 import re
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -124,10 +125,12 @@ def end_all(batch: list[Waiting], error: BaseException) -> None:
 class PostgresStore(LogStore):
     """Keep the log in a PostgreSQL database."""
 
-    def __init__(self, name: str, url: str, pool: Any) -> None:
+    def __init__(self, name: str, url: str, pool: Any, timeout_s: float) -> None:
+        """Prepare one; a transaction that takes longer than `timeout_s` is cut off."""
         super().__init__(name)
         self._url = url
         self._pool = pool
+        self._timeout_s = timeout_s
         self._watcher: asyncio.Task[None] | None = None
         self._waiting: list[Waiting] = []
         self._writer: asyncio.Task[None] | None = None
@@ -169,7 +172,7 @@ class PostgresStore(LogStore):
     async def _commit(self, batch: list[Waiting]) -> None:
         """Run scripts in one transaction, several behind a savepoint each: a refusal undoes only its own events."""
         ends: list[tuple[object, BaseException | None]] = []
-        async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection, connection.transaction():
+        async with self._connection() as connection, connection.transaction():
             if len(batch) == 1:
                 ends.append((await run_script(connection, batch[0].make()), None))
             else:
@@ -177,6 +180,23 @@ class PostgresStore(LogStore):
             await connection.execute(f"NOTIFY {CHANNEL}")
         for waiting, (result, error) in zip(batch, ends, strict=True):
             waiting.end(result, error)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[Connection]:
+        """Give a connection, and cut it off when its time is over: asyncpg's own limits wait for the server's yes.
+
+        A server that is stopped, or behind a network that swallows all, never says it.
+        """
+        connection = await self._pool.acquire(timeout=self._timeout_s)
+        cut = asyncio.get_running_loop().call_later(self._timeout_s, connection.terminate)
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            cut.cancel()
+            await self._pool.release(connection, timeout=CLOSE_TIMEOUT_S)
 
     async def _try(self, connection: Connection, make: MakeScript[T]) -> tuple[T | None, BaseException | None]:
         try:
@@ -201,7 +221,7 @@ class PostgresStore(LogStore):
     async def _read_once(self, make: MakeScript[T]) -> T:
         self._refuse_when_closed()
         try:
-            async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
+            async with self._connection() as connection:
                 return await run_script(connection, make())
         except FAILURES as error:
             raise explain(error, self.name) from error
@@ -263,8 +283,11 @@ def name_of(url: str) -> str:
     return f"postgresql://{place}{parts.path}"
 
 
-async def open_postgres(url: str) -> PostgresStore:
-    """Open the log in a database, migrated. Raises StoreError when it can't be reached, or is of a newer sane."""
+async def open_postgres(url: str, timeout_s: float = COMMAND_TIMEOUT_S) -> PostgresStore:
+    """Open the log in a database, migrated; `timeout_s` is for each transaction.
+
+    Raises StoreError when it can't be reached, or is of a newer sane.
+    """
     name = name_of(url)
     pool: Any = None
     try:
@@ -282,4 +305,4 @@ async def open_postgres(url: str) -> PostgresStore:
         if pool is not None:
             pool.terminate()
         raise
-    return PostgresStore(name, url, pool)
+    return PostgresStore(name, url, pool, timeout_s)

@@ -10,12 +10,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from sane.operations.lab.processes import descendants
 from sane.store import open_store
 from sane.store.base import Store
 
@@ -71,6 +72,20 @@ class PostgresServer:
             self._process.kill()
             self._process.wait(5)
         self._process = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop every process of it within the block: connections are accepted, and nobody answers."""
+        assert self._process is not None
+        pids = [self._process.pid, *descendants({self._process.pid})]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def _run(self, program: str, *options: str, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

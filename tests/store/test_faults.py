@@ -21,6 +21,7 @@ from sane.errors import StoreError, UnavailableError
 from sane.store import open_store, sqlite
 from sane.store.base import Store
 from sane.store.migrations import MIGRATIONS, migrate
+from tests.store.conftest import postgres_server
 
 if TYPE_CHECKING:
     from tests.store.conftest import OpenAnother
@@ -276,3 +277,27 @@ def test_the_sqlite_path_imports_no_other_database() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert (run.stdout.split(), run.returncode) == ([], 0)
+
+
+@pytest.mark.timeout(60)
+async def test_a_server_that_stops_answering_holds_nobody_longer_than_its_time() -> None:
+    from sane.store.postgres import open_postgres
+
+    with postgres_server() as server:
+        store = await open_postgres(server.url, timeout_s=1.0)
+        try:
+            await store.append([message()])
+            with server.held():
+                async with asyncio.timeout(15):
+                    with pytest.raises(StoreError, match="can't be reached"):
+                        await store.append([message("not now")])
+                reading = asyncio.create_task(store.read())
+                await asyncio.sleep(0)
+                reading.cancel()
+                async with asyncio.timeout(5):
+                    await asyncio.wait([reading])
+            async with asyncio.timeout(15):
+                assert (await store.read())[0].data["text"] == "hello"
+        finally:
+            async with asyncio.timeout(15):
+                await store.close()
