@@ -38,7 +38,7 @@ async def send_keys(
     """Press keys in a pane and answer what the screen shows then.
 
     They are for the program there: a pane in copy mode or another mode of tmux, which would take them, leaves it first.
-    Raises NotFoundError; RemoteError with what tmux said.
+    Raises NotFoundError; PaneError for a dead pane; RemoteError with what tmux said.
     """
     started = time.monotonic()
     parsed = parse_target(target)
@@ -48,7 +48,12 @@ async def send_keys(
         raise UsageError("no keys were given")
     machine = await ctx.machine(parsed.host)
     server = TmuxServer(machine)
-    pane = (await server.find_pane(parsed.pane)).pane_id
+    info = await server.find_pane(parsed.pane)
+    if info.dead:
+        from sane.transports.pane_state import dead_pane
+
+        raise dead_pane(target)
+    pane = info.pane_id
     left = await _leave_mode(server, pane)
     for words in calls_for(keys):
         done = await server.run("send-keys", "-t", pane, *words)

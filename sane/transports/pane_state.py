@@ -270,6 +270,11 @@ def _new_proof(client: ControlClient, pane_id: str) -> EmptyLine:
     return EmptyLine(client, pane_id)
 
 
+def dead_pane(name: str) -> PaneError:
+    """Return the error for a pane whose program has ended (`remain-on-exit`)."""
+    return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
+
+
 def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneError:
     """Return the error that says why nothing was typed."""
     line = screen.before.strip()
@@ -277,7 +282,7 @@ def refusal(name: str, screen: Screen, verdict: Verdict, wait_s: float) -> PaneE
         line = f"{line}{screen.behind}"
     kind = PaneError
     if verdict == "dead":
-        return PaneError(f"pane {name} is dead: its program has ended", hint="Respawn it with `tmux respawn-pane`.")
+        return dead_pane(name)
     if verdict == "elsewhere":
         why = f"pane {name} can't take a command: {ELSEWHERE}; nothing was typed"
         return PaneError(why, hint="Enter `exec >/dev/tty` there.")

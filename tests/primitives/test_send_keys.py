@@ -69,3 +69,12 @@ def test_more_keys_than_tmux_takes_at_once(tmux: Tmux, tmp_path: Path, keys: lis
         assert time.monotonic() < until, typed.stat().st_size
         time.sleep(0.01)
     assert typed.read_bytes() == wanted
+
+
+def test_a_dead_pane_takes_no_keys_and_says_so(tmux: Tmux) -> None:
+    name = tmux.new("cat")
+    tmux.call("set-option", "-p", "-t", name, "remain-on-exit", "on")
+    tmux.call("send-keys", "-t", name, "C-d")
+    wait_for_format(tmux, name, "#{pane_dead}", "1")
+    answer = call(tmux, "sane-send-keys", name, "x", code=1)
+    assert answer["error"] == f"pane {name} is dead: its program has ended"
