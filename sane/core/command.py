@@ -49,7 +49,7 @@ class Command:
             if not (name.isascii() and name.isidentifier()):
                 raise UsageError(f"'{name}' is not a name for a variable", hint="Use letters, digits and underscores.")
         if self.timeout_s is not None and not self.timeout_s > 0:  # so that a NaN is refused too
-            raise UsageError(f"timeout_s must be more than 0, got {self.timeout_s}", hint="None waits for ever.")
+            raise UsageError(f"timeout_s must be more than 0, got {self.timeout_s}", hint="It is in seconds.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from sane.errors import NotFoundError, PaneError
 from sane.primitives._pane import elapsed_ms, open_tmux_pane, timestamp_now
 from sane.transports.context import Context
-from sane.verbs.registry import verb
+from sane.verbs.registry import FROM_0, verb
 
 if TYPE_CHECKING:
     from sane.transports.pane import PaneTransport
@@ -53,7 +53,7 @@ async def check_pane_health(
     *,
     all: Annotated[bool, "check every pane of the session"] = False,
     timeout_s: Annotated[
-        float, "seconds the shell has to answer; below 0.2 an idle one is not asked, and unknown"
+        float, "seconds the shell has to answer; below 0.2 an idle one is not asked, and unknown", FROM_0
     ] = 5.0,
 ) -> PaneHealth:
     """Check that a pane lives and that the shell in it answers; what is typed for it is erased again.

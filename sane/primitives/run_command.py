@@ -9,7 +9,7 @@ from typing import Annotated
 from sane.core.command import Command, CommandResult
 from sane.core.syntax_risk import worth_checking
 from sane.core.target import Target, parse_target
-from sane.errors import UnreachableError, UsageError
+from sane.errors import UnreachableError
 from sane.transports.base import Transport
 from sane.transports.context import Context
 from sane.verbs.registry import verb
@@ -72,8 +72,6 @@ async def run_command(
     A command that the target's shell can't parse is not sent: the answer has `error`. A timeout interrupts it and
     answers 124. Raises UsageError for a timeout of 0, NotFoundError, PaneError, TransportError.
     """
-    if timeout_s <= 0:
-        raise UsageError(f"timeout must be more than 0, got '{timeout_s:g}'", hint="It is in seconds.")
     parsed = parse_target(target)
     started, attempt = time.monotonic(), 0
     while True:

@@ -10,7 +10,7 @@ from typing import Annotated
 from sane.errors import PaneError
 from sane.primitives._pane import elapsed_ms, open_tmux_pane, timestamp_now
 from sane.transports.context import Context
-from sane.verbs.registry import verb
+from sane.verbs.registry import FROM_0, verb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ def is_ready(answer: Mapping[str, object]) -> bool:
 async def wait_ready(
     ctx: Context,
     target: Annotated[str, "the pane"],
-    timeout_s: Annotated[float, "seconds to wait at most"] = 30.0,
+    timeout_s: Annotated[float, "seconds to wait at most", FROM_0] = 30.0,
 ) -> Readiness:
     """Wait until a shell waits in the pane with nothing typed. Nothing that stays is typed to find out.
 

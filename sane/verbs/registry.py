@@ -62,8 +62,14 @@ VERB_NAMES: tuple[str, ...] = (
 )
 
 
+FROM_0 = "from 0"  # in the annotation of a timeout: this verb has a use for 0, which else no timeout can be
+
+
 class Parameter(NamedTuple):
-    """Describe one argument of a verb; `kind` is one of str, int, float, bool, list (of str)."""
+    """Describe one argument of a verb; `kind` is one of str, int, float, bool, list (of str).
+
+    `above_0`: a number that must be more than 0.
+    """
 
     name: str
     kind: str
@@ -72,6 +78,7 @@ class Parameter(NamedTuple):
     positional: bool
     choices: tuple[str, ...]
     help: str
+    above_0: bool = False
 
 
 class Verb(NamedTuple):
@@ -147,16 +154,17 @@ def parameters_of(function: VerbFunction) -> tuple[Parameter, ...]:
 
 
 def _parameter(name: str, hint: Any, defaults: Mapping[str, object], *, positional: bool) -> Parameter:
-    doc, choices = "", ()
+    doc, choices, marks = "", (), ()
     if hasattr(hint, "__metadata__"):
-        doc, hint = str(hint.__metadata__[0]), hint.__origin__
+        (doc, *marks), hint = hint.__metadata__, hint.__origin__
     options = [t for t in get_args(hint) if t is not type(None)]
     if type(None) in get_args(hint) and len(options) == 1:
         hint = options[0]
     if get_origin(hint) is Literal:
         choices, hint = tuple(str(c) for c in get_args(hint)), str
     kind = "list" if get_origin(hint) in (list, tuple) else hint.__name__
-    return Parameter(name, kind, name not in defaults, defaults.get(name), positional, choices, doc)
+    above_0 = name == "timeout_s" and FROM_0 not in marks
+    return Parameter(name, kind, name not in defaults, defaults.get(name), positional, choices, doc, above_0)
 
 
 def bind(verb: Verb, arguments: Mapping[str, object]) -> dict[str, object]:
@@ -185,7 +193,10 @@ def convert(parameter: Parameter, value: object) -> object:
     if value is None and not parameter.required:
         return None
     if parameter.kind in ("int", "float"):
-        return _number(parameter.kind, name, value)
+        number = _number(parameter.kind, name, value)
+        if parameter.above_0 and number == 0:
+            raise UsageError(f"{name} must be more than 0, got '{value}'", hint="It is in seconds.")
+        return number
     if parameter.kind == "bool":
         if isinstance(value, bool):
             return value

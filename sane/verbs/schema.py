@@ -73,6 +73,8 @@ def _or_null(schema: Schema) -> Schema:
 
 def _parameter_schema(parameter: Parameter) -> Schema:
     schema = dict(_KINDS[parameter.kind])
+    if parameter.above_0:
+        schema["exclusiveMinimum"] = schema.pop("minimum")
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
     if parameter.help:

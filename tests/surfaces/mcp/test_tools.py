@@ -160,6 +160,24 @@ def test_what_has_another_type_is_refused(name: str, arguments: dict[str, Any], 
         bind(load_verb(name), arguments)
 
 
+@pytest.mark.parametrize("name", [n for n in VERB_NAMES if "timeout_s" in tool_input(load_verb(n))["properties"]])
+def test_a_time_of_0_is_refused_by_the_schema_where_the_call_refuses_it(name: str):
+    verb = load_verb(name)
+    schema = tool_input(verb)
+    values = {n: p["enum"][0] if "enum" in p else EXAMPLES[p["type"]] for n, p in schema["properties"].items()}
+    values["timeout_s"] = 0
+    if name in ("wait-ready", "check-pane-health"):  # which look once then
+        jsonschema.validate(values, schema)
+        assert bind(verb, values)["timeout_s"] == 0
+        return
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, schema)
+    for zero in (0, 0.0, "0"):
+        with pytest.raises(UsageError, match="^timeout_s must be more than 0, got '0") as refused:
+            bind_tool(verb, {**values, "timeout_s": zero})
+        assert refused.value.hint.startswith("It is in seconds.")
+
+
 def test_a_whole_number_may_be_written_as_json_has_it():
     line = {"target": "x", "path": "x", "operation": "insert", "what": [3, "text"]}
     assert bind(load_verb("edit-file"), line)["what"] == ["3", "text"]
