@@ -10,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 DIRECTORY = "controllers"
 
 
 @contextlib.contextmanager
-def present(state_dir: Path, owner: str) -> Generator[None]:
-    """Show to others with this state directory that `owner` lives, until the block or the process ends."""
+def present(state_dir: Path, owner: str, holds_lease: Callable[[], bool]) -> Generator[None]:
+    """Show to others with this state directory that `owner` lives, until the block or the process ends.
+
+    Where it still holds its lease then (the log was away), the file stays, unlocked: that of a dead one.
+    """
     directory = state_dir / DIRECTORY
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / owner
@@ -27,7 +30,8 @@ def present(state_dir: Path, owner: str) -> Generator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if not holds_lease():
+            path.unlink(missing_ok=True)
         os.close(descriptor)
 
 

@@ -96,6 +96,7 @@ class Runner:
         self._wait_for_people = wait_for_people
         self._before = before
         self._lease: Lease | None = None
+        self.holds_lease = False  # still true behind the end where the lease could not be given up
         self._state: RolloutState | None = None
         self._seq = 0
         self._wake = asyncio.Event()
@@ -133,6 +134,7 @@ class Runner:
         away until the end of the lease.
         """
         self._lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
+        self.holds_lease = True
         renewing = asyncio.create_task(self._keep_lease())
         following = asyncio.create_task(self._follow())
         driving = asyncio.create_task(self._drive())
@@ -146,6 +148,7 @@ class Runner:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):
                     await self._store.release_lease(self.lease, wall_clock())
+                self.holds_lease = False
 
     async def _drive(self) -> RolloutState:
         await self._catch_up()

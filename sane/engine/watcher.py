@@ -63,6 +63,7 @@ class Watcher:
         self._announced = announced
         self._on_sample = on_sample
         self._lease_ttl_ms = lease_ttl_ms
+        self.holds_lease = False  # still true behind the end where the lease could not be given up
         self._watches: dict[str, HostWatch] = {}
         self._samples: dict[str, Sample] = {}
         self._logged: dict[str, Sample] = {}
@@ -81,7 +82,7 @@ class Watcher:
         log was away until the end of its lease.
         """
         lease = await self._store.take_lease(self._key, self._owner, self._lease_ttl_ms, wall_clock())
-        self._escalator.lease = lease
+        self._escalator.lease, self.holds_lease = lease, True
         renewing = asyncio.create_task(self._keep_lease(lease))
         following = asyncio.create_task(self._follow())
         driving = asyncio.create_task(self._drive(until, for_ms, once))
@@ -101,6 +102,7 @@ class Watcher:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):
                     await self._store.release_lease(self._escalator.lease or lease, wall_clock())
+                self.holds_lease = False
 
     async def _drive(self, until: Condition | None, for_ms: int | None, once: bool) -> bool:
         end_ms = None if for_ms is None else self._now_ms() + for_ms

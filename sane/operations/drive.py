@@ -134,7 +134,7 @@ class _Drive:
             if await self.store.find_lease(key) is not None:  # nobody who ends in order leaves it
                 left = may_be_held(self.state)
             await bury_dead_driver(self.store, key)
-            with present(state_dir(os.environ), owner):
+            with present(state_dir(os.environ), owner, lambda: runner.holds_lease):
                 async with keyboard:
                     return await runner.run()
         except asyncio.CancelledError:

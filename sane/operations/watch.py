@@ -82,7 +82,7 @@ async def run_watch(store: Store, asked: WatchRequest, config: WatchConfig, view
     owner = owner_name()
     watcher = watch.watcher(owner, once=asked.once)
     async with watch.opened():
-        with present(state_dir(os.environ), owner):
+        with present(state_dir(os.environ), owner, lambda: watcher.holds_lease):
             is_true = await watcher.run(until=condition, for_ms=asked.for_ms, once=asked.once)
         return WatchOutcome(is_true, watcher.document())
 

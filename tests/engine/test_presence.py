@@ -20,7 +20,7 @@ def child(tmp_path: Path) -> int:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with present(tmp_path, OWNER):
+        with present(tmp_path, OWNER, lambda: False):
             os.write(writing, b"x")
             signal.pause()
         os._exit(0)
@@ -50,8 +50,16 @@ def test_many_may_ask_at_once_of_a_dead_one(tmp_path: Path) -> None:
 
 
 def test_one_that_ended_in_order_leaves_nothing(tmp_path: Path) -> None:
-    with present(tmp_path, OWNER):
+    with present(tmp_path, OWNER, lambda: False):
         assert [path.name for path in (tmp_path / "controllers").iterdir()] == [OWNER]
+    assert list((tmp_path / "controllers").iterdir()) == []
+
+
+def test_one_that_ended_and_left_its_lease_behind_is_dead(tmp_path: Path) -> None:
+    with present(tmp_path, OWNER, lambda: True):
+        assert not is_dead(tmp_path, OWNER)
+    assert is_dead(tmp_path, OWNER)
+    forget(tmp_path, OWNER)
     assert list((tmp_path / "controllers").iterdir()) == []
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from sane.core.events import Event
 from sane.errors import InterruptedRunError, StoppedRunError, StoreError
-from sane.operations.deployments import create_deployment, load_plan, request
+from sane.operations.deployments import create_deployment, find_driver, load_plan, request
 from sane.operations.drive import drive
 from sane.operations.inputs import DeployRequest
 from sane.store import open_store
-from sane.store.base import Store
+from sane.store.base import Lease, Store
 
 WORKFLOW = """\
 name: app
@@ -107,6 +107,42 @@ async def test_a_first_hook_that_fails_in_a_cancelled_deployment_leaves_it_cance
         state = await driving
     assert (state.status, state.hosts[0].status) == ("cancelled", "not_attempted")
     assert await parts_begun(store) == {"pre_deploy"}
+
+
+class _GoneLog:
+    """A log that is away from the end of the first step on: it takes nothing more, not even a lease back."""
+
+    def __init__(self, within: Store) -> None:
+        self._within = within
+        self._gone = False
+
+    async def append(self, events: list[Event], **options: Any) -> list[Event]:
+        self._gone = self._gone or any(event.kind == "step_finished" for event in events)
+        if self._gone:
+            raise StoreError("the disk is full")
+        return await self._within.append(events, **options)
+
+    async def release_lease(self, lease: Lease, now_ms: int) -> None:
+        if self._gone:
+            raise StoreError("the disk is full")
+        await self._within.release_lease(lease, now_ms)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._within, name)
+
+
+async def test_who_ended_without_its_log_keeps_nobody_waiting_for_the_end_of_its_lease(
+    store: Store, deployment: str
+) -> None:
+    Path(os.environ["HOME"], "go").touch()
+    with pytest.raises(StoreError, match="disk is full"):
+        async with asyncio.timeout(20):
+            await drive(cast("Store", _GoneLog(store)), deployment, say=lambda _: None)
+    assert await store.find_lease("app") is not None
+    assert await find_driver(store, "app") is None, "it has ended, whatever the lease says"
+    await request(store, deployment, "cancel", "enough")
+    async with asyncio.timeout(20):
+        assert (await drive(store, deployment, say=lambda _: None)).status == "cancelled"
 
 
 async def test_a_stop_by_signal_names_the_hosts_in_flight(store: Store, deployment: str) -> None:
