@@ -26,7 +26,7 @@ HEADER = f"{'SEQ':>7}  {'TIME (UTC)':23}  {'KIND':21}  {'DEPLOYMENT':20}  {'HOST
 
 @click.command()
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Begin behind this number (0: all)."
+    "--after", type=click.IntRange(0, 2**63 - 1), default=0, metavar="SEQ", help="Begin behind this number (0: all)."
 )
 @click.option("--key", default="", help="Only events of this deployment key.")
 @click.option("--deployment", default="", metavar="ID", help="Only events of this deployment.")

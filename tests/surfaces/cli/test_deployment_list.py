@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from sane.surfaces.cli import deployment
 
@@ -46,3 +47,8 @@ def test_sixty_columns_keep_the_id_the_version_and_the_status_whole(
     for word in ("a-key-of-some-length-12-abcdef", "1.0.0", "successful", "★"):
         assert word in text
     assert "…" not in text
+
+
+def test_more_than_any_log_can_hold_is_refused() -> None:
+    refused = CliRunner().invoke(deployment.deployment, ["list", "--limit", "99999999999999999999"])
+    assert (refused.exit_code, "'--limit': " in refused.output) == (2, True)

@@ -55,6 +55,14 @@ async def test_ndjson_and_json_hold_the_same_events(state_dir: Path) -> None:
     assert json.loads(sane("--output", "json", "--deployment", "db-1").stdout) == lines[2:]
 
 
+@pytest.mark.parametrize("after", ["99999999999999999999", str(2**63), "-1"])
+def test_a_number_that_no_event_can_have_is_refused(after: str) -> None:
+    refused = sane("--after", after)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "'--after': " in refused.stderr
+    assert sane("--after", str(2**63 - 1), "--output", "json").stdout == "[]\n"
+
+
 async def test_the_table_is_for_people_and_carries_no_control_sequence(state_dir: Path) -> None:
     header, *rows = sane().stdout.splitlines()
     assert header.split()[:3] == ["SEQ", "TIME", "(UTC)"]
