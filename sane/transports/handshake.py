@@ -10,6 +10,7 @@ from sane.core.pane.framing import (
     CORRUPT,
     EXIT,
     GO,
+    KINDS,
     READY,
     START,
     Dialect,
@@ -49,6 +50,7 @@ class Handshake:
         self._token = exchange.token
         self._dialect: Dialect = "posix"
         self._keys_before = ""
+        self._shell = ""  # the name of the one that waits, where it is known
 
     async def run(self, screen: Screen) -> bool:
         """Type the line, wait for READY, send the payload and wait for START; False where a network device answered."""
@@ -62,6 +64,7 @@ class Handshake:
             screen, _ = await wait_idle(
                 self._client, self._pane_id, self._pane.name, local=self._local, wait_s=READY_WAIT_S
             )
+            self._shell = ""
             line, pieces, reader = typed_line(self._token, screen.place, nested=self._exchange.nested), [], ""
             self._keys_before = ""
             ready = await self._type(line, screen)
@@ -133,14 +136,16 @@ class Handshake:
             pieces = self._pieces(screen.place, rows_taken(line, screen.place), reader=reader)
             if len(pieces) == 1:
                 return line, pieces, reader
-        shell = screen.program if self._local and screen.program in SHELLS else ""
-        return typed_line(self._token, screen.place, nested=self._exchange.nested, shell=shell), [], ""
+        self._shell = screen.program if self._local and screen.program in SHELLS else ""
+        return typed_line(self._token, screen.place, nested=self._exchange.nested, shell=self._shell), [], ""
 
     def _pieces(self, place: Place, rows: int, *, reader: Reader = "") -> list[bytes]:
         command, nested = self._exchange.command, self._exchange.nested
         script = compose(command, self._dialect, self._token, nested=nested)
         shown = command.display or command.script
-        run = Run(self._token, script, shown, place, rows, nested, reader, command.unseen)
+        kind = reader or KINDS.get(self._shell, "")
+        kept = bool(reader or self._shell) and not command.unseen
+        run = Run(self._token, script, shown, place, rows, nested, reader, command.unseen, kind, kept)
         return payload(run, self._dialect)
 
     async def _wait_ready(self) -> Mark | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, bash, shell_pane, tmux
+from sane.transports.blocking import run_blocking
+from tests.e2e.pane_fixtures import SHELLS, Pane, Tmux, shell_pane, tmux
+from tests.e2e.test_pane_ssh import ssh_command
 
-__all__ = ["bash", "shell_pane", "tmux"]
+__all__ = ["shell_pane", "ssh_command", "tmux"]
 pytestmark = pytest.mark.e2e
 
 
@@ -49,9 +53,47 @@ def test_a_trap_for_failures_does_not_see_that_code(tmux: Tmux, shell: str, kind
 def test_a_trace_does_not_tell_of_that_code(tmux: Tmux, shell: str) -> None:
     name = tmux.new(SHELLS[shell])
     tmux.type(name, "set -x; echo re''ady; sh -c 'exit 4'\n")
-    tmux.wait_for(name, "\nready")
+    tmux.wait_for(name, "ready")
     pane = tmux.open(name)
     shown = pane.run("echo $?").text
     assert shown.endswith("4\n")
     assert "exit" not in shown
+    pane.close()
+
+
+FUNCTIONS = [
+    ("bash", "eval() { echo E; }"),
+    ("bash", "printf() { echo P; }"),
+    ("bash", "printf() { builtin printf '[%(%T)T] ' -1; builtin printf \"$@\"; }; unset() { echo U; }"),
+    ("zsh", "eval() { echo E; }; printf() { echo P; }"),
+    ("dash", "printf() { echo P; }"),
+    ("ash", "printf() { echo P; }"),
+    ("fish", "function printf; echo P; end"),
+]
+
+
+@pytest.mark.parametrize(("shell", "function"), FUNCTIONS)
+def test_functions_named_as_what_we_use(tmux: Tmux, short_dir: Path, shell: str, function: str) -> None:
+    name = tmux.new(SHELLS[shell])
+    tmux.type(name, f"{function}; echo re''ady\n")
+    tmux.wait_for(name, "ready")
+    pane = tmux.open(name)
+    for script in ("echo ok; sh -c 'exit 3'", f"true {'x' * 4000}\necho ok; sh -c 'exit 3'"):
+        result = pane.run(script)
+        assert (result.output, result.exit_code) == (b"ok\n", 3)
+    run_blocking(pane.transport.put(str(short_dir / "f"), b"\x00text"))
+    assert run_blocking(pane.transport.get(str(short_dir / "f"))) == b"\x00text"
+    assert pane.run("exit 4").exit_code == 4
+    pane.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_wrapper_of_printf_behind_ssh(tmux: Tmux, ssh_command: str, shell: str) -> None:
+    name = tmux.new(f"{ssh_command} -t {SHELLS[shell]}")
+    pane = tmux.open(name)
+    pane.run("printf() { echo '[07:01:35]'; builtin printf \"$@\"; }")
+    for script in ("echo ok", f"true {'x' * 4000}\necho ok"):
+        assert pane.run(script).output == b"ok\n"
+    result = pane.run("echo ok; exit 4")
+    assert (result.output, result.exit_code) == (b"ok\n", 4)
     pane.close()

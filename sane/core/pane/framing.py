@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 Dialect = Literal["posix", "fish"]
 Reader = Literal["", "bash", "zsh"]
+Kind = Literal["", "bash", "zsh", "plain"]  # of POSIX shells; "" for one that is not known
 
 OSC_NUMBER = "7791"
 # In what a shell is told, a mark is in two pieces: hooks print what they are told of, some with its escapes obeyed.
@@ -47,6 +48,14 @@ KEEP_STATUS = "__sane_c=$?&&"
 DRAIN = "stty -icanon min 0 time 3;cat >/dev/null;stty icanon min 1 time 0 echo"
 
 
+KINDS: dict[str, Kind] = {"bash": "bash", "zsh": "zsh", "dash": "plain", "ash": "plain", "busybox": "plain"}
+# What stands before the name of a builtin, of which a person may have an alias or a function.
+OWN: dict[Kind, str] = {"": "$__sane_b ", "bash": "\\builtin ", "zsh": "\\builtin ", "plain": "\\command "}
+FIND_KIND = (
+    "__sane_k=${BASH_VERSION+b}${ZSH_VERSION+z};case $__sane_k in '')__sane_b=command;;*)__sane_b=builtin;;esac;"
+)
+
+
 class Place(NamedTuple):
     """Say where a line was typed: the cursor's column (0-based) and the pane's width, in cells."""
 
@@ -63,7 +72,8 @@ def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader
     differ on which row comes next. `nested` is the form for a tmux inside the pane, which swallows the mark unless it
     is told to pass it through. `reader` is a shell known to wait there, whose own `read` does it all and starts no
     process (each takes 1 ms of a call); nor does a hook that expands the line it is told of. `shell` is the name of the
-    one that waits there, where it is known: then the line keeps its `$?`, for which fish has another word.
+    one that waits there, where it is known: then the line keeps its `$?`, for which fish has another word, and calls
+    no function of a person's.
     """
     # `read -s` turns echo off before it prints its prompt, our mark, and on again behind the line: no stty.
     # Without `IFS=`: the payload has no blank at its ends, and IFS may be read-only.
@@ -76,15 +86,17 @@ def typed_line(token: str, place: Place, *, nested: bool = False, reader: Reader
             'eval "$(head -n1)"'
         )
     elif reader == "bash":
-        line = f' {KEEP_STATUS}\\builtin read -rsp$\'{mark} __sane_l&&\\eval "$__sane_l"'
+        line = f' {KEEP_STATUS}\\builtin read -rsp$\'{mark} __sane_l&&\\builtin eval "$__sane_l"'
     elif reader == "zsh":
-        line = f' {KEEP_STATUS}\\builtin read -rs __sane_l$\'?{mark}&&\\eval "$__sane_l"'
+        line = f' {KEEP_STATUS}\\builtin read -rs __sane_l$\'?{mark}&&\\builtin eval "$__sane_l"'
     else:
         # fish's `set` would pass a failure on to `&&`; its command substitution starts no process, and is no word here.
         fish = " $(set -g __sane_c $status)" if shell == "fish" else ""
         keep = KEEP_STATUS if shell and not fish else ""
         mark = f"'\\33]{HEAD}%s;{token};R\\\\41\\7' {TAIL}"
-        line = f' {keep}\\stty -echo{fish}&&\\printf {mark}&&eval "$(\\head -n1)"'
+        own = OWN[KINDS[shell]] if shell in KINDS else "builtin " if fish else "\\"
+        run = f"{own}eval" if shell in ("bash", "zsh") else "eval"  # elsewhere no function can have that name
+        line = f' {keep}\\stty -echo{fish}&&{own}printf {mark}&&{run} "$(\\head -n1)"'
     if place.width and (place.column + len(line)) % place.width == 0:
         line = " " + line
     return line
@@ -143,7 +155,7 @@ def erase_sequence(place: Place, rows: int) -> str:
     return f"\x1b[{rows}A\r{right}\x1b[J"
 
 
-def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) -> list[bytes]:
+def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False, kind: Kind = "") -> list[bytes]:
     r"""Return a body as lines that a terminal in canonical mode takes unharmed.
 
     One line when it is short and plain. Keys that a person pressed before it make it a syntax error as a whole:
@@ -159,16 +171,18 @@ def in_pieces(body: str, token: str, dialect: Dialect, *, nested: bool = False) 
     escaped = "".join([WORD_ESCAPES[b] for b in data])
     chunks = [escaped[i : i + CHUNK_BYTES] for i in range(0, len(escaped), CHUNK_BYTES)]
     mark = printf_nested_mark if nested else printf_mark
-    go, corrupt = mark(token, GO), f"{DRAIN};{mark(token, CORRUPT)}"
+    own = "builtin " if dialect == "fish" else OWN[kind]
+    find = "" if kind else FIND_KIND
+    go, corrupt = own + mark(token, GO), f"{DRAIN};{own}{mark(token, CORRUPT)}"
     read = f"'head' -n{len(chunks)}|'tr' -d '\\n'"
     if dialect == "fish":
         first = (
             f"begin;{go};set -g __sane_p ({read}|string collect);if test (string length -- $__sane_p) = {len(escaped)};"
-            f'eval "$(printf %b $__sane_p)";else;{corrupt};end;end'
+            f'eval "$(builtin printf %b $__sane_p)";else;{corrupt};end;end'
         )
     else:
         first = (
-            f"{{ \\{go};__sane_p=$({read});if [ ${{#__sane_p}} = {len(escaped)} ];then "
-            f'\\eval "$(\\printf %b "$__sane_p")";else {corrupt};fi;}}'
+            f"{{ {find}{go};__sane_p=$({read});if [ ${{#__sane_p}} = {len(escaped)} ];then "
+            f'{own if kind != "plain" else ""}eval "$({own}printf %b "$__sane_p")";else {corrupt};fi;}}'
         )
     return [first.encode() + b"\n", "\n".join([*chunks, ""]).encode()]

@@ -14,9 +14,12 @@ from sane.core.pane.framing import (
     END,
     EXIT,
     EXIT_PAUSE,
+    FIND_KIND,
     OSC_NUMBER,
+    OWN,
     START,
     Dialect,
+    Kind,
     Place,
     Reader,
     erase_sequence,
@@ -30,15 +33,14 @@ from sane.core.pane.framing import (
 from sane.core.pane.traps import (
     BASH_TRAPS_BACK,
     BY_SIGNAL,
-    CLEANUPS,
     CODE,
     DEBUG_BACK,
     EXITING,
-    FORGET,
-    POSIX_CLEANUP,
+    OURS,
     bash_traps,
     exit_traps,
     forget_line,
+    traps_back,
 )
 
 
@@ -53,6 +55,8 @@ class Run(NamedTuple):
     nested: bool = False
     reader: Reader = ""  # the shell that has read it itself, into a variable
     unseen: bool = False  # its output comes in marks of its own
+    kind: Kind = ""  # of the shell that waits, where it is known
+    keeps_status: bool = False  # the typed line has kept `$?` for it
 
 
 def payload(run: Run, dialect: Dialect) -> list[bytes]:
@@ -63,16 +67,16 @@ def payload(run: Run, dialect: Dialect) -> list[bytes]:
         body = nested_body(run, escape_for_b(prologue), dialect)
     else:
         body = (_fish_body if dialect == "fish" else _posix_body)(run, escape_for_b(prologue))
-    return in_pieces(body, run.token, dialect, nested=run.nested)
+    return in_pieces(body, run.token, dialect, nested=run.nested, kind=run.kind)
 
 
 def _posix_body(run: Run, prologue: str) -> str:
-    # A person may have aliases and functions of these names: `\\` keeps aliases out, `builtin` functions too.
-    own = "\\builtin " if run.reader else "\\"
+    own, find = OWN[run.kind], "" if run.kind else FIND_KIND
+    own_eval = "\\builtin eval" if run.kind in ("bash", "zsh") else "\\eval"
     token = run.token
     mark_end = own + printf_mark(token, END, '"$__sane_s"', '"${!-}"')
     return (
-        f"{{ {own}{'unset __sane_l' if run.reader else 'stty echo'};"
+        f"{{ {find}{own + 'unset __sane_l' if run.reader else 'stty echo'};"
         # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
         # and not redirected, which a restricted shell would refuse (zsh tells of `set +x` all the same).
         "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
@@ -80,14 +84,13 @@ def _posix_body(run: Run, prologue: str) -> str:
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         # `set -v` prints what is evaluated too: the command would stand in its own output.
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
-        f"{exit_traps(token, run.script, run.reader, own)};"
-        f"{'' if run.unseen else LEAD}"
+        f"{exit_traps(token, run.script, run.kind)}{LEAD if run.keeps_status else ''}"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
-        f"{own}eval {_traced(run)}"
-        f"{mark_end};{CLEANUPS[run.reader]}"
+        f"{own_eval} {_traced(run)}"
+        f"{mark_end};{traps_back(run.kind)}"
         # Where an option comes back `$?` does not: `set -e` would take it for a failure.
         'case "${__sane_e-}${__sane_v-}$__sane_x:$__sane_s" in :[!0]*);;*)__sane_s=;;esac;'
-        f'\\eval "{FORGET};{_options_back(run.script)}{DEBUG_BACK}${{__sane_s:+(exit $__sane_s)}}";}}'
+        f'{own_eval} "{own}unset {OURS};{_options_back(run.script)}{DEBUG_BACK}${{__sane_s:+(exit $__sane_s)}}";}}'
     )
 
 
@@ -117,19 +120,17 @@ def _traced(run: Run) -> str:
     text = quote(" " + run.script, "posix")
     if run.unseen:
         return f"{text};__sane_s=$?;"
-    return (
-        f'"${{__sane_q-}}${{__sane_c-}}"{text};'
-        "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
-    )
+    lead = "$__sane_c" if run.keeps_status else "${__sane_x:+\\set -x;}"
+    return f'"${{__sane_q-}}{lead}"{text};{{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;}} 2>&-;'
 
 
 def _fish_body(run: Run, prologue: str) -> str:
     token = run.token
-    mark_end = printf_mark(token, END, "$__sane_s", '"$last_pid"')
+    mark_end = "builtin " + printf_mark(token, END, "$__sane_s", '"$last_pid"')
     return (
-        f"begin;stty echo;printf %b '{prologue}';"
+        f"begin;stty echo;builtin printf %b '{prologue}';"
         "function __sane_r;set -e __sane_s;set -e __sane_c;return $argv[1];end;set -q __sane_c;or set -g __sane_c 0;"
-        f"function __sane_x --on-event fish_exit;{printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
+        f"function __sane_x --on-event fish_exit;builtin {printf_mark(token, EXIT, '$status', 'fish')}{EXIT_PAUSE};end;"
         f"__sane_r $__sane_c;eval {quote(' ' + run.script, 'fish')};set -g __sane_s $status;"
         f"{mark_end};{FISH_CLEANUP}__sane_r $__sane_s;end"
     )
@@ -167,13 +168,13 @@ def nested_body(run: Run, prologue: str, dialect: Dialect) -> str:
     plain = f"else trap {quote(on_exit, 'posix')} EXIT;" if exits else ""
     traps = f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, bash_exit)};{plain}fi'
     plain = "else trap - EXIT;" if exits else ""
-    traps_back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{plain}fi;'
+    back = f'if [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}{plain}fi;'
     keep_set_e = "case $- in *e*)__sane_e=1;set +e;;*)__sane_e=;;esac;"
     return (
         f"{{ stty echo;{start};{keep_set_e}{traps};"
         f'eval "${{__sane_q-}}"{quote(" " + run.script, "posix")};__sane_s=$?;__sane_j=${{!-}};{send};'
-        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};{traps_back}"
-        f'case "$__sane_e" in 1)set -e;;esac;eval "{FORGET} __sane_j;{DEBUG_BACK}";}}'
+        f"{mark(token, END, chr(34) + '$__sane_s' + chr(34), chr(34) + '$__sane_j' + chr(34))};{back}"
+        f'case "$__sane_e" in 1)set -e;;esac;eval "unset {OURS} __sane_j;{DEBUG_BACK}";}}'
     )
 
 
@@ -206,10 +207,10 @@ def recovery_payload(
     if dialect == "fish":
         body = f"begin;stty echo;printf %b '{prologue}';{stop_pipe}{FISH_CLEANUP}{end};end"
     else:
-        again = f'\\eval "{_options_back()}";\\eval "{FORGET};{DEBUG_BACK}";'
+        again = f'\\eval "{_options_back()}";\\eval "\\unset {OURS};{DEBUG_BACK}";'
         # Its line leaves the history too, where bash keeps such lines.
         forget = f"__sane_p=$(\\builtin history 1);{forget_line(token, '')}unset __sane_p"
         again += f'if [ -n "${{BASH_VERSION-}}" ];then {forget};fi;'
         end = f"{SHELL_NAME}\\{end};\\unset __sane_p"
-        body = f"{{ \\stty echo;\\printf %b '{prologue}';{stop_pipe}{POSIX_CLEANUP}{again}{end};}}"
+        body = f"{{ {FIND_KIND}\\stty echo;\\printf %b '{prologue}';{stop_pipe}{traps_back('')}{again}{end};}}"
     return in_pieces(body, token, dialect)

@@ -6,7 +6,7 @@ line out of bash's history, in the one subshell that lists bash's traps.
 
 from __future__ import annotations
 
-from sane.core.pane.framing import EXIT, EXIT_PAUSE, HEAD, Reader, printf_mark, quote
+from sane.core.pane.framing import EXIT, EXIT_PAUSE, HEAD, OWN, Kind, printf_mark, quote
 
 KEEP_CODE = "{ __sane_s=$?;\\set +x;} 2>&-;"
 # A signal that ends bash (SIGHUP: a logout, a reboot) runs its EXIT trap too, with the code of whatever ended before.
@@ -18,24 +18,25 @@ BY_SIGNAL = (
 CODE = '"${__sane_u-$__sane_s}"'
 
 
-def exit_traps(token: str, script: str, reader: Reader, own: str) -> str:
-    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of.
+def exit_traps(token: str, script: str, kind: Kind) -> str:
+    """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
+    bash_exit = f"{KEEP_CODE}{BY_SIGNAL}{OWN['bash']}{printf_mark(token, EXIT, CODE, 'bash')}{EXIT_PAUSE}"
+    zsh_exit = f"{KEEP_CODE}{OWN['zsh']}{printf_mark(token, EXIT, '$__sane_s', 'zsh')}{EXIT_PAUSE}"
+    zsh = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x);"
+    plain = _plain_exit_trap(token, f"{KEEP_CODE}{OWN['plain']}") if any(word in script for word in EXITING) else ""
+    return _by_kind(kind, f"{bash_traps(token, bash_exit)};", zsh, plain)
 
-    `own` stands before the names of builtins.
-    """
-    bash_exit = KEEP_CODE + BY_SIGNAL + own + printf_mark(token, EXIT, CODE, "bash") + EXIT_PAUSE
-    if reader == "bash":
-        return bash_traps(token, bash_exit)
-    zsh_exit = KEEP_CODE + printf_mark(token, EXIT, "$__sane_s", "zsh") + EXIT_PAUSE
-    zsh_hook = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x)"
-    if reader == "zsh":
-        return zsh_hook
-    plain_exit = KEEP_CODE + own + printf_mark(token, EXIT, '"$__sane_s"') + EXIT_PAUSE
-    plain = _plain_exit_trap(token, script, plain_exit)
-    return (
-        f'if [ -n "${{BASH_VERSION-}}" ];then {bash_traps(token, bash_exit)};'
-        f'elif [ -n "${{ZSH_VERSION-}}" ];then \\eval {quote(zsh_hook, "posix")};{plain}fi'
-    )
+
+def traps_back(kind: Kind) -> str:
+    """Return what undoes `exit_traps`, but for a DEBUG trap: that is left to `DEBUG_BACK`."""
+    return _by_kind(kind, BASH_TRAPS_BACK, ZSH_HOOK_BACK, PLAIN_TRAP_BACK)
+
+
+def _by_kind(kind: Kind, bash: str, zsh: str, plain: str) -> str:
+    if kind:
+        return {"bash": bash, "zsh": zsh, "plain": plain}[kind]
+    # Each ends with a semicolon; no other shell can parse the one for zsh.
+    return f"case $__sane_k in b){bash};z)\\builtin eval {quote(zsh, 'posix')};;*){plain}esac;"
 
 
 def bash_traps(token: str, mark_exit: str) -> str:
@@ -69,19 +70,19 @@ def forget_line(token: str, history: str) -> str:
     return f"case ${{__sane_p{history}}} in *{token}*)\\builtin history -d ${{__sane_p%%[!0-9 ]*}};;esac;"
 
 
-def _plain_exit_trap(token: str, script: str, mark_exit: str) -> str:
+def _plain_exit_trap(token: str, own: str) -> str:
     """Return the EXIT trap for a shell that can't tell in a subshell which one is set: only where the command may exit.
 
-    There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back.
+    There `trap` lists them into a file, the one of EXIT first. The user's own runs behind ours, and comes back. `own`
+    stands before the mark.
     """
-    if not any(word in script for word in EXITING):
-        return ""
     # In a function, so that the shell's own $1 and $2 stay.
     found = f"case $2:$1 in *{OUR_MARK}*)__sane_t=;;EXIT:*)__sane_t=$1;;*)__sane_t=;;esac"
     listed = f'__sane_x(){{ eval "set ${{__sane_t#trap}}";{found};}}'
-    chain = mark_exit + ';(exit $__sane_s);\\eval "$__sane_t"'
+    mark = printf_mark(token, EXIT, '"$__sane_s"')
+    chain = f'{own}{mark}{EXIT_PAUSE};(exit $__sane_s);\\eval "$__sane_t"'
     return (
-        f"else __sane_f=/tmp/.sane-{token};{LIST_TRAPS};"
+        f'__sane_f=/tmp/.sane-{token};__sane_g={quote(LIST_TRAPS, "posix")};\\eval "$__sane_g";'
         f"case $__sane_t in ?*){listed};__sane_x;\\unset -f __sane_x;;esac;"
         f"\\trap {quote(chain, 'posix')} EXIT;"
     )
@@ -101,17 +102,9 @@ BASH_TRAPS_BACK = (
     '\\builtin eval "${__sane_r:+__sane_s=0;\\\\builtin $__sane_r}";'
 )
 DEBUG_BACK = "${__sane_d:+\\\\builtin $__sane_d}"  # as evaluated, last of all; it ends with a newline
-FORGET = "\\unset " + " ".join(f"__sane_{letter}" for letter in "cdeflpqrstvx")
-ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x})"
-FORGET_HOOK = "\\unset -f __sane_x 2>/dev/null;"
-POSIX_CLEANUP = (
-    f"if [ -n \"${{ZSH_VERSION-}}\" ];then \\eval '{ZSH_HOOK_BACK}';"
-    f'{FORGET_HOOK}elif [ -n "${{BASH_VERSION-}}" ];then {BASH_TRAPS_BACK}'
-    f'elif [ -n "${{__sane_f-}}" ];then __sane_p=$__sane_t;{LIST_TRAPS};case $__sane_t in *{OUR_MARK}*)'
-    'case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;fi;'
+OURS = " ".join(f"__sane_{letter}" for letter in "bcdefgklpqrstvx")
+ZSH_HOOK_BACK = "zshexit_functions=(${zshexit_functions:#__sane_x});\\unset -f __sane_x 2>/dev/null;"
+PLAIN_TRAP_BACK = (
+    'case ${__sane_f-} in ?*)__sane_p=$__sane_t;\\eval "$__sane_g";'
+    f'case $__sane_t in *{OUR_MARK}*)case $__sane_p in ?*)\\trap "$__sane_p" EXIT;;*)\\trap - EXIT;;esac;;esac;;esac;'
 )
-CLEANUPS: dict[Reader, str] = {
-    "": POSIX_CLEANUP,
-    "bash": BASH_TRAPS_BACK,
-    "zsh": f"{ZSH_HOOK_BACK};{FORGET_HOOK}",
-}
