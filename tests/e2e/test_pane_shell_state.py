@@ -49,7 +49,7 @@ def test_a_trap_for_failures_does_not_see_that_code(tmux: Tmux, shell: str, kind
     pane.close()
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash", "ash"])
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
 def test_a_trace_does_not_tell_of_that_code(tmux: Tmux, shell: str) -> None:
     name = tmux.new(SHELLS[shell])
     tmux.type(name, "set -x; echo re''ady; sh -c 'exit 4'\n")
@@ -96,4 +96,19 @@ def test_a_wrapper_of_printf_behind_ssh(tmux: Tmux, ssh_command: str, shell: str
         assert pane.run(script).output == b"ok\n"
     result = pane.run("echo ok; exit 4")
     assert (result.output, result.exit_code) == (b"ok\n", 4)
+    pane.close()
+
+
+def test_a_trace_of_zsh_comes_back_and_goes(tmux: Tmux) -> None:
+    name = tmux.new("zsh -f")
+    pane = tmux.open(name)
+    long = f": {'x' * 4000}\n"
+    assert pane.run("set -x").output == b""
+    assert pane.run("echo a").text.splitlines()[1:] == ["a"]
+    assert pane.run(f"{long}echo a").text.splitlines()[-1] == "a"
+    assert "sane" not in pane.run("(exit 3); f() { echo b; }; f").text
+    assert pane.run("echo a", unseen=True).output == b"a\n"
+    assert pane.run("echo a").text.splitlines()[1:] == ["a"]
+    assert pane.run("setopt no_xtrace").exit_code == 0
+    assert pane.run("echo a").output == b"a\n"
     pane.close()

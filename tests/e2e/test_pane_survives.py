@@ -153,7 +153,7 @@ def test_a_debug_trap_comes_back(bash: Pane) -> None:
     assert int(bash.run("echo $count").output) > 0
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash", "ash"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "ash", "zsh"])
 def test_a_trace_tells_of_the_command_alone(tmux: Tmux, shell: str) -> None:
     pane = tmux.open(tmux.new(SHELLS[shell]))
     for script in ("set -x; echo a", "echo a", "cd .; echo a"):

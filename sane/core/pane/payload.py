@@ -37,6 +37,7 @@ from sane.core.pane.traps import (
     DEBUG_BACK,
     EXITING,
     OURS,
+    ZSH_KEEP_CODE,
     bash_traps,
     exit_traps,
     forget_line,
@@ -78,13 +79,13 @@ def _posix_body(run: Run, prologue: str) -> str:
     return (
         f"{{ {find}{own + 'unset __sane_l' if run.reader else 'stty echo'};"
         # What `set -x` tells of these lines is nobody's output: it is off but for the command itself. stderr is closed
-        # and not redirected, which a restricted shell would refuse (zsh tells of `set +x` all the same).
+        # and not redirected, which a restricted shell would refuse.
         "case $- in *x*){ __sane_x=1;\\set +x;} 2>&-;;esac;"
         # A pane with `set -e` must outlive a command that fails; a command that sets -e itself keeps its meaning.
         "case $- in *e*)__sane_e=1;\\set +e;;esac;"
         # `set -v` prints what is evaluated too: the command would stand in its own output.
         "case $- in *v*)__sane_v=1;\\set +v;;esac;"
-        f"{exit_traps(token, run.script, run.kind)}{LEAD if run.keeps_status else ''}"
+        f"{exit_traps(token, run.script, run.kind)}{_lead(run)}"
         f"{own}printf %b '{prologue}'&&"  # without a START mark nothing is run: the caller is told so
         f"{own_eval} {_traced(run)}"
         f"{mark_end};{traps_back(run.kind)}"
@@ -94,12 +95,19 @@ def _posix_body(run: Run, prologue: str) -> str:
     )
 
 
-# What goes in front of the command, in its eval: its trace, and `$?` as it was. Of that the trace tells nothing, nor
-# does a trap for failures hear. A subshell takes 0.5 ms, so it is there for a failure alone.
-LEAD = (
-    'case ${__sane_c:=0} in 0)__sane_c=${__sane_x:+"\\set -x;"};;'
-    '*)__sane_c="{ ${__sane_x:+\\set -x;}(exit $__sane_c)&&:;} 2>&-;";;esac;'
-)
+def _lead(run: Run) -> str:
+    """Return what puts into __sane_c what goes in front of the command, in its eval: its trace, and `$?` as it was.
+
+    Of that the trace tells nothing, nor does a trap for failures hear. A subshell takes 0.5 ms: it is there for a
+    failure alone.
+    """
+    if not run.keeps_status:
+        return ""
+    untraced = "\\\\: \\${options[xtrace]::=off};" if run.kind == "zsh" else ""
+    return (
+        'case ${__sane_c:=0} in 0)__sane_c=${__sane_x:+"\\set -x;"};;'
+        f'*)__sane_c="{{ ${{__sane_x:+\\set -x;}}({untraced}exit $__sane_c)&&:;}} 2>&-;";;esac;'
+    )
 
 
 def _options_back(script: str = "") -> str:
@@ -121,7 +129,8 @@ def _traced(run: Run) -> str:
     if run.unseen:
         return f"{text};__sane_s=$?;"
     lead = "$__sane_c" if run.keeps_status else "${__sane_x:+\\set -x;}"
-    return f'"${{__sane_q-}}{lead}"{text};{{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;}} 2>&-;'
+    keep = "{ __sane_s=$?;case $- in *x*)__sane_x=1;\\set +x;;*)__sane_x=;;esac;} 2>&-;"
+    return f'"${{__sane_q-}}{lead}"{text};{ZSH_KEEP_CODE if run.kind == "zsh" else keep}'
 
 
 def _fish_body(run: Run, prologue: str) -> str:

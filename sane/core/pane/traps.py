@@ -9,6 +9,9 @@ from __future__ import annotations
 from sane.core.pane.framing import EXIT, EXIT_PAUSE, HEAD, OWN, Kind, printf_mark, quote
 
 KEEP_CODE = "{ __sane_s=$?;\\set +x;} 2>&-;"
+# zsh keeps the trace's way to the terminal for all that a traced `eval` runs, so a closed stderr hides nothing. But it
+# tells of a command when that has been expanded, and then this one has ended the trace.
+ZSH_KEEP_CODE = '\\builtin : "${__sane_s::=$?}${__sane_x::=${-//[^x]}}${__sane_x:+${options[xtrace]::=off}}";'
 # A signal that ends bash (SIGHUP: a logout, a reboot) runs its EXIT trap too, with the code of whatever ended before.
 # Only then BASH_COMMAND is the command that was running; `exit` unwinds to the typed line's own `eval`, from 4.4 on.
 BY_SIGNAL = (
@@ -21,8 +24,8 @@ CODE = '"${__sane_u-$__sane_s}"'
 def exit_traps(token: str, script: str, kind: Kind) -> str:
     """Return what sets the EXIT trap, or what stands for it, and puts aside what it takes the place of."""
     bash_exit = f"{KEEP_CODE}{BY_SIGNAL}{OWN['bash']}{printf_mark(token, EXIT, CODE, 'bash')}{EXIT_PAUSE}"
-    zsh_exit = f"{KEEP_CODE}{OWN['zsh']}{printf_mark(token, EXIT, '$__sane_s', 'zsh')}{EXIT_PAUSE}"
-    zsh = f"__sane_x(){{ case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x);"
+    zsh_exit = f"{OWN['zsh']}{printf_mark(token, EXIT, '$__sane_s', 'zsh')}{EXIT_PAUSE}"
+    zsh = f"__sane_x(){{ {ZSH_KEEP_CODE}case $ZSH_SUBSHELL in 0){zsh_exit};;esac;}};zshexit_functions+=(__sane_x);"
     plain = _plain_exit_trap(token, f"{KEEP_CODE}{OWN['plain']}") if any(word in script for word in EXITING) else ""
     return _by_kind(kind, f"{bash_traps(token, bash_exit)};", zsh, plain)
 
