@@ -29,7 +29,7 @@ from sane.surfaces.mcp.listening import bind
     type=click.IntRange(min=200),
     default=16_000,
     show_default=True,
-    help="The longest text in one answer, in characters; the rest is read page by page.",
+    help="The longest text in one answer, in characters; read_output gives the rest, at most ten times that at once.",
 )
 @click.option("--tools", metavar="NAME,…", default="", help="Offer these tools only: each costs a model some tokens.")
 def mcp(access: str, address: str | None, inventory: Path | None, limit_chars: int, tools: str) -> None:

@@ -26,6 +26,7 @@ from sane.verbs.schema import Schema, output_schema
 READ_ON = "read_output"
 OWN_TOOLS = (LIST_TARGETS, READ_ON)  # the others are verbs
 PAGE_ARGUMENTS = ("cursor", "offset", "limit")
+MOST_LIMITS = 10  # of an answer, in one page, for who asks for that many
 # The rest reach a target.
 LOCAL_VERBS = frozenset({"validate-json", "validate-yaml", "log-operation", "friction-analysis"})
 
@@ -68,7 +69,7 @@ def check_page_arguments(arguments: Mapping[str, Any], limit_chars: int) -> tupl
     offset, limit = arguments.get("offset", 0), arguments.get("limit", limit_chars)
     if not _is_whole(offset) or not _is_whole(limit) or limit < 1:
         raise UsageError("offset and limit must be whole numbers of characters, and limit at least 1")
-    return cursor, offset, min(limit, 10 * limit_chars)
+    return cursor, offset, min(limit, MOST_LIMITS * limit_chars)
 
 
 def _is_whole(value: object) -> bool:
@@ -124,7 +125,13 @@ def _read_on_tool(limit_chars: int) -> types.Tool:
         {
             "cursor": {"type": "string", "description": "from the `…_page` of the answer that was cut"},
             "offset": {"type": "integer", "default": 0, "description": "where to begin; negative: from the end"},
-            "limit": {"type": "integer", "minimum": 1, "default": limit_chars, "description": "characters"},
+            "limit": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MOST_LIMITS * limit_chars,
+                "default": limit_chars,
+                "description": "characters",
+            },
         },
         ["cursor"],
         {

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -121,6 +122,19 @@ def test_the_list_of_tools_leaves_a_context_window_its_room():
     assert len(json.dumps(for_a_model)) < 24_000
 
 
+def test_the_size_of_the_lists_is_what_the_page_for_agents_says():
+    said = (Path(__file__).parents[3] / "docs" / "agents.md").read_text()
+    listed = re.search(r"the write tier's are (\d+) KB .*?an MCP client gets (\d+) KB", said, re.DOTALL)
+    assert listed is not None
+    compact: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}  # as jq -c and the server write it
+    for_a_model = json.dumps(tool_schemas("anthropic", "write"), **compact)
+    of_mcp = [tool.model_dump(by_alias=True, exclude_none=True) for tool in all_tools("write", 16_000)]
+    sizes = [len(for_a_model.encode()), len(json.dumps(of_mcp, **compact).encode())]
+    assert [abs(int(kb) * 1000 - size) < 1000 for kb, size in zip(listed.groups(), sizes, strict=True)] == [True] * 2, (
+        sizes
+    )
+
+
 def test_a_field_of_an_inner_object_may_be_null_as_it_is_in_the_answer():
     answer = {"inner": [{"name": "x", "label": None, "sizes": None}, {"name": "y", "label": "l", "sizes": [1]}]}
     schema = type_schema(Answer)
@@ -230,6 +244,14 @@ def test_the_host_whose_panes_are_listed_is_checked():
     for wrong in ({"host": 1}, {"hosts": "web1"}):
         with pytest.raises(UsageError):
             check_host_argument(wrong)
+
+
+def test_the_schema_of_a_page_has_the_most_that_a_call_answers():
+    schema = mcp_tools()[READ_ON].input_schema
+    most = schema["properties"]["limit"]["maximum"]
+    assert check_page_arguments({"cursor": "a", "limit": most + 1}, 1000) == ("a", 0, most)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"cursor": "a", "limit": most + 1}, schema)
 
 
 def test_page_arguments_are_checked():
