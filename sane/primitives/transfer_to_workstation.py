@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from sane.core.target import parse_target
@@ -56,7 +57,9 @@ async def transfer_to_workstation(
     path: Annotated[str, "the file; `~/` is the target's home"],
     code: Annotated[str | None, "offer it by magic-wormhole under this code"] = None,
     *,
-    to: Annotated[str | None, "where it goes on this machine; default: its name, here"] = None,
+    to: Annotated[
+        str | None, "where it goes on this machine; default: its name, in the folder that sane was started in"
+    ] = None,
     wormhole: Annotated[bool, "offer it by magic-wormhole, with a code of its own"] = False,
 ) -> Transferred:
     """Copy a file of the target to this machine; or, where people have no SSH path to it, answer a wormhole code.
@@ -73,7 +76,8 @@ async def transfer_to_workstation(
     await must_match(context, target, path, data)
     here = to or base_name(path)
     await LocalTransport().put(here, data)
-    return transferred(here, data)
+    # A server was started in a folder that its client does not know.
+    return transferred(os.path.realpath(os.path.expanduser(here) if here.startswith("~/") else here), data)
 
 
 async def _offer(context: Context, target: str, path: str, code: str) -> Transferred:

@@ -75,7 +75,7 @@ def test_brings_a_file_here(call: Call, tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "t-a b").read_bytes() == data
     assert answer == {
         "status": "transferred",
-        "path": "t-a b",
+        "path": str(tmp_path / "t-a b"),
         "size": len(data),
         "checksum": hashlib.md5(data).hexdigest(),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -85,6 +85,9 @@ def test_brings_a_file_here(call: Call, tmp_path: Path, monkeypatch: pytest.Monk
         tmp_path / "t-c"
     )
     assert (tmp_path / "t-c").read_bytes() == data
+    assert call("transfer-to-workstation", "local:", str(source), to="~/t-d")["path"] == str(Path.home() / "t-d")
+    assert call("transfer-to-workstation", "local:", str(source), to="there/../t-e")["path"] == str(tmp_path / "t-e")
+    assert (Path.home() / "t-d").read_bytes() == (tmp_path / "t-e").read_bytes() == data
 
 
 def test_puts_a_file_there(call: Call, tmp_path: Path) -> None:
