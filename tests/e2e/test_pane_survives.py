@@ -229,6 +229,25 @@ def test_options_that_a_command_turns_off_stay_off(tmux: Tmux, shell: str) -> No
     pane.close()
 
 
+@pytest.mark.parametrize(
+    ("script", "stays"),
+    [
+        ("echo 'docs say: set +e is fine'", True),
+        ("(set +e; false); true", True),
+        ("set +o pipefail +e", False),
+        ("shopt -uo errexit", False),
+    ],
+)
+def test_errexit_comes_back_where_the_command_left_it(tmux: Tmux, script: str, stays: bool) -> None:
+    pane = tmux.open(name := tmux.new())
+    assert pane.run("set -e").exit_code == 0
+    assert pane.run(script).exit_code == 0
+    tmux.type(name, 'echo "<$->"\n')
+    tmux.wait_for(name, "BHs>")
+    assert ("e" in re.findall(r"<(\w+)>", tmux.screen(name))[-1]) == stays
+    pane.close()
+
+
 def test_set_e_in_the_command_ends_the_shell_as_it_would_for_a_person(bash: Pane) -> None:
     result = bash.run("set -e; echo a; false; echo never")
     assert (result.output, result.exit_code, result.pane_gone) == (b"a\n", 1, True)

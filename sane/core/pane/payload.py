@@ -6,7 +6,6 @@ prints the command in its place and a START mark, evaluates the command, prints 
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from sane.core.pane.files import in_marks
@@ -115,12 +114,12 @@ def _options_back(script: str = "") -> str:
 
     Nothing else tells: they were off when it ran. `x` was not, and is known.
     """
-    kept = [letter for letter, name in (("e", "errexit"), ("v", "verbose")) if not _turns_off(script, letter, name)]
-    return "".join(f"${{__sane_{letter}:+\\set -{letter};}}" for letter in [*kept, "x"])
+    off: set[str] = set()
+    if "+" in script or "opt" in script:
+        from sane.core.pane.set_options import turned_off
 
-
-def _turns_off(script: str, letter: str, name: str) -> bool:
-    return re.search(rf"\bset \+[a-z]*{letter}|\+o {name}|unsetopt.*{name}", script) is not None
+        off = turned_off(script)
+    return "".join(f"${{__sane_{letter}:+\\set -{letter};}}" for letter in "evx" if letter not in off)
 
 
 def _traced(run: Run) -> str:
