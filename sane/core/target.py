@@ -1,6 +1,6 @@
 """Where a command runs: the one grammar of targets.
 
-SESSION[:WINDOW[.PANE]]          a pane of the local tmux, as tmux users type it
+SESSION[:WINDOW[.PANE]]          a pane of the local tmux, as tmux users type it; `SESSION:` is its active pane too
 %ID                              the same, by pane id
 local:                           this machine, without tmux
 ssh:HOST                         an inventory name, a ~/.ssh/config alias, or [user@]host[:port]

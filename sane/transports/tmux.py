@@ -141,7 +141,7 @@ def choose_pane(panes: Sequence[PaneInfo], spec: str) -> PaneInfo:
         field = {"%": "pane_id", "@": "window_id", "$": "session_id"}[spec[0]]
         found = [pane for pane in panes if getattr(pane, field) == spec]
         return _active(found, spec, panes)
-    session, colon, place = spec.partition(":")
+    session, _, place = spec.partition(":")
     session = session.removeprefix("=")
     in_session = [pane for pane in panes if session in (pane.session, pane.session_id)]
     if not in_session:
@@ -150,12 +150,12 @@ def choose_pane(panes: Sequence[PaneInfo], spec: str) -> PaneInfo:
             f"Session '{session}' does not exist",
             hint=f"Sessions: {', '.join(names[:20])}." if names else "No tmux server runs, or it has no session.",
         )
-    if not colon:
+    if not place:  # `SESSION:` is how tmux users say that they mean no window of that name
         return _active(in_session, spec, panes)
     if place.startswith("%"):
         return _active([pane for pane in in_session if pane.pane_id == place], spec, panes)
     by_window = [pane for pane in in_session if place in (pane.window_index, pane.window_id, pane.window)]
-    if by_window and place:
+    if by_window:
         return _active(by_window, spec, panes)
     window, dot, index = place.rpartition(".")
     if window not in [pane.window for pane in in_session]:  # else it is a name that holds a dot, and a pane

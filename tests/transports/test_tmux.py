@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sane.errors import TransportError
+from sane.errors import NotFoundError, TransportError, UsageError
 from sane.transports.blocking import run_blocking
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.local_machine_blocking import BlockingMachine
@@ -27,6 +27,20 @@ def test_a_value_reaches_tmux_as_it_is(tmux: Tmux, value: str) -> None:
     server = TmuxServer(BlockingMachine(tmux.environ))
     run_blocking(server.ask("set-option", "-p", "-t", name, "@value", value))
     assert run_blocking(server.ask("show-options", "-pqv", "-t", name, "@value")).removesuffix("\n") == value
+
+
+def test_a_session_with_a_colon_behind_it_is_its_active_pane(tmux: Tmux) -> None:
+    name = tmux.new("sleep 100")
+    tmux.call("split-window", "-t", name, "sleep 100")
+    tmux.call("new-window", "-d", "-t", name, "sleep 100")
+    server = TmuxServer(BlockingMachine(tmux.environ))
+    for spec in (name, f"{name}:", f"={name}:"):
+        found = run_blocking(server.find_pane(spec))
+        assert (found.window_index, found.pane_index) == ("0", "1"), spec
+    with pytest.raises(NotFoundError, match="^Session 'nope' does not exist$"):
+        run_blocking(server.find_pane("nope:"))
+    with pytest.raises(UsageError, match=r"^Invalid pane specification '\.'\. Use format WINDOW or WINDOW.PANE$"):
+        run_blocking(server.find_pane(f"{name}:."))
 
 
 def test_a_value_that_ends_in_a_semicolon_begins_no_command(tmux: Tmux) -> None:
