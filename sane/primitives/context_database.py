@@ -21,6 +21,7 @@ from sane.transports.context import Context
 from sane.transports.tmux import TmuxServer
 from sane.verbs.registry import verb
 
+Mode = Literal["bash", "raw"]
 Operation = Literal["create", "read", "update", "delete", "list"]
 
 
@@ -41,7 +42,7 @@ async def context_database(
     target: Annotated[str | None, "the pane or host; not for list"] = None,
     *,
     platform: Annotated[str | None, "its platform, as `uname -s` has it"] = None,
-    mode: Annotated[str | None, "bash or raw"] = None,
+    mode: Annotated[Mode | None, "what takes input there, as detect-mode has it"] = None,
     current_dir: Annotated[str | None, "where its shell is"] = None,
     label: Annotated[str | None, "a name people gave it, on the pane itself too; empty takes it away"] = None,
 ) -> ContextAnswer:

@@ -24,6 +24,8 @@ from sane.primitives._state_file import change_json, read_json
 from sane.surfaces.cli.primitive import main
 from sane.surfaces.context import BlockingContext
 from sane.transports.blocking import run_blocking
+from sane.verbs.registry import bind, load_verb
+from sane.verbs.schema import input_schema
 
 Call = Callable[..., dict[str, Any]]
 
@@ -51,7 +53,7 @@ def test_creates_reads_updates_and_deletes(call: Call, session: str) -> None:
     assert call("context-database", "list")["contexts"] == [call("context-database", "read", "work:0")["context"]]
     assert call("context-database", "delete", "work")["status"] == "deleted"
     assert call("context-database", "delete", "work")["status"] == "not_found"
-    assert call("context-database", "update", "work", mode="x")["status"] == "not_found"
+    assert call("context-database", "update", "work", mode="raw")["status"] == "not_found"
     assert call("context-database", "list")["contexts"] == []
 
 
@@ -135,6 +137,16 @@ def test_what_is_no_line_of_text_is_no_label(call: Call, session: str, label: st
 def test_create_begins_anew(call: Call, session: str) -> None:
     call("context-database", "create", session, label="old")
     assert "label" not in call("context-database", "create", session, mode="bash")["context"]
+
+
+def test_a_mode_is_one_of_those_there_are() -> None:
+    verb = load_verb("context-database")
+    schema = input_schema(verb)["properties"]["mode"]
+    assert schema["enum"] == ["bash", "raw"]
+    for mode in schema["enum"]:
+        assert bind(verb, {"operation": "create", "target": "work", "mode": mode})["mode"] == mode
+    with pytest.raises(UsageError, match="^mode must be one of bash, raw, got 'weird'$"):
+        bind(verb, {"operation": "create", "target": "work", "mode": "weird"})
 
 
 def test_takes_hosts_too(call: Call) -> None:
