@@ -43,7 +43,8 @@ FEED, INTERRUPTED, DATA, CHECKSUM = "F", "I", "D", "H"  # marks of what is carri
 WORD_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:+-@")
 CONTROL_BYTES = bytes([*range(32), 127])
 WORD_ESCAPES = [chr(b) if b in WORD_CHARACTERS else f"\\0{b:03o}" for b in range(256)]
-KEEP_STATUS = "__sane_c=$?&&"
+# In braces: behind half a line that somebody typed at the same moment, `}` is an error of syntax, and nothing is run.
+KEEP_STATUS = "{ __sane_c=$?;}&&"
 # Read and drop what is still to come, until nothing has come for 0.3 s.
 DRAIN = "stty -icanon min 0 time 3;cat >/dev/null;stty icanon min 1 time 0 echo"
 
