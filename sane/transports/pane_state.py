@@ -225,6 +225,13 @@ def keys_wait(tty: str) -> bool:
     return False
 
 
+def is_at_work(pid: int) -> bool:
+    """Return whether a process of this machine runs or would, so that it waits for no key."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2][:1] == b"R"
+    return False
+
+
 async def wait_idle(
     client: ControlClient, pane_id: str, name: str, *, local: bool, wait_s: float, raw_ok: bool = False
 ) -> tuple[Screen, Verdict]:
@@ -251,9 +258,9 @@ async def wait_idle(
             if await proof.is_proven(screen, covered=verdict == "covered"):
                 verdict = "idle"
         if verdict in ("idle", "nested") and not torn:
-            if not (local and keys_wait(screen.tty)):
+            if not (local and (keys_wait(screen.tty) or is_at_work(screen.pid))):
                 return screen, verdict
-            verdict = "typing"  # ahead: the shell shows its prompt and has not read it yet
+            verdict = "typing"  # ahead: the shell shows its prompt, and has not read it or not drawn it yet
         if verdict == "repl" and raw_ok:
             return screen, verdict
         if client.output_count != seen and time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from tests.processes import is_running
 
 __all__ = ["bash", "ssh_command", "tmux"]
 pytestmark = pytest.mark.e2e
-BOUND_S = 8
+BOUND_S = 20
 
 
 def run_until_killed(pane: Pane, script: str, started: Path, number: int) -> CommandResult:
