@@ -52,7 +52,7 @@ class ControlLink:
         self.attached = False
         self.closed = False
         self._channel: Channel | None = None
-        self._opening = self._reading = False
+        self._opening = self._reading = self._ending = False
         self._waiting: list[asyncio.Future[None]] = []
         self._lines = ControlLines()
         self._block: list[str] | None = None
@@ -211,11 +211,26 @@ class ControlLink:
             self.closed = True
             await self._end()
 
+    async def ended(self) -> None:
+        """Wait until the client of a closed link has ended.
+
+        tmux 3.3a crashes where it tells of one that was detached while another one tells who it is.
+        """
+        while self._ending:  # by another task
+            await self._wait(time.monotonic() + TMUX_TIMEOUT_S)
+        await self._end()
+
     async def _end(self) -> None:
         channel, self._channel = self._channel, None
-        if channel is not None:
+        if channel is None:
+            return
+        self._ending = True
+        try:
             with contextlib.suppress(TransportError):
                 await channel.close()
+        finally:
+            self._ending = False
+            self._wake()
 
 
 _links: weakref.WeakKeyDictionary[Machine, dict[tuple[object, ...], ControlLink]] = weakref.WeakKeyDictionary()

@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Sequence
 
-from sane.errors import LostError, NotFoundError
+from sane.errors import LostError, NotFoundError, TransportError
 from sane.transports.control_link import ControlLink, Reply, link_to
-from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer
+from sane.transports.tmux import SERVER_GONE, TMUX_TIMEOUT_S, TmuxServer
 
 TRIES = 3  # to attach anew, where sessions come and go meanwhile
 
@@ -75,14 +75,16 @@ class ControlClient:
         await self._send(commands, None)
 
     async def _send(self, commands: Sequence[str], replies: list[Reply] | None) -> None:
-        if self._link.closed:
-            await self._rejoin()
-        try:
-            await self._link.send(commands, replies)
-        except LostError:
-            await self._link.drain()
-            await self._rejoin()
-            await self._link.send(commands, replies)
+        for tries_left in reversed(range(TRIES)):
+            if self._link.closed:
+                await self._rejoin()
+            try:
+                await self._link.send(commands, replies)
+                break
+            except LostError:
+                await self._link.drain()
+                if not tries_left:
+                    raise
 
     async def follow(self, session_id: str) -> None:
         """Go where the pane is, now that tmux names that session for it: the link's may have it no more."""
@@ -92,29 +94,43 @@ class ControlClient:
         if self.pane.decode() in reply.lines:
             self._also_in = session_id
         else:
-            await self._rejoin()
+            await self._rejoin(session_id)
 
-    async def _rejoin(self) -> None:
-        """Attach to a session that has the pane. Raises NotFoundError where none does."""
+    async def _rejoin(self, session_id: str = "") -> None:
+        """Attach to a session that has the pane, at once to the one that is most likely: what is printed meanwhile is
+        not seen. Raises NotFoundError where none has it."""
+        session_id = session_id or self._link.session_id
         for tries_left in reversed(range(TRIES)):
             if self._left:
                 raise LostError("the tmux client is closed", phase="command")
-            pane_id, was = self.pane.decode(), self._link.session_id
-            sessions = [pane.session_id for pane in await self._link.server.list_panes() if pane.pane_id == pane_id]
-            if not sessions:
-                self._gone = True
-                raise NotFoundError(f"Pane '{pane_id}' went away")
             try:
-                await self._enter(was if was in sessions else sessions[0])
+                await self._enter(session_id)
                 break
             except LostError:
                 if not tries_left:
                     raise
+            session_id = await self._session_now()
+
+    async def _session_now(self) -> str:
+        pane_id = self.pane.decode()
+        try:
+            panes = await self._link.server.list_panes()
+        except TransportError as error:
+            if SERVER_GONE not in error.message:
+                raise
+            panes = []
+        sessions = [pane.session_id for pane in panes if pane.pane_id == pane_id]
+        if not sessions:
+            self._gone = True
+            raise NotFoundError(f"Pane '{pane_id}' went away")
+        return self._link.session_id if self._link.session_id in sessions else sessions[0]
 
     async def _enter(self, session_id: str) -> None:
         was = self._link
         if session_id == was.session_id and not was.closed:  # the pane has come back meanwhile
             return
+        if was.closed:
+            await was.ended()
         link = link_to(was.server, session_id)
         await link.open()
         if self._left or self._link is not was:  # another task was here meanwhile

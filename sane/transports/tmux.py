@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sane.errors import NotFoundError, TransportError, UnreachableError, UsageError
 from sane.transports.base import Completed, Machine
 
-NO_SERVER = ("no server running on ", "server exited", "lost server")  # or went while it was asked
+NO_SERVER = "no server running on "
+SERVER_GONE = "server exited"  # what tmux says where its server ends while it is asked
 NO_SESSION = "no current target"  # of a server that outlives them (`exit-empty off`)
 INSTALL_HINT = "Install it there, or use ssh:HOST without a pane."
 TMUX_TIMEOUT_S = 10.0  # a server that does not answer a plain question within this time is wedged
