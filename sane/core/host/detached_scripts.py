@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sane.core.host.host_dir import HOME
 
-# Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc.
+# Start time of a process: field 22 of /proc/PID/stat behind the last ')', or ps where there is no /proc. Nothing of one
+# that has ended and that nobody has waited for yet.
 START_TIME_FUNCTION = r"""
 sane_started() {
     if [ -r "/proc/$1/stat" ]; then
-        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+        sed -n 's/.*) \([^ZX] .*\)/\1/p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
     else
         ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' '_'
     fi
