@@ -12,7 +12,8 @@ unset TMUX TMUX_PANE SANE_DATABASE_URL
 mkdir -p "$HOME" "$XDG_RUNTIME_DIR"
 cleanup() {
     tmux kill-server 2>/dev/null
-    rm -rf "$work"
+    # The warm helper looks once more for the server that has just ended, and tmux makes a folder for that.
+    rm -rf "$work" 2>/dev/null || { sleep 1; rm -rf "$work"; }
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM

@@ -62,8 +62,8 @@ class ControlLink:
     async def open(self) -> None:
         """Attach, unless it is attached.
 
-        `ignore-size` keeps the windows' size and -E the session's environment as they are. Older tmux refuses the
-        flag, and does not count a control client's size anyway.
+        `ignore-size` keeps the windows' size and -E the session's environment as they are; -N starts no server where
+        the last one has just ended. Older tmux refuses the flags, and does not count a control client's size anyway.
         """
         while self._opening:  # by another task
             await self._wait(time.monotonic() + TMUX_TIMEOUT_S)
@@ -71,9 +71,10 @@ class ControlLink:
             return
         self._opening = True
         try:
-            for flags in (("-f", "ignore-size"), ()):
-                if await self._attach(flags):
-                    return
+            if await self._attach(("-N",), ("-f", "ignore-size")):
+                return
+            if await self.server.list_panes() and await self._attach((), ()):  # an older tmux refused the flags
+                return
         except BaseException:
             self.closed = True
             await self._end()
@@ -84,10 +85,10 @@ class ControlLink:
         name = self.server.machine.name
         raise LostError(f"can't attach to session {self.session_id} of tmux", phase="connect", host=name)
 
-    async def _attach(self, flags: Sequence[str]) -> bool:
+    async def _attach(self, global_flags: Sequence[str], flags: Sequence[str]) -> bool:
         self.closed = False
         # By the session's id: attaching by a pane would change the current window.
-        words = self.server.argv("-C", "attach-session", "-E", "-t", self.session_id, *flags)
+        words = self.server.argv(*global_flags, "-C", "attach-session", "-E", "-t", self.session_id, *flags)
         self._channel = await self.server.machine.spawn(words)
         deadline = time.monotonic() + TMUX_TIMEOUT_S
         while not self.attached and not self.closed:

@@ -97,9 +97,9 @@ class ControlClient:
             await self._rejoin(session_id)
 
     async def _rejoin(self, session_id: str = "") -> None:
-        """Attach to a session that has the pane, at once to the one that is most likely: what is printed meanwhile is
-        not seen. Raises NotFoundError where none has it."""
-        session_id = session_id or self._link.session_id
+        """Attach to a session that has the pane, at once to the one that tmux named. Raises NotFoundError where none
+        has it."""
+        session_id = session_id or await self._session_now()
         for tries_left in reversed(range(TRIES)):
             if self._left:
                 raise LostError("the tmux client is closed", phase="command")
