@@ -14,7 +14,7 @@ import click
 
 from sane.core.paths import runtime_dir, state_dir
 from sane.core.rollout.hints import install_hint
-from sane.surfaces.cli.query import check_query, show
+from sane.surfaces.cli.query import answer_options, show
 
 
 class Finding(NamedTuple):
@@ -27,14 +27,7 @@ class Finding(NamedTuple):
 
 
 @click.command()
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json", "ndjson"]),
-    default="table",
-    show_default=True,
-    help="The form of the answer.",
-)
-@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@answer_options()
 def doctor(output: str, query: str | None) -> None:
     """Check what this machine has and say what is missing; exit 4 when something needed is.
 

@@ -11,7 +11,7 @@ import click
 from sane.core.printable import printable
 from sane.errors import UsageError
 from sane.surfaces.cli.inventory_option import inventory_of_environment
-from sane.surfaces.cli.query import check_query, show
+from sane.surfaces.cli.query import answer_options, show
 
 if TYPE_CHECKING:
     from sane.operations.health import HostHealth
@@ -27,14 +27,7 @@ OPTIONS = (
         metavar="DURATION",
         help="Older than this is stale, for files that are written again and again; else the workflow's.",
     ),
-    click.option(
-        "--output",
-        type=click.Choice(["table", "json", "ndjson"]),
-        default="table",
-        show_default=True,
-        help="The form of the answer.",
-    ),
-    click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."),
+    answer_options(),
 )
 
 

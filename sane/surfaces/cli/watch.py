@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sane.surfaces.cli.inventory_option import inventory_of_environment
-from sane.surfaces.cli.query import check_query
+from sane.surfaces.cli.query import answer_options
 
 if TYPE_CHECKING:
     from sane.core.watch.config import WatchConfig
@@ -37,14 +37,7 @@ TIMEOUT_STATUS = 124  # as timeout(1) has it
 @click.option("--for", "for_", metavar="DURATION", help="Watch for so long.")
 @click.option("--once", is_flag=True, help="Ask every host a single time, and do what is due.")
 @click.option("--config", type=click.Path(path_type=Path), help="The watch's configuration (watch.yaml).")
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json", "ndjson"]),
-    default="table",
-    show_default=True,
-    help="The form of the answer.",
-)
-@click.option("--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer.")
+@answer_options()
 def watch(
     inventory: Path | None,
     key: str,
