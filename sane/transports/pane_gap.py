@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 * 1024  # of output, for the look to be worth its time
 ROW_BYTES = 10  # a row of the narrowest pane holds so much of a line
+LOOKS = 3
 NO_WIDTH = 1 << 16
 
 
@@ -21,6 +22,16 @@ async def shows_all(exchange: Exchange) -> bool:
     """
     if exchange.command.unseen:
         return True
+    for _ in range(LOOKS):
+        count = exchange.client.output_count
+        if await _shows_all(exchange):
+            return True
+        if exchange.client.output_count == count:
+            break  # else more was printed while it was looked at
+    return False
+
+
+async def _shows_all(exchange: Exchange) -> bool:
     from sane.core.pane.rendering import Rendering
 
     output = exchange.reader.output
