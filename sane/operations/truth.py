@@ -82,12 +82,16 @@ def _selected(inventory: Inventory, patterns: Sequence[str]) -> list[Host]:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """Say what became of each deployment that hosts know, and which hosts could not be asked."""
+    """Say what became of each deployment that hosts know, and which hosts could not be asked.
+
+    `waiting` are those that may be known to a host that could not be asked, and the later ones of their keys.
+    """
 
     adopted: list[dict[str, Any]]
     existing: list[str]
     conflicts: list[dict[str, Any]]
     unreachable: list[dict[str, str]]
+    waiting: list[dict[str, Any]]
 
 
 async def adopt(store: Store, inventory_path: Path, pattern: str = "all") -> Adoption:
@@ -102,7 +106,7 @@ async def adopt(store: Store, inventory_path: Path, pattern: str = "all") -> Ado
         await context.close()
     truths = {answer.host: answer.truth for answer in answers if answer.truth is not None}
     failed = [{"host": a.host, "error": a.error} for a in answers if a.truth is None]
-    result = Adoption([], [], [], failed)
+    result = Adoption([], [], [], failed, [])
     found = find_deployments(hosts, truths)
     for deployment in found:
         await _adopt_one(store, deployment, inventory_source, truths, result)
@@ -120,6 +124,9 @@ async def _adopt_one(
     about |= {"version": found.version, "hosts": [part.host.name for part in found.parts]}
     if await store.list_deployments(deployment=found.id, limit=1):
         result.existing.append(found.id)
+        return
+    if result.unreachable and await _may_be_whole_later(store, found, result):
+        result.waiting.append(about)
         return
     if found.source is None:
         result.conflicts.append({**about, "reason": "no host has what it was made of"})
@@ -141,6 +148,13 @@ async def _adopt_one(
         result.conflicts.append({**about, "reason": reason})
         return
     result.adopted.append({**about, "status": "cancelled" if found.shortfall else "successful"})
+
+
+async def _may_be_whole_later(store: Store, found: FoundDeployment, result: Adoption) -> bool:
+    """Return whether a deployment is better left until every host can be asked: adopted with a part of its hosts it
+    would lose its mark for good, and a later one of its key would take its number's turn."""
+    behind = any(entry["key"] == found.key for entry in result.waiting)
+    return behind or (found.lacking > 0 and found.revision >= await store.next_revision(found.key))
 
 
 def _now(found: FoundDeployment, truths: Mapping[str, HostTruth]) -> list[Any]:

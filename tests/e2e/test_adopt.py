@@ -155,6 +155,33 @@ def test_conflicts_and_hosts_that_cannot_be_asked_are_named(
     assert len(rows()) == 1
 
 
+def test_what_a_host_that_cannot_be_asked_may_know_waits_for_it(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2)
+    site.inventory.write_text(site.inventory.read_text().replace("address:", "connect_timeout: 1s, address:"))
+    assert site.deploy("1.0.0").exit_code == 0
+    assert site.deploy("2.0.0", "--limit", "server1").exit_code == 0
+    lose_the_log(monkeypatch, short_dir)
+    site.lab.fault("server2", "refuse")
+    answer = adopt(site)
+    assert (answer.exit_code, rows()) == (4, [])
+    assert [entry["revision"] for entry in answer.report["waiting"]] == [1, 2]
+    site.lab.fault("server2", "heal")
+    assert adopt(site).exit_code == 0
+    assert rows() == [(2, "2.0.0", "successful", True), (1, "1.0.0", "successful", True)]
+
+
+def test_a_host_that_is_gone_is_left_out_of_an_adoption(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    site = open_site(2)
+    assert site.deploy("1.0.0").exit_code == 0
+    lose_the_log(monkeypatch, short_dir)
+    assert call("adopt", "all,!server2", "-i", str(site.inventory)).exit_code == 0
+    assert rows() == [(1, "1.0.0", "cancelled", False)]
+
+
 def test_a_damaged_source_is_a_conflict(open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, short_dir: Path) -> None:
     site = open_site(1)
     assert site.deploy("1.0.0").exit_code == 0

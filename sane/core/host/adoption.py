@@ -49,14 +49,18 @@ class FoundDeployment:
     source: Mapping[str, Any] | None
 
     @property
+    def lacking(self) -> int:
+        """Return how many of its hosts do not know it."""
+        return max(0, whole((self.source or {}).get("hosts", 0)) - len(self.parts))
+
+    @property
     def shortfall(self) -> str:
         """Return why it can't count as successful, "" when it can."""
         back = [part.host.name for part in self.parts if part.record.reverted]
         if back:
             return f"{len(back)} of {len(self.parts)} hosts went back"
-        total = whole((self.source or {}).get("hosts", 0))
-        if len(self.parts) < total:
-            return f"{len(self.parts)} of its {total} hosts know it"
+        if self.lacking:
+            return f"{len(self.parts)} of its {len(self.parts) + self.lacking} hosts know it"
         if unproven := [part.host.name for part in self.parts if not part.record.proven]:
             return f"{len(unproven)} of {len(self.parts)} hosts were never proven healthy with it"
         return ""

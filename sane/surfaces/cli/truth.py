@@ -133,6 +133,9 @@ def _print_adoption(result: Mapping[str, Sequence[Any]]) -> None:
         _say(f"adopted {entry['deployment']}: {entry['key']} revision {entry['revision']}, {where}")
     for entry in result["conflicts"]:
         _say(f"conflict {entry['deployment']}: {entry['reason']}")
+    for entry in result["waiting"]:
+        why = "a host that could not be asked may know it; adopt again, or leave that host out"
+        _say(f"waiting {entry['deployment']}: {why}")
     for entry in result["unreachable"]:
         _say(f"unreachable {entry['host']}: {entry['error']}")
     if result["existing"]:
