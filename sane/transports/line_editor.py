@@ -15,7 +15,7 @@ from sane.core.pane.control_stream import decode_octal
 from sane.core.pane.framing import Place
 from sane.core.pane.prompt_line import asks_person, cells_of, classify_line, stands_behind_prompt
 from sane.transports.control_mode import ControlClient, paste_commands
-from sane.transports.pane_state import Screen, line_editor_waits, look
+from sane.transports.pane_state import Screen, is_at_work, keys_wait, line_editor_waits, look
 
 ANSWER_WAIT_S = 2.0  # a busy machine; it comes within 5 ms otherwise
 FIRST_PAUSE_S = 0.5
@@ -98,8 +98,9 @@ class EmptyLine:
         """Put the cursor back where Left could not move it and Right could: to the beginning of somebody's text."""
         until = time.monotonic() + ANSWER_WAIT_S
         while was.behind and time.monotonic() < until and not self._client.closed:
+            rests = not keys_wait(was.tty) and not is_at_work(was.pid)  # else it may not have drawn our keys yet
             now = await look(self._client, self._pane_id)
-            if now.row == was.row and now.before + now.behind == was.before + was.behind:  # the blank is away again
+            if rests and now.row == was.row and now.before + now.behind == was.before + was.behind:  # the blank is away again
                 if now.place.column == was.place.column + 1:
                     await self._paste(LEFT)
                 return
