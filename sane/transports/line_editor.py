@@ -100,7 +100,8 @@ class EmptyLine:
         while was.behind and time.monotonic() < until and not self._client.closed:
             rests = not keys_wait(was.tty) and not is_at_work(was.pid)  # else it may not have drawn our keys yet
             now = await look(self._client, self._pane_id)
-            if rests and now.row == was.row and now.before + now.behind == was.before + was.behind:  # the blank is away again
+            blank_gone = now.row == was.row and now.before + now.behind == was.before + was.behind
+            if rests and blank_gone:
                 if now.place.column == was.place.column + 1:
                     await self._paste(LEFT)
                 return
