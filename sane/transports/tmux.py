@@ -33,6 +33,7 @@ FIELDS = [
 TEXTS = ["pane_current_command", "@sane-label", "pane_current_path"]
 BREAK = f"\t{os.urandom(8).hex()}"
 LIST_FORMAT = f"{BREAK}\t".join(["\t".join(FIELDS), *(f"#{{{text}}}" for text in TEXTS)]) + BREAK
+LIST_PANES = ("list-panes", "-a", "-F", LIST_FORMAT)
 
 
 class PaneInfo(NamedTuple):
@@ -91,7 +92,9 @@ class TmuxServer:
 
         Raises TransportError with what tmux said when it failed otherwise.
         """
-        done = await self.run("list-panes", "-a", "-F", LIST_FORMAT)
+        done = await self.run(*LIST_PANES)
+        if SERVER_GONE in text_of(done.stderr):  # while it was asked; another one may run by now
+            done = await self.run(*LIST_PANES)
         if done.exit_code == 0:
             return parse_panes(text_of(done.stdout))
         said = text_of(done.stderr).strip()

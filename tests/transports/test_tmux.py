@@ -94,6 +94,17 @@ def test_only_where_no_server_runs_there_are_no_panes(tmp_path: Path, said: str,
         assert run_blocking(server.list_panes()) == []
 
 
+def test_a_server_that_ends_while_it_is_asked_has_no_panes(tmp_path: Path) -> None:
+    program = tmp_path / "tmux"
+    said = "server exited unexpectedly", f"no server running on {tmp_path}"
+    program.write_text(
+        f"#!/bin/sh\nif mkdir {tmp_path}/asked 2>&-; then echo {said[0]}; else echo {said[1]}; fi >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    server = TmuxServer(BlockingMachine({"PATH": f"{tmp_path}:/usr/bin:/bin"}))
+    assert run_blocking(server.list_panes()) == []
+
+
 def test_text_that_begins_with_a_tilde_is_typed_as_it_is(tmux: Tmux) -> None:
     name = tmux.new("cat")
     server = TmuxServer(BlockingMachine(tmux.environ))
