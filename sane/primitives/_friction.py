@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -13,6 +14,7 @@ from sane.core.paths import home_dir
 from sane.errors import RemoteError, UsageError
 
 LINE_LIMIT_BYTES = 64 << 10
+LOOKS, WRITE_S = 5, 0.02  # one write takes far less
 
 
 def log_path(log_file: str | None, environ: Mapping[str, str]) -> Path:
@@ -48,15 +50,29 @@ def append_line(path: Path, entry: Mapping[str, object], *, make_folder: bool = 
 
 
 def _is_torn(path: Path, fd: int) -> bool:
-    """Say whether a log ends inside a line, which a writer left that was killed or had no room on the disk."""
+    """Say whether a log ends inside a line, which a writer left that was killed or had no room on the disk.
+
+    One that is just writing shows such an end too, where its line goes over the end of a page, but not for long.
+    """
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return False
+    for _ in range(LOOKS):
+        end = _end_of(path)
+        if end is None or end[1] == b"\n":
+            return False
+        time.sleep(WRITE_S)
+        if _end_of(path) == end:
+            return True
+    return False
+
+
+def _end_of(path: Path) -> tuple[int, bytes] | None:
+    """Return where a file's last byte is, and that byte; None where it is empty, or may not be read."""
     try:
         with path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except OSError:  # it is empty, or may not be read
-        return False
+            return file.seek(-1, os.SEEK_END), file.read(1)
+    except OSError:
+        return None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, object] | None]:

@@ -47,7 +47,7 @@ def test_logs_elsewhere(call: Call, tmp_path: Path) -> None:
 
 
 def _log_many(path: Path, writer: int) -> None:
-    for n in range(50):
+    for n in range(500):
         append_line(path, {"event": f"{writer}-{n}", "command": "x" * 3000})
 
 
@@ -59,7 +59,7 @@ def test_writers_never_mix(tmp_path: Path) -> None:
     for process in processes:
         process.join(timeout=20)
     events = {json.loads(line)["event"] for line in path.read_text().splitlines()}
-    assert events == {f"{writer}-{n}" for writer in range(4) for n in range(50)}
+    assert events == {f"{writer}-{n}" for writer in range(4) for n in range(500)}
 
 
 def test_a_line_that_was_cut_takes_no_other_with_it(call: Call, tmp_path: Path) -> None:
