@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Sequence
 
-from sane.errors import LostError, NotFoundError, TransportError
+from sane.errors import LostError, NotFoundError
 from sane.transports.control_link import ControlLink, Reply, link_to
-from sane.transports.tmux import SERVER_GONE, TMUX_TIMEOUT_S, TmuxServer
+from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer
 
 TRIES = 3  # to attach anew, where sessions come and go meanwhile
 
@@ -113,12 +113,7 @@ class ControlClient:
 
     async def _session_now(self) -> str:
         pane_id = self.pane.decode()
-        try:
-            panes = await self._link.server.list_panes()
-        except TransportError as error:
-            if SERVER_GONE not in error.message:
-                raise
-            panes = []
+        panes = await self._link.server.list_panes()
         sessions = [pane.session_id for pane in panes if pane.pane_id == pane_id]
         if not sessions:
             self._gone = True
@@ -193,11 +188,12 @@ def tmux_word(text: str) -> str:
     return f'"\\176{quoted[1:]}"' if quoted.startswith("~") else f'"{quoted}"'
 
 
-def paste_commands(buffer: str, pane_id: str, text: str) -> Sequence[str]:
-    """Return the commands that write text straight to a pane's terminal.
+def paste_commands(buffer: str, pane_id: str, text: str, *, keep: bool = False) -> Sequence[str]:
+    """Return the commands that write text straight to a pane's terminal; the buffer goes with it, unless it is kept.
 
     Not send-keys: copy mode would take the keys, and synchronize-panes would copy them to other panes. paste-buffer
     does neither;
     -r keeps newlines as they are.
     """
-    return (f"set-buffer -b {buffer} -- {tmux_word(text)}", f"paste-buffer -d -r -b {buffer} -t {pane_id}")
+    flags = "-r" if keep else "-d -r"
+    return (f"set-buffer -b {buffer} -- {tmux_word(text)}", f"paste-buffer {flags} -b {buffer} -t {pane_id}")

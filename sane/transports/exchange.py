@@ -170,9 +170,20 @@ class Exchange:
             if result is not None:
                 return result
 
-    async def paste(self, text: str) -> None:
-        """Write text straight to the pane's terminal."""
-        await self.client.send(*paste_commands(f"sane-{self.token}", self.pane_id, text))
+    async def paste(self, text: str, *, keep: bool = False) -> None:
+        """Write text straight to the pane's terminal; with `keep` tmux has its buffer until the next one is written."""
+        await self.client.send(*paste_commands(f"sane-{self.token}", self.pane_id, text, keep=keep))
+
+    async def forget_pasted(self) -> None:
+        """Take away a buffer that was to be kept."""
+        await self.client.send(f"delete-buffer -b sane-{self.token}")
+
+    async def was_pasted(self, text: str, *, keep: bool = False) -> bool:
+        """Return whether tmux has written a text, behind another one that it was to keep: its buffer tells."""
+        (reply,) = await self.client.ask("list-buffers -F '#{buffer_name} #{buffer_size}'")
+        sizes = dict(line.split(" ") for line in reply.lines)
+        size = sizes.get(f"sane-{self.token}")
+        return size == str(len(text.encode("utf-8", "surrogateescape"))) if keep else size is None
 
     async def wait_for(self, deadline: float, *kinds: str, notice_prompt: bool = False) -> Mark | None:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone.
@@ -180,9 +191,9 @@ class Exchange:
         With `notice_prompt` also None, and `at_prompt` set, when a prompt shows and nothing more comes. Without it, and
         while stdin is sent, also None when the client was attached anew: the mark may have come meanwhile.
         """
-        self._next_check = time.monotonic() + LIVENESS_S
-        shown_at = -1
-        self.interrupted = False
+        self.interrupted, shown_at = False, -1
+        soon = notice_prompt and self.may_lack  # it may have ended unseen
+        self._next_check = time.monotonic() + (self._prompt_look_s() if soon else LIVENESS_S)
         while True:
             fresh = self.take()
             if self.gaps != self.client.gaps:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from sane.core.pane.control_stream import Mark
 from sane.core.pane.framing import (
     CORRUPT,
+    END,
     EXIT,
     GO,
     KINDS,
@@ -25,7 +27,7 @@ from sane.core.pane.framing import (
 from sane.core.pane.payload import Run, payload
 from sane.core.pane.prompt_line import SHELLS, classify_line, device_name, stands_behind_prompt
 from sane.core.pane.script import compose, inner_is_piped, inner_place
-from sane.errors import NotFoundError, PaneError
+from sane.errors import LostError, NotFoundError, PaneError, SaneError
 from sane.transports.control_mode import tmux_word
 from sane.transports.pane_recovery import INSERT_MODE, insert_mode, recover
 from sane.transports.pane_state import Screen, line_editor_waits, look, wait_idle, waiting_reader
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 READY_WAIT_S = 5.0  # for the answer to the typed line: two round trips and the start of two small programs
 EARLY_LOOK_S = 0.3
+UNSEEN_WAIT_S = 0.1  # for a mark that came, it seems, while no client was attached
 SLOWEST_BYTES_PER_S = 20_000  # a pane behind a slow SSH connection
 
 
@@ -57,6 +60,7 @@ class Handshake:
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
         if ready is None and not reader and self._exchange.command.raw_ok and await self._shows_device():
+            await self._exchange.forget_pasted()
             return False
         if ready is None and not self._client.closed and await recover(self._exchange):
             # It waited and yet did not read (`enable -n read`), its editor took the keys for commands (vi's), or
@@ -99,7 +103,7 @@ class Handshake:
     async def _type(self, line: str, screen: Screen) -> Mark | None:
         self._exchange.prompt = screen.before.rstrip()
         self._exchange.reader.lines_outside, self._exchange.reader.redrawn = 0, False
-        await self._exchange.paste(f"{self._keys_before}{line}\r")
+        await self._exchange.paste(f"{self._keys_before}{line}\r", keep=True)
         self._exchange.gaps = self._client.gaps
         return await self._wait_ready()
 
@@ -188,18 +192,22 @@ class Handshake:
     async def _send_payload(self, pieces: list[bytes]) -> None:
         """Send the payload and wait until the command starts. Raises PaneError when it does not: then nothing was
         run."""
-        await self._exchange.paste(pieces[0].decode("utf-8", "surrogateescape"))
-        wait_s, gaps, sent = READY_WAIT_S, self._exchange.gaps, len(pieces) == 1
-        if not sent and await self._exchange.wait_for(time.monotonic() + wait_s, GO) is not None:
-            await self._exchange.paste(pieces[1].decode())
-            wait_s, sent = wait_s + len(pieces[1]) / SLOWEST_BYTES_PER_S, True
-        now = time.monotonic()
-        until = min(now + wait_s, max(self._exchange.deadline, now + READY_WAIT_S))
-        mark = await self._exchange.wait_for(until, START, CORRUPT, EXIT)
+        *first, last = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
+        mark, wait_s, unseen, gaps = None, READY_WAIT_S, False, self._exchange.gaps
+        if first:
+            mark, unseen = await self._send(first[0], READY_WAIT_S, GO, keep=True)
+            wait_s += len(last) / SLOWEST_BYTES_PER_S
+        if not first or mark is not None or unseen:
+            wait_s = min(wait_s, max(self._exchange.deadline - time.monotonic(), READY_WAIT_S))
+            mark, unseen = await self._send(last, wait_s, START, CORRUPT, END, EXIT)
+        self._exchange.may_lack |= self._exchange.gaps != gaps and self._exchange.reader.find(START) is None
         if (mark is not None and mark.kind != CORRUPT) or self._client.closed or not await self._exchange.alive():
             return
-        if self._exchange.gaps != gaps and sent:  # START came unseen
-            self._exchange.reader.started = self._exchange.may_lack = True
+        if mark is None and unseen:
+            if self._exchange.command.stdin:  # so was the first request for it
+                self._exchange.feeding = True
+                raise LostError("tmux ended our client while it sent what the command reads", phase="command")
+            self._exchange.reader.started = True
             return
         if mark is None:
             await recover(self._exchange)
@@ -208,8 +216,28 @@ class Handshake:
             hint="Try again when nobody types there.",
         )
 
+    async def _send(self, text: str, wait_s: float, *kinds: str, keep: bool = False) -> tuple[Mark | None, bool]:
+        """Write a piece of the payload; return the mark that answers it, and whether one may have come unseen.
+
+        Where tmux ended our client before it had written the piece, it is written again.
+        """
+        exchange, gaps, unseen = self._exchange, self._exchange.gaps, False
+        until = time.monotonic() + wait_s
+        await exchange.paste(text, keep=keep)
+        while True:
+            mark = await exchange.wait_for(until, *kinds)
+            if mark is not None or exchange.gaps == gaps or self._client.closed:
+                return mark, unseen
+            gaps = exchange.gaps
+            if await exchange.was_pasted(text, keep=keep):
+                unseen, until = True, min(until, time.monotonic() + UNSEEN_WAIT_S)
+            else:
+                await exchange.paste(text, keep=keep)
+
     async def _give_up(self, screen: Screen) -> None:
         if self._client.closed or not await self._exchange.alive():
+            with contextlib.suppress(SaneError):
+                await self._exchange.forget_pasted()
             raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
         await recover(self._exchange)
         raise PaneError(

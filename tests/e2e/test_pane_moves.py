@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import random
 import subprocess
 import sys
 import threading
@@ -53,6 +54,11 @@ def says_nothing_wrong(note: str) -> bool:
 
 def clients_of(server: Tmux) -> list[str]:
     return server.call("list-clients", "-F", "#{client_pid}").split()
+
+
+def end_clients(server: Tmux, name: str) -> None:
+    """Detach all clients of a session; there may be none just then."""
+    subprocess.run(["tmux", "detach-client", "-s", name], env=server.environ, capture_output=True)
 
 
 def wait_for_new_client(server: Tmux, before: list[str]) -> None:
@@ -199,6 +205,27 @@ def test_a_line_for_an_interpreter_ends_where_tmux_detached_us(tmux: Tmux, tmp_p
     assert time.monotonic() - began < BOUND_S
     assert [(r.output, r.mode, r.timed_out, r.pane_ready) for r in results] == [(b"a\nb\n", "raw", False, True)]
     assert "may lack" in results[0].note
+    pane.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_short_runs_are_sent_once_whenever_tmux_ends_our_client(tmux: Tmux, tmp_path: Path, shell: str) -> None:
+    """Most of the moments lie between the typed line and the start of the command."""
+    name, file = tmux.new(SHELLS[shell]), tmp_path / "runs"
+    pane = tmux.open(name)
+    pane.run("true")
+    moments = random.Random(3)
+    for run in range(80):
+        detaches = threading.Timer(moments.random() * 0.012, end_clients, [tmux, name])
+        detaches.start()
+        result = pane.run(f"echo {run} | tee -a {file}; (exit 3)", timeout_s=BOUND_S)
+        detaches.join()
+        assert (result.timed_out, result.pane_ready, result.pane_gone) == (False, True, False)
+        assert result.output == b"%d\n" % run or result.note
+        assert b"\x1b" not in result.output
+        assert result.exit_code == 3 or (result.exit_code is None and result.note)
+    assert file.read_text().split() == [str(run) for run in range(80)]
+    assert tmux.call("list-buffers") == ""
     pane.close()
 
 

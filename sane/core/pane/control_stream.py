@@ -93,6 +93,8 @@ class OutputReader:
             return
         kind, *arguments = decode_octal(encoded).decode("utf-8", "replace").split(";")
         self.marks.append(Mark(kind, tuple(arguments)))
+        if kind == START:  # whoever took it for begun before was wrong
+            self._kept.clear()
         self.started = kind == START or (self.started and kind in (FEED, CHECKSUM))
 
     def flush(self) -> bytes:
