@@ -133,10 +133,10 @@ async def refuse_by_gates(store: Store, workflow: Workflow) -> None:
             raise ConflictError(message, hint="sane deployment list shows what it looks at.")
 
 
-async def create_retry(store: Store, deployment: str, inventory: Source | None = None) -> Event:
+async def create_retry(store: Store, deployment: str, inventory: Source | None = None, *, reason: str = "") -> Event:
     """Append the event of a retry of the newest deployment of its key, which ended.
 
-    `inventory` says how the hosts are reached now, where that has changed since.
+    `inventory` says how the hosts are reached now, where that has changed since; `reason` is for the history.
     Raises ConflictError where nothing needs one, and for an older deployment: it would take hosts back unasked.
     """
     state, first = await load_deployment(store, deployment)
@@ -156,7 +156,8 @@ async def create_retry(store: Store, deployment: str, inventory: Source | None =
                 hint = "A retry has the same hosts. Deploy to those that are left, or to a --limit of them."
                 raise ConflictError(f"{inventory.path} does not have {fold(now.gone)}", hint=hint)
             source = now.source
-        return _with_data(event, source=source, digest=first.data.get("digest", ""))
+        why = reason or event.data["reason"]
+        return _with_data(event, source=source, digest=first.data.get("digest", ""), reason=why)
 
     return await create_next(store, state.key, make)
 

@@ -81,8 +81,10 @@ def test_a_host_that_stops_in_the_revert_leaves_it_incomplete_and_a_retry_ends_i
     out, err = process.communicate(timeout=50)
     assert process.returncode == 6, (out, err)
     site.lab.fault("server1", "heal")
-    retried = call("retry", "app", "--output", "json")
+    retried = call("retry", "app", "--reason", "server1 thawed", "--output", "json")
     assert retried.exit_code == 5, retried.stderr
+    assert retried.report["revision"] == 3
+    assert "server1 thawed" in call("deployment", "list", "--output", "json").stdout
     assert os.readlink(site.root("server1") / "current") == "releases/1.0.0"
     assert site.marks("server1").count("back 1.0.0") == 1
 

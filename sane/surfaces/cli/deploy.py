@@ -37,6 +37,7 @@ FLAGS = {
     "auto_revert": "The same as --on-failure revert_all.",
 }
 OUTPUTS = click.Choice(["table", "json", "ndjson"])
+REASON = click.option("--reason", default="", help="Why, for the history.")
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +82,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             callback=_no_empty_word,
             help="A word that makes asking twice the same as asking once.",
         ),
-        click.option("--reason", default="", help="Why, for the history."),
+        REASON,
         click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the workflow."),
         click.option(
             "--via",
@@ -175,9 +176,16 @@ def deploy_request(asked: DeployRequest, output: str, query: str | None, wait: b
     type=click.Path(path_type=Path),
     help="How the hosts are reached now; else as when they were deployed.",
 )
+@REASON
 @show_options
 def retry(
-    deployment: str, inventory: Path | None, output: str, query: str | None, wait: bool, keep_windows: bool
+    deployment: str,
+    inventory: Path | None,
+    reason: str,
+    output: str,
+    query: str | None,
+    wait: bool,
+    keep_windows: bool,
 ) -> None:
     """Deploy again to the hosts of DEPLOYMENT (an id, or a key: its newest) that need it; probe the healthy ones.
 
@@ -190,7 +198,7 @@ def retry(
 
     async def create(store: Any) -> Any:
         found = await find_deployment(store, deployment)
-        return await create_retry(store, found.id, read_source(inventory) if inventory else None)
+        return await create_retry(store, found.id, read_source(inventory) if inventory else None, reason=reason)
 
     run_and_report(create, output, query, wait, keep_windows)
 

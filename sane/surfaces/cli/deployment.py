@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from sane.errors import ConflictError, UnavailableError, exit_status
-from sane.surfaces.cli.deploy import OUTPUTS, print_report, run_and_report, show_options
+from sane.surfaces.cli.deploy import OUTPUTS, REASON, print_report, run_and_report, show_options
 from sane.surfaces.cli.query import check_query
 
 WIDE = 140  # columns in which a table of deployments has room for all of them
@@ -21,7 +21,6 @@ COLUMNS = ("deployment", "version", "status", "key", "revision", "created (UTC)"
 ANSWER_TIMEOUT_S = 60.0  # a promotion probes the canaries again, each within 15 s, before it is answered
 # What a deployment exits with when it ended, or waits, as this request wants it to.
 AS_ASKED = {"pause": (8,), "cancel": (4,), "fail": (4, 5)}
-REASON = click.option("--reason", default="", help="Why, for the history.")
 OUTPUT = click.option("--output", type=OUTPUTS, default="table", show_default=True, help="The form of the answer.")
 QUERY = click.option(
     "--query", callback=check_query, metavar="JMESPATH", help="Print only this part of the JSON answer."

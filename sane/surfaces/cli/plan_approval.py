@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from sane.core.printable import printable
+from sane.surfaces.cli.deploy import REASON
 from sane.surfaces.cli.query import answer_options, answered, as_table
 
 if TYPE_CHECKING:
     from sane.operations.plans import PlanRow
-
-REASON = click.option("--reason", default="", help="Why, for the history.")
 
 
 def add_plan_commands(group: click.Group) -> None:
