@@ -13,11 +13,12 @@ from sane.core.document import Problems
 from sane.core.events import Event
 from sane.core.fleet.inventory import Host, Inventory
 from sane.core.host.dead_man import check_dead_man
+from sane.core.names import check_version
 from sane.core.rollout.controller import HostSpec, RolloutState
 from sane.core.rollout.policy import override_policy
 from sane.core.rollout.revisions import create
 from sane.core.workflow.binding import check_given, check_variables
-from sane.core.workflow.workflow import Workflow, check_key, check_version, missing_revert
+from sane.core.workflow.workflow import Workflow, check_key, missing_revert
 from sane.engine.plan import DeploymentPlan, Source, bundle_paths, digest_of, source_of
 from sane.engine.runner import steady_clock
 from sane.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from sane.core.host.bundle import Manifest, is_digest
 from sane.core.host.release_scripts import ASK, ASSEMBLE
-from sane.core.workflow.workflow import check_version
+from sane.core.names import check_version
 from sane.errors import SaneError, UsageError
 from sane.primitives._script import run_script
 from sane.transports.context import Context

@@ -8,6 +8,7 @@ from typing import Any
 
 from sane.core.document import Fields, Node, Problems, with_units
 from sane.core.fleet.hostset import expand_term
+from sane.core.names import check_version
 from sane.core.target import parse_target
 from sane.errors import UsageError
 
@@ -134,6 +135,8 @@ def _text(read: Fields, name: str, problems: Problems) -> str | None:
         return None
     if _CONTROL.search(text) or (text.startswith("-") and name in ("address", "user", "jump")):
         problems.add(node, f"{name} can't be {text[:80]!r}")
+        return None
+    if text and name == "version" and not problems.attempt(node, lambda: check_version(_REFERENCE.sub("x", text)), ""):
         return None
     return text or None
 

@@ -41,7 +41,6 @@ _KEYS = (
     *PARTS,
 )
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~@:-]{0,127}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -91,14 +90,6 @@ class Workflow:
         """Return the steps of stage, switch, revert or a hook; none where the workflow has none."""
         parts = {"stage": self.stage, "switch": self.switch, "revert": self.revert}
         return parts.get(name) or self.hooks.get(name, ())
-
-
-def check_version(version: str) -> str:
-    """Return a version that is safe as a word and as a directory's name. Raises UsageError for any other."""
-    if not _VERSION.fullmatch(version):
-        hint = "Use letters, digits and . _ + ~ @ : -, starting with a letter or digit, 128 at most."
-        raise UsageError(f"version {version[:140]!r} can't be used", hint=hint)
-    return version
 
 
 def check_key(key: str) -> str:

@@ -138,6 +138,7 @@ def test_values_stay_as_written() -> None:
         ("hosts: [a]\ntarget: 'ssh:'", [(2, "target 'ssh:' is incomplete")]),
         ("hosts: [a]\nuser: -oProxyCommand=x", [(2, "user can't be '-oProxyCommand=x'")]),
         ("hosts: [a]\nhost_dir: kept", [(2, "host_dir can't be 'kept'")]),
+        ("hosts: [a]\nversion: 1 0;x", [(2, "version '1 0;x' can't be used")]),
         ("hosts: ['a b']", [(1, "'a b' can't be the name of a host")]),
         ("hosts: 7", [(1, "'7' is a number, not the name of a host")]),
         ("hosts: {10.1: {}}", [(1, "'10.1' is a number, not the name of a host")]),

@@ -13,10 +13,11 @@ import pytest
 
 from sane.core.document import Problems
 from sane.core.fleet.inventory import Host
+from sane.core.names import check_version
 from sane.core.units import Amount
 from sane.core.workflow.binding import Binding, check_variables, environment, fill_arguments
 from sane.core.workflow.steps import Step
-from sane.core.workflow.workflow import Workflow, check_version, read_workflow
+from sane.core.workflow.workflow import Workflow, read_workflow
 from sane.errors import ConfigError, UsageError
 from sane.operations.files import RegisteredVerbs, load_workflow, parse_yaml
 
