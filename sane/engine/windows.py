@@ -81,7 +81,8 @@ async def open_window(machine: Machine, session: str, host: str, argv: Sequence[
         if owner == host:
             return await _revive(server, pane, argv)
     words = ["-P", "-F", "#{pane_id}", "-n", host, *argv]
-    made = await server.run("new-session", "-d", "-s", session, "-x", str(WIDTH), "-y", str(HEIGHT), *words)
+    async with server.attach_lock(alone=True):  # tmux tells its clients of a new session
+        made = await server.run("new-session", "-d", "-s", session, "-x", str(WIDTH), "-y", str(HEIGHT), *words)
     if made.exit_code != 0:
         # It is there already, or another host's task made it a moment ago.
         made = await server.run("new-window", "-d", "-t", f"={session}:", *words)

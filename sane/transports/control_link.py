@@ -89,12 +89,16 @@ class ControlLink:
         self.closed = False
         # By the session's id: attaching by a pane would change the current window.
         words = self.server.argv(*global_flags, "-C", "attach-session", "-E", "-t", self.session_id, *flags)
-        self._channel = await self.server.machine.spawn(words)
-        deadline = time.monotonic() + TMUX_TIMEOUT_S
-        while not self.attached and not self.closed:
-            await self.pump(deadline)
-        if not self.attached:
-            await self._end()
+        async with self.server.attach_lock(alone=True):
+            self._channel = await self.server.machine.spawn(words)
+            try:
+                deadline = time.monotonic() + TMUX_TIMEOUT_S
+                while not self.attached and not self.closed:
+                    await self.pump(deadline)
+            finally:
+                if not self.attached:
+                    channel, self._channel = self._channel, None
+                    await _close(channel)
         return self.attached
 
     async def send(self, commands: Sequence[str], replies: list[Reply] | None) -> None:
@@ -226,12 +230,21 @@ class ControlLink:
         if channel is None:
             return
         self._ending = True
+        lock = self.server.attach_lock(alone=False)
         try:
-            with contextlib.suppress(TransportError):
-                await channel.close()
-        finally:
-            self._ending = False
-            self._wake()
+            await lock.acquire()
+        finally:  # also where this is cancelled
+            try:
+                await _close(channel)
+            finally:
+                lock.release()
+                self._ending = False
+                self._wake()
+
+
+async def _close(channel: Channel) -> None:
+    with contextlib.suppress(TransportError):
+        await channel.close()
 
 
 _links: weakref.WeakKeyDictionary[Machine, dict[tuple[object, ...], ControlLink]] = weakref.WeakKeyDictionary()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sane.errors import NotFoundError, TransportError, UnreachableError, UsageError
+from sane.transports.attach_lock import AttachLock
 from sane.transports.base import Completed, Machine
 
 NO_SERVER = "no server running on "
@@ -79,6 +80,10 @@ class TmuxServer:
                 host=self.machine.name,
                 hint="It may be stopped: look for its process with `ps -ef | grep tmux`.",
             ) from None
+
+    def attach_lock(self, *, alone: bool) -> AttachLock:
+        """Return the lock to hold while a client comes (`alone`) or goes."""
+        return AttachLock(self.machine, self.options, alone=alone)
 
     async def ask(self, *words: str) -> str:
         """Return the output of one tmux command. Raises TransportError with what tmux said when it failed."""

@@ -6,14 +6,6 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping
-
-
-def tmux_socket(environ: Mapping[str, str], uid: int) -> str:
-    """Return the socket of the tmux server that a plain `tmux` means."""
-    if environ.get("TMUX"):
-        return environ["TMUX"].split(",")[0]
-    return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/default"
 
 
 def process_behind(path: str) -> int | None:
