@@ -118,11 +118,11 @@ async def end_given_up(exchange: Exchange, screen: Screen) -> CommandResult | No
 async def recover(exchange: Exchange) -> bool:
     """Clear the line and the terminal's settings after a handshake that failed; return whether a prompt is back."""
     await exchange.paste("\x03")
-    reader = exchange.reader
+    kept = exchange.reader, exchange.may_lack
     try:
         return await prompt_is_back(exchange, RECOVERY_WAIT_S[0])
     finally:
-        exchange.reader = reader
+        exchange.reader, exchange.may_lack = kept
 
 
 async def prompt_is_back(exchange: Exchange, wait_s: float) -> bool:
@@ -157,6 +157,17 @@ async def answering_shell(exchange: Exchange, wait_s: float) -> str:
 
 
 async def _prompt_answers(exchange: Exchange, wait_s: float) -> bool:
+    gaps = exchange.client.gaps
+    if await _answers(exchange, wait_s):
+        return True
+    if exchange.client.gaps == gaps or exchange.client.closed:
+        return False
+    exchange.may_lack = True
+    await exchange.paste("\x03")  # tmux ended our client in between: the answer may have come unseen
+    return await _answers(exchange, wait_s)
+
+
+async def _answers(exchange: Exchange, wait_s: float) -> bool:
     pane = exchange.pane
     try:
         screen, verdict = await wait_idle(exchange.client, exchange.pane_id, pane.name, local=pane.local, wait_s=wait_s)
@@ -167,6 +178,7 @@ async def _prompt_answers(exchange: Exchange, wait_s: float) -> bool:
     exchange.nested = verdict == "nested"
     line = typed_line(token, screen.place, nested=exchange.nested)
     await exchange.paste(f"{insert_mode(exchange, screen)}{line}\r")
+    exchange.gaps = exchange.client.gaps
     ready = await exchange.wait_for(time.monotonic() + wait_s, READY)
     if ready is None:
         await exchange.paste("\x03")  # what was typed must not wait there for a line, nor run when the pane thaws

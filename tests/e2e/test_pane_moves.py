@@ -215,18 +215,20 @@ def test_short_runs_are_sent_once_whenever_tmux_ends_our_client(tmux: Tmux, tmp_
     pane = tmux.open(name)
     pane.run("true")
     moments = random.Random(3)
-    for run in range(80):
-        detaches = threading.Timer(moments.random() * 0.012, end_clients, [tmux, name])
-        detaches.start()
-        result = pane.run(f"echo {run} | tee -a {file}; (exit 3)", timeout_s=BOUND_S)
-        detaches.join()
-        assert (result.timed_out, result.pane_ready, result.pane_gone) == (False, True, False)
-        assert result.output == b"%d\n" % run or result.note
-        assert b"\x1b" not in result.output
-        assert result.exit_code == 3 or (result.exit_code is None and result.note)
+    try:
+        for run in range(80):
+            detaches = threading.Timer(moments.random() * 0.012, end_clients, [tmux, name])
+            detaches.start()
+            result = pane.run(f"echo {run} | tee -a {file}; (exit 3)", timeout_s=BOUND_S)
+            detaches.join()
+            assert (result.timed_out, result.pane_ready, result.pane_gone) == (False, True, False)
+            assert result.output == b"%d\n" % run or result.note
+            assert b"\x1b" not in result.output
+            assert result.exit_code == 3 or (result.exit_code is None and result.note)
+    finally:
+        pane.close()
     assert file.read_text().split() == [str(run) for run in range(80)]
     assert tmux.call("list-buffers") == ""
-    pane.close()
 
 
 def test_a_call_that_waits_for_the_prompt_waits_on(tmux: Tmux) -> None:

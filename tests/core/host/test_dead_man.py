@@ -45,9 +45,9 @@ def wait_until_decided(home: Path, state: str, timeout_s: float = 8.0) -> None:
 
 
 def test_takes_the_host_back_once_when_nobody_confirms(tmp_path: Path) -> None:
-    assert run(arm(guard("echo back >>~/marks\n", 1)), tmp_path).stdout == b"armed\n"
+    assert run(arm(guard("echo back >>~/marks\n", 3)), tmp_path).stdout == b"armed\n"
     assert seen(tmp_path) == [("armed", None)]
-    run(arm(guard("echo back >>~/marks\n", 1)), tmp_path)  # a controller that resumes arms no second one
+    run(arm(guard("echo back >>~/marks\n", 3)), tmp_path)  # a controller that resumes arms no second one
     wait_until_decided(tmp_path, "fired")
     assert seen(tmp_path) == [("fired", 0)]
     assert (tmp_path / "marks").read_text() == "back\n"
