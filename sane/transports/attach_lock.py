@@ -1,8 +1,9 @@
 """Keep tmux clients of several callers from coming and going at one moment: tmux crashes of it, with every session.
 
-A control client that still tells who it is counts as one that is told of others, though it can't be yet: a session
-that is made, or a client that goes, then ends the server (seen with 3.3a, in 3.6 not mended: tmux pull request 5004).
-Four callers that attached at once took 20 of 20 servers down, none of 20 with this lock (12,000 attaches).
+A control client that still tells who it is counts as one to be told of others, though it can't be yet: a session that
+is made, a client that goes, and since 3.4 a buffer that is set then ends the server (tmux pull request 4980).
+Four callers that attached at once took 20 of 20 servers down (3.3a), none of 20 with this lock (12,000 attaches); four
+that each ran commands 7 of 10 (3.5a) while buffers were set without it, none of 10 with it (1,200 calls).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
 
 
 class AttachLock:
-    """Hold what the callers of a tmux server share, where they are on this machine: alone to come, together to go.
+    """Hold what the callers of a tmux server share, where they are on this machine: alone to come, together for what
+    tmux tells its clients of.
 
     `options` are tmux's own `-L NAME` or `-S PATH`. It is never refused: where it can't be had in 3 s, or no place for
     it is found, the caller goes on without it.

@@ -108,6 +108,16 @@ class ControlLink:
         self._wanted += [replies] * len(commands)
         await self._channel.write("".join(f"{command}\n" for command in commands).encode("utf-8", "surrogateescape"))
 
+    async def carry_out(self, commands: Sequence[str]) -> None:
+        """Run tmux commands while no client comes, of which tmux would tell it (of a buffer: since 3.4)."""
+        replies: list[Reply] = []
+        async with self.server.attach_lock(alone=False):
+            await self.send(commands, replies)
+            deadline = time.monotonic() + TMUX_TIMEOUT_S
+            while len(replies) < len(commands) and not self.closed:
+                if not await self.pump(deadline):
+                    raise self.silent()
+
     async def pump(self, deadline: float) -> bool:
         """Read once, or wait while another task reads, for at most until `deadline`; return False at the deadline."""
         if self._reading:

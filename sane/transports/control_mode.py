@@ -86,6 +86,29 @@ class ControlClient:
                 if not tries_left:
                     raise
 
+    async def paste(self, buffer: str, text: str, *, keep: bool = False) -> None:
+        """Write text straight to the pane's terminal; with `keep` tmux has the buffer until another one is written.
+
+        Where tmux ends our client meanwhile, it may be written or not. Raises as `ask` does.
+        """
+        await self._carry_out(paste_commands(buffer, self.pane.decode(), text, keep=keep))
+
+    async def delete_buffer(self, buffer: str) -> None:
+        """Take away a buffer that was kept. Raises as `ask` does."""
+        await self._carry_out([f"delete-buffer -b {buffer}"])
+
+    async def _carry_out(self, commands: Sequence[str]) -> None:
+        for tries_left in reversed(range(TRIES)):
+            if self._link.closed:
+                await self._rejoin()
+            try:
+                await self._link.carry_out(commands)
+                break
+            except LostError:
+                await self._link.drain()
+                if not tries_left:
+                    raise
+
     async def follow(self, session_id: str) -> None:
         """Go where the pane is, now that tmux names that session for it: the link's may have it no more."""
         if session_id in (self._link.session_id, self._also_in):

@@ -25,9 +25,9 @@ KERNEL_SHOWS, KERNEL_REPRINTS = b" \x08 \x08", b"^R\r\n"
 REPRINT, ABORT = "\x12", "\x07"
 
 
-async def bring_prompt_back(client: ControlClient, pane_id: str, screen: Screen) -> None:
+async def bring_prompt_back(client: ControlClient, screen: Screen) -> None:
     """Press Enter where a shell seems to wait and nothing is typed."""
-    shown = await shown_for(client, pane_id, BLANK_AND_BACK, SETTLE_S)
+    shown = await shown_for(client, BLANK_AND_BACK, SETTLE_S)
     if not shows_blank_first(shown, screen):
         return
     empty = None
@@ -35,15 +35,15 @@ async def bring_prompt_back(client: ControlClient, pane_id: str, screen: Screen)
         # A program that reads looks the same as the shell: it is one that a person has started.
         if await _somebody_typed(client, screen) or (screen.program not in CARRIERS and child_in_front(screen)):
             return
-        typed = await shown_for(client, pane_id, REPRINT, SETTLE_S)
+        typed = await shown_for(client, REPRINT, SETTLE_S)
         if typed.startswith(KERNEL_REPRINTS):
             empty = typed == KERNEL_REPRINTS
         else:
-            await shown_for(client, pane_id, ABORT, SETTLE_S)
+            await shown_for(client, ABORT, SETTLE_S)
     if empty is None:
-        empty = shows_blank_first(await shown_for(client, pane_id, LEFT_RIGHT + BLANK_AND_BACK, SETTLE_S), screen)
+        empty = shows_blank_first(await shown_for(client, LEFT_RIGHT + BLANK_AND_BACK, SETTLE_S), screen)
     if empty:
-        await press(client, pane_id, "\r")
+        await press(client, "\r")
 
 
 async def _somebody_typed(client: ControlClient, screen: Screen) -> bool:

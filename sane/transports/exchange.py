@@ -14,7 +14,7 @@ from sane.core.pane.prompt_line import SHELLS
 from sane.core.pane.script import SHELL_SAYS_DONE, cut_at_interrupt, strip_exit_notice, strip_job_notices
 from sane.errors import NotFoundError, PaneError, RemoteError, UndrawnError
 from sane.transports.base import OnOutput
-from sane.transports.control_mode import ControlClient, paste_commands
+from sane.transports.control_mode import ControlClient
 from sane.transports.handshake import Handshake
 from sane.transports.pane_recovery import (
     INTERRUPTED_EXIT_CODE,
@@ -78,6 +78,7 @@ class Exchange:
         self.command = command
         self._on_output = on_output
         self.token = os.urandom(4).hex()
+        self.buffer = f"sane-{self.token}"
         self.reader = OutputReader(self.token, command.output_limit_bytes)
         self.local = pane.local
         self._started = time.monotonic()
@@ -172,18 +173,7 @@ class Exchange:
 
     async def paste(self, text: str, *, keep: bool = False) -> None:
         """Write text straight to the pane's terminal; with `keep` tmux has its buffer until the next one is written."""
-        await self.client.send(*paste_commands(f"sane-{self.token}", self.pane_id, text, keep=keep))
-
-    async def forget_pasted(self) -> None:
-        """Take away a buffer that was to be kept."""
-        await self.client.send(f"delete-buffer -b sane-{self.token}")
-
-    async def was_pasted(self, text: str, *, keep: bool = False) -> bool:
-        """Return whether tmux has written a text, behind another one that it was to keep: its buffer tells."""
-        (reply,) = await self.client.ask("list-buffers -F '#{buffer_name} #{buffer_size}'")
-        sizes = dict(line.split(" ") for line in reply.lines)
-        size = sizes.get(f"sane-{self.token}")
-        return size == str(len(text.encode("utf-8", "surrogateescape"))) if keep else size is None
+        await self.client.paste(self.buffer, text, keep=keep)
 
     async def wait_for(self, deadline: float, *kinds: str, notice_prompt: bool = False) -> Mark | None:
         """Return the first mark of these kinds; None at the deadline or when the pane has gone.

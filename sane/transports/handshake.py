@@ -60,7 +60,7 @@ class Handshake:
         line, pieces, reader = self._form(screen)
         ready = await self._type(line, screen)
         if ready is None and not reader and self._exchange.command.raw_ok and await self._shows_device():
-            await self._exchange.forget_pasted()
+            await self._client.delete_buffer(self._exchange.buffer)
             return False
         if ready is None and not self._client.closed and await recover(self._exchange):
             # It waited and yet did not read (`enable -n read`), its editor took the keys for commands (vi's), or
@@ -229,15 +229,22 @@ class Handshake:
             if mark is not None or exchange.gaps == gaps or self._client.closed:
                 return mark, unseen
             gaps = exchange.gaps
-            if await exchange.was_pasted(text, keep=keep):
+            if await self._was_pasted(text, keep=keep):
                 unseen, until = True, min(until, time.monotonic() + UNSEEN_WAIT_S)
             else:
                 await exchange.paste(text, keep=keep)
 
+    async def _was_pasted(self, text: str, *, keep: bool) -> bool:
+        """Return whether tmux has written a text, behind another one that it was to keep: its buffer tells."""
+        (reply,) = await self._client.ask("list-buffers -F '#{buffer_name} #{buffer_size}'")
+        parts = [line.rpartition(" ") for line in reply.lines]
+        size = next((size for name, _, size in parts if name == self._exchange.buffer), None)
+        return size == str(len(text.encode("utf-8", "surrogateescape"))) if keep else size is None
+
     async def _give_up(self, screen: Screen) -> None:
         if self._client.closed or not await self._exchange.alive():
             with contextlib.suppress(SaneError):
-                await self._exchange.forget_pasted()
+                await self._client.delete_buffer(self._exchange.buffer)
             raise NotFoundError(f"Pane '{self._pane.name}' went away before the command was sent")
         await recover(self._exchange)
         raise PaneError(

@@ -14,7 +14,7 @@ import time
 from sane.core.pane.control_stream import decode_octal
 from sane.core.pane.framing import Place
 from sane.core.pane.prompt_line import asks_person, cells_of, classify_line, stands_behind_prompt
-from sane.transports.control_mode import ControlClient, paste_commands
+from sane.transports.control_mode import ControlClient
 from sane.transports.pane_state import Screen, is_at_work, keys_wait, line_editor_waits, look
 
 ANSWER_WAIT_S = 2.0  # a busy machine; it comes within 5 ms otherwise
@@ -84,14 +84,14 @@ class EmptyLine:
             from sane.transports.covered_prompt import bring_prompt_back
 
             self._entered = True
-            await bring_prompt_back(self._client, self._pane_id, screen)
+            await bring_prompt_back(self._client, screen)
 
     async def _shows_blank_first(self, screen: Screen) -> bool:
         keys = MOVES[screen.program] + BLANK_AND_BACK
         # Where there is no prompt yet it may come first: what is typed behind it must not meet the blank. (fish draws
         # once for all keys, and shows none of this.)
         to_end = not screen.before and screen.program != "fish"
-        shown = await shown_for(self._client, self._pane_id, keys, to_end=to_end)
+        shown = await shown_for(self._client, keys, to_end=to_end)
         return shows_blank_first(shown, screen)
 
     async def _put_back(self, was: Screen) -> None:
@@ -108,24 +108,22 @@ class EmptyLine:
             await self._client.pump(min(until, time.monotonic() + 0.01))
 
     async def _paste(self, keys: str) -> None:
-        await press(self._client, self._pane_id, keys)
+        await press(self._client, keys)
 
 
-async def press(client: ControlClient, pane_id: str, keys: str) -> None:
+async def press(client: ControlClient, keys: str) -> None:
     """Write keys to a pane's terminal, all at once."""
-    await client.send(*paste_commands(f"sane-{os.getpid():x}", pane_id, keys))
+    await client.paste(f"sane-{os.getpid():x}", keys)
 
 
-async def shown_for(
-    client: ControlClient, pane_id: str, keys: str, quiet_s: float = 0.0, *, to_end: bool = False
-) -> bytes:
+async def shown_for(client: ControlClient, keys: str, quiet_s: float = 0.0, *, to_end: bool = False) -> bytes:
     """Return what a pane shows for keys, without bells and colours: until more than a blank has come (`to_end`: until
     the blank is away again), and nothing more for `quiet_s`."""
     following, client.following = client.following, True
     client.take_output()
     shown = b""
     try:
-        await press(client, pane_id, keys)
+        await press(client, keys)
         until, quiet_until = time.monotonic() + ANSWER_WAIT_S, 0.0
         while time.monotonic() < until and not client.closed:
             fresh = client.take_output()

@@ -31,7 +31,7 @@ from sane.core.pane.raw_prompt import (
 from sane.core.pane.rendering import Rendering
 from sane.errors import NotFoundError, PaneError, UsageError
 from sane.transports.base import OnOutput
-from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
+from sane.transports.control_mode import ControlClient, tmux_word
 from sane.transports.pane_recovery import MAY_LACK
 from sane.transports.pane_state import IDLE_WAIT_S, UNDRAWN_WAIT_S, Screen, judge, look, terminal_is_raw
 
@@ -264,7 +264,7 @@ class RawExchange:
         return False
 
     async def _paste(self, text: str) -> None:
-        await self._client.send(*paste_commands(self._buffer, self._pane.pane_id, text))
+        await self._client.paste(self._buffer, text)
 
     async def _remember(self, prompt: RawPrompt) -> None:
         """Note the device's first prompt on the pane: `Router#` alone could be a shell's."""

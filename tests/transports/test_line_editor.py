@@ -24,7 +24,7 @@ class Pieces:
         self._coming = list(pieces)
         self._come = b""
 
-    async def send(self, *commands: str) -> None:
+    async def paste(self, buffer: str, text: str) -> None:
         pass
 
     async def pump(self, deadline: float) -> bool:
@@ -41,7 +41,7 @@ class Pieces:
 def test_a_prompt_that_comes_first_is_not_taken_for_the_answer(gone: str) -> None:
     """What was typed behind it met the blank, and one was left in front of the command."""
     pieces = Pieces(b"\\015> $", b" ", b" ", gone.encode())
-    shown = run_blocking(shown_for(cast("ControlClient", pieces), "%1", BLANK_AND_BACK, to_end=True))
+    shown = run_blocking(shown_for(cast("ControlClient", pieces), BLANK_AND_BACK, to_end=True))
     assert shown == b"\r> $  " + decode_octal(gone.encode())
 
 
