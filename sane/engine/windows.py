@@ -107,7 +107,8 @@ async def close_windows(machine: Machine, session: str, host: str) -> None:
     server = TmuxServer(machine)
     for pane, owner, window in await _panes(server, session):
         if host in (owner, window):  # a controller that was killed as it opened it had not yet said whose it is
-            await server.run("kill-pane", "-t", pane)
+            async with server.attach_lock(alone=False):  # the session may go with it, of which tmux tells its clients
+                await server.run("kill-pane", "-t", pane)
 
 
 async def _panes(server: TmuxServer, session: str) -> list[tuple[str, str, str]]:
