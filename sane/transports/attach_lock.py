@@ -18,7 +18,7 @@ from sane.errors import UsageError
 from sane.transports.base import Machine
 from sane.transports.lock import make_private_folder
 
-WAIT_S = 3.0  # attaching takes 8 ms, so whoever holds it for longer is stopped, or the server is
+WAIT_S = 1.0  # attaching takes 8 ms: whoever holds it for longer is stopped, or the server is
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
 
 
@@ -26,7 +26,7 @@ class AttachLock:
     """Hold what the callers of a tmux server share, where they are on this machine: alone to come, together for what
     tmux tells its clients of.
 
-    `options` are tmux's own `-L NAME` or `-S PATH`. It is never refused: where it can't be had in 3 s, or no place for
+    `options` are tmux's own `-L NAME` or `-S PATH`. It is never refused: where it can't be had in 1 s, or no place for
     it is found, the caller goes on without it.
     """
 
