@@ -16,23 +16,22 @@ from collections.abc import Mapping
 from sane.core.paths import runtime_dir
 from sane.errors import UsageError
 from sane.transports.base import Machine
-from sane.transports.lock import make_private_folder
+from sane.transports.lock import FIRST_PAUSE_S, LAST_PAUSE_S, make_private_folder, try_lock
 
 WAIT_S = 1.0  # attaching takes 8 ms: whoever holds it for longer is stopped, or the server is
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.001, 0.02
 
 
 class AttachLock:
     """Hold what the callers of a tmux server share, where they are on this machine: alone to come, together for what
     tmux tells its clients of.
 
-    `options` are tmux's own `-L NAME` or `-S PATH`. It is never refused: where it can't be had in 1 s, or no place for
-    it is found, the caller goes on without it.
+    `folder` is that of the server's socket, which callers with other environments find too; "" for a server elsewhere.
+    It is never refused: where it can't be had in 1 s, or no place for it is found, the caller goes on without it.
     """
 
-    def __init__(self, machine: Machine, options: tuple[str, ...], *, alone: bool) -> None:
+    def __init__(self, machine: Machine, folder: str, *, alone: bool) -> None:
         self._machine = machine
-        self._options = options
+        self._folder = folder
         self._mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         self._fd = -1
 
@@ -46,24 +45,17 @@ class AttachLock:
 
     async def acquire(self) -> None:
         """Wait until nobody else is in between."""
-        self._fd = _open(self._machine, self._options)
         try:
+            self._fd = self._open()
             pause_s, until = FIRST_PAUSE_S, time.monotonic() + WAIT_S
-            while self._fd >= 0 and not self._try() and time.monotonic() < until:
+            while not try_lock(self._fd, self._mode) and time.monotonic() < until:
                 await self._machine.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
+        except (OSError, UsageError):  # no place for it, or a file system without such locks
+            self.release()
         except BaseException:
             self.release()
             raise
-
-    def _try(self) -> bool:
-        try:
-            fcntl.flock(self._fd, self._mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system that has no such locks
-            self.release()
-        return True
 
     def release(self) -> None:
         """Let the others go on; safe to call twice."""
@@ -71,32 +63,14 @@ class AttachLock:
             os.close(self._fd)
             self._fd = -1
 
-
-def _open(machine: Machine, options: tuple[str, ...]) -> int:
-    """Return a descriptor of the lock's place, -1 where there is none.
-
-    On this machine it is the folder of the server's socket: callers with other environments find the same.
-    """
-    environ: Mapping[str, str] = getattr(machine, "environ", os.environ)
-    try:
-        if machine.name == "local":
-            fd = os.open(os.path.dirname(tmux_socket(environ, os.getuid(), options)), os.O_RDONLY | os.O_CLOEXEC)
+    def _open(self) -> int:
+        if self._folder:
+            fd = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
             if os.fstat(fd).st_uid == os.geteuid():
                 return fd
             os.close(fd)  # others could hold us up there
+        environ: Mapping[str, str] = getattr(self._machine, "environ", os.environ)
         root = runtime_dir(environ, os.getuid())
         make_private_folder(root, f"{root}/attach")
-        name = "".join(c if c.isalnum() else "_" for c in machine.name)[-100:]
+        name = "".join(c if c.isalnum() else "_" for c in self._machine.name)[-100:]
         return os.open(f"{root}/attach/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except (OSError, UsageError):
-        return -1
-
-
-def tmux_socket(environ: Mapping[str, str], uid: int, options: tuple[str, ...] = ()) -> str:
-    """Return the socket of the tmux server that `tmux` with these options means."""
-    named = dict(zip(options[::2], options[1::2], strict=False))
-    if "-S" in named:
-        return named["-S"]
-    if environ.get("TMUX") and "-L" not in named:
-        return environ["TMUX"].split(",")[0]
-    return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/{named.get('-L', 'default')}"

@@ -109,14 +109,22 @@ class ControlLink:
         await self._channel.write("".join(f"{command}\n" for command in commands).encode("utf-8", "surrogateescape"))
 
     async def carry_out(self, commands: Sequence[str]) -> None:
-        """Run tmux commands while no client comes, of which tmux would tell it (of a buffer: since 3.4)."""
+        """Run tmux commands of which tmux tells its clients (of a buffer: since 3.4), while none comes.
+
+        Raises LostError only where they can't be sent: what was sent must not be sent again.
+        """
         replies: list[Reply] = []
         async with self.server.attach_lock(alone=False):
             await self.send(commands, replies)
-            deadline = time.monotonic() + TMUX_TIMEOUT_S
-            while len(replies) < len(commands) and not self.closed:
-                if not await self.pump(deadline):
-                    raise self.silent()
+            with contextlib.suppress(LostError):  # whoever reads next is told
+                await self.wait_answered(replies, len(commands))
+
+    async def wait_answered(self, replies: list[Reply], count: int) -> None:
+        """Wait for so many answers, or the end of the client. Raises UnreachableError after 10 s."""
+        deadline = time.monotonic() + TMUX_TIMEOUT_S
+        while len(replies) < count and not self.closed:
+            if not await self.pump(deadline):
+                raise self.silent()
 
     async def pump(self, deadline: float) -> bool:
         """Read once, or wait while another task reads, for at most until `deadline`; return False at the deadline."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sane.errors import LostError, NotFoundError
 from sane.transports.control_link import ControlLink, Reply, link_to
-from sane.transports.tmux import TMUX_TIMEOUT_S, TmuxServer
+from sane.transports.tmux import TmuxServer
 
 TRIES = 3  # to attach anew, where sessions come and go meanwhile
 
@@ -62,10 +61,7 @@ class ControlClient:
         for _ in range(TRIES):
             replies: list[Reply] = []
             await self._send(commands, replies)
-            link, deadline = self._link, time.monotonic() + TMUX_TIMEOUT_S
-            while len(replies) < len(commands) and not link.closed:
-                if not await link.pump(deadline):
-                    raise link.silent()
+            await self._link.wait_answered(replies, len(commands))
             if len(replies) == len(commands):
                 return replies
         raise LostError("tmux ends each client that is attached to it", phase="command")
@@ -73,18 +69,6 @@ class ControlClient:
     async def send(self, *commands: str) -> None:
         """Run tmux commands without waiting for their answers. Raises as `ask` does."""
         await self._send(commands, None)
-
-    async def _send(self, commands: Sequence[str], replies: list[Reply] | None) -> None:
-        for tries_left in reversed(range(TRIES)):
-            if self._link.closed:
-                await self._rejoin()
-            try:
-                await self._link.send(commands, replies)
-                break
-            except LostError:
-                await self._link.drain()
-                if not tries_left:
-                    raise
 
     async def paste(self, buffer: str, text: str, *, keep: bool = False) -> None:
         """Write text straight to the pane's terminal; with `keep` tmux has the buffer until another one is written.
@@ -98,11 +82,18 @@ class ControlClient:
         await self._carry_out([f"delete-buffer -b {buffer}"])
 
     async def _carry_out(self, commands: Sequence[str]) -> None:
+        await self._over_link(lambda link: link.carry_out(commands))
+
+    async def _send(self, commands: Sequence[str], replies: list[Reply] | None) -> None:
+        await self._over_link(lambda link: link.send(commands, replies))
+
+    async def _over_link(self, send: Callable[[ControlLink], Awaitable[None]]) -> None:
+        """Send something over the link; over another one where this one takes it no more."""
         for tries_left in reversed(range(TRIES)):
             if self._link.closed:
                 await self._rejoin()
             try:
-                await self._link.carry_out(commands)
+                await send(self._link)
                 break
             except LostError:
                 await self._link.drain()

@@ -69,14 +69,12 @@ class QueueLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         counter = os.open(f"{self._folder}/next", flags, 0o600)
         try:
-            while not _try_lock(
-                counter
-            ):  # held for microseconds, by someone drawing a ticket, unless they were stopped
+            while not try_lock(counter):  # held for microseconds, by someone drawing a ticket, unless they were stopped
                 await pause(FIRST_PAUSE_S)
             self._number = self._last_drawn(counter) + 1
             os.pwrite(counter, b"%d" % self._number, 0)
             self._fd = os.open(f"{self._folder}/{self._number}", flags, 0o600)
-            _try_lock(self._fd)
+            try_lock(self._fd)
         finally:
             os.close(counter)
 
@@ -101,7 +99,7 @@ class QueueLock:
         except FileNotFoundError:
             return False
         try:
-            if not _try_lock(fd):
+            if not try_lock(fd):
                 return True
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(ticket)
@@ -139,9 +137,10 @@ def _make_folders(path: str) -> None:
             os.mkdir(path, 0o700)
 
 
-def _try_lock(fd: int) -> bool:
+def try_lock(fd: int, mode: int = fcntl.LOCK_EX) -> bool:
+    """Return whether a lock on a file could be had at once. Raises OSError where the file system has none."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False

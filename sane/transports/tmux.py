@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sane.errors import NotFoundError, TransportError, UnreachableError, UsageError
@@ -83,7 +83,11 @@ class TmuxServer:
 
     def attach_lock(self, *, alone: bool) -> AttachLock:
         """Return the lock to hold while a client comes or a session is made (`alone`), and while one goes."""
-        return AttachLock(self.machine, self.options, alone=alone)
+        folder = ""
+        if self.machine.name == "local":
+            environ = getattr(self.machine, "environ", os.environ)
+            folder = os.path.dirname(tmux_socket(environ, os.getuid(), self.options))
+        return AttachLock(self.machine, folder, alone=alone)
 
     async def ask(self, *words: str) -> str:
         """Return the output of one tmux command. Raises TransportError with what tmux said when it failed."""
@@ -123,6 +127,16 @@ def whole_word(word: str) -> str:
     `\;` there stands for `;`, whatever is before it.
     """
     return f"{word[:-1]}\\;" if word.endswith(";") else word
+
+
+def tmux_socket(environ: Mapping[str, str], uid: int, options: Sequence[str] = ()) -> str:
+    """Return the socket of the tmux server that `tmux` with these options means."""
+    named = dict(zip(options[::2], options[1::2], strict=False))
+    if "-S" in named:
+        return named["-S"]
+    if environ.get("TMUX") and "-L" not in named:
+        return environ["TMUX"].split(",")[0]
+    return f"{environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{uid}/{named.get('-L', 'default')}"
 
 
 def text_of(data: bytes) -> str:

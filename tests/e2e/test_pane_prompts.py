@@ -211,6 +211,7 @@ def test_a_begun_line_that_ends_as_prompts_do_is_none(tmux: Tmux, shell: str, te
     name = tmux.new(SHELLS[shell])
     pane = tmux.open(name)
     pane.run("set -g fish_autosuggestion_enabled 0" if shell == "fish" else "true")
+    run_blocking(pane.transport.wait_idle(5))  # else the kernel shows the text, before the prompt is there
     tmux.type(name, text)
     before = tmux.wait_for(name, text.rstrip())
     with pytest.raises(PaneError, match="typing there"):

@@ -653,7 +653,7 @@ def test_unusual_prompt_is_learnt(tmux: Tmux) -> None:
 
 
 def test_wedged_server_does_not_hang_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sane.transports.control_mode.TMUX_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sane.transports.control_link.TMUX_TIMEOUT_S", 0.5)
     monkeypatch.setattr("sane.transports.tmux.TMUX_TIMEOUT_S", 0.5)
     for server in make_server():
         name = server.new()

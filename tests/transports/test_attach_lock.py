@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sane.transports import attach_lock
-from sane.transports.attach_lock import AttachLock, tmux_socket
 from sane.transports.local_machine import LocalMachine
+from sane.transports.tmux import TmuxServer
 
 
 def sockets(folder: Path) -> Path:
@@ -24,10 +24,10 @@ def sockets(folder: Path) -> Path:
 async def test_one_comes_alone_and_several_go_together(tmp_path: Path) -> None:
     sockets(tmp_path)
     machines = [LocalMachine({"TMUX_TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / n)}) for n in "ab"]
-    going = [AttachLock(machine, (), alone=False) for machine in machines]
+    going = [TmuxServer(machine).attach_lock(alone=False) for machine in machines]
     async with asyncio.timeout(1):
         async with going[0], going[1]:
-            coming = asyncio.create_task(AttachLock(machines[0], ("-L", "other"), alone=True).acquire())
+            coming = asyncio.create_task(TmuxServer(machines[0], ("-L", "other")).attach_lock(alone=True).acquire())
             await asyncio.sleep(0.05)
             assert not coming.done()
         await coming
@@ -39,13 +39,13 @@ async def test_a_holder_that_is_stopped_holds_nobody_up_for_long(tmp_path: Path,
     machine.name = "local" if is_local else "web1"
     place = sockets(tmp_path)
     if not is_local:
-        async with AttachLock(machine, (), alone=True):
+        async with TmuxServer(machine).attach_lock(alone=True):
             place = tmp_path / "run/sane/attach/web1"
     held = os.open(place, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         began = time.monotonic()
-        async with AttachLock(machine, (), alone=False):
+        async with TmuxServer(machine).attach_lock(alone=False):
             assert attach_lock.WAIT_S <= time.monotonic() - began < attach_lock.WAIT_S + 2
     finally:
         os.close(held)
@@ -54,20 +54,5 @@ async def test_a_holder_that_is_stopped_holds_nobody_up_for_long(tmp_path: Path,
 async def test_it_is_no_hindrance_where_there_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "sane").symlink_to("/nowhere")
     machine = LocalMachine({"TMUX_TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)})
-    async with AttachLock(machine, (), alone=True), AttachLock(machine, (), alone=True):
+    async with TmuxServer(machine).attach_lock(alone=True), TmuxServer(machine).attach_lock(alone=True):
         assert [path.name for path in tmp_path.iterdir()] == ["sane"]
-
-
-@pytest.mark.parametrize(
-    ("environ", "options", "socket"),
-    [
-        ({}, (), "/tmp/tmux-7/default"),
-        ({"TMUX_TMPDIR": "/t"}, (), "/t/tmux-7/default"),
-        ({"TMUX_TMPDIR": ""}, ("-L", "x"), "/tmp/tmux-7/x"),
-        ({"TMUX": "/s/default,12,0"}, (), "/s/default"),
-        ({"TMUX": "/s/default,12,0"}, ("-L", "x"), "/tmp/tmux-7/x"),
-        ({"TMUX": "/s/default,12,0"}, ("-S", "/p"), "/p"),
-    ],
-)
-def test_the_socket_is_the_one_that_tmux_means(environ: dict[str, str], options: tuple[str, ...], socket: str) -> None:
-    assert tmux_socket(environ, 7, options) == socket

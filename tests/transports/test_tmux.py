@@ -11,7 +11,7 @@ from sane.errors import NotFoundError, TransportError, UsageError
 from sane.transports.blocking import run_blocking
 from sane.transports.control_mode import ControlClient, paste_commands, tmux_word
 from sane.transports.local_machine_blocking import BlockingMachine
-from sane.transports.tmux import LIST_FORMAT, TEXTS, TmuxServer, parse_panes
+from sane.transports.tmux import LIST_FORMAT, TEXTS, TmuxServer, parse_panes, tmux_socket
 from tests.e2e.pane_fixtures import Tmux, tmux
 
 __all__ = ["tmux"]
@@ -155,3 +155,18 @@ def test_a_pane_is_listed_while_its_program_changes(tmux: Tmux) -> None:
 def test_reads_nothing_from_what_tmux_says_else() -> None:
     assert parse_panes("no pane\n") == []
     assert parse_panes("") == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "socket"),
+    [
+        ({}, (), "/tmp/tmux-7/default"),
+        ({"TMUX_TMPDIR": "/t"}, (), "/t/tmux-7/default"),
+        ({"TMUX_TMPDIR": ""}, ("-L", "x"), "/tmp/tmux-7/x"),
+        ({"TMUX": "/s/default,12,0"}, (), "/s/default"),
+        ({"TMUX": "/s/default,12,0"}, ("-L", "x"), "/tmp/tmux-7/x"),
+        ({"TMUX": "/s/default,12,0"}, ("-S", "/p"), "/p"),
+    ],
+)
+def test_the_socket_is_the_one_that_tmux_means(environ: dict[str, str], options: tuple[str, ...], socket: str) -> None:
+    assert tmux_socket(environ, 7, options) == socket

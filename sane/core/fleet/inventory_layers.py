@@ -136,8 +136,6 @@ def _text(read: Fields, name: str, problems: Problems) -> str | None:
     if _CONTROL.search(text) or (text.startswith("-") and name in ("address", "user", "jump")):
         problems.add(node, f"{name} can't be {text[:80]!r}")
         return None
-    if text and name == "version" and not problems.attempt(node, lambda: check_version(_REFERENCE.sub("x", text)), ""):
-        return None
     return text or None
 
 
@@ -175,6 +173,13 @@ def _host_dir(read: Fields, name: str, problems: Problems) -> str | None:
     return text
 
 
+def _version(read: Fields, name: str, problems: Problems) -> str | None:
+    text = _text(read, name, problems)
+    if text is not None:
+        problems.attempt(read.get(name) or read.node, lambda: check_version(_REFERENCE.sub("x", text)), "")
+    return text
+
+
 _READERS: dict[str, Callable[[Fields, str, Problems], object]] = {
     "port": _port,
     "via": _via,
@@ -182,4 +187,5 @@ _READERS: dict[str, Callable[[Fields, str, Problems], object]] = {
     "order": _order,
     "target": _target,
     "host_dir": _host_dir,
+    "version": _version,
 }

@@ -94,6 +94,7 @@ class OutputReader:
         kind, *arguments = decode_octal(encoded).decode("utf-8", "replace").split(";")
         self.marks.append(Mark(kind, tuple(arguments)))
         if kind == START:  # whoever took it for begun before was wrong
+            self._room += sum(map(len, self._kept))
             self._kept.clear()
         self.started = kind == START or (self.started and kind in (FEED, CHECKSUM))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from sane.errors import ConfigError, ConflictError
 from sane.operations.lab.processes import ProcessId
+from sane.transports.lock import try_lock
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -108,7 +108,7 @@ def locked(directory: Path) -> Generator[None]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() > deadline:
                 raise ConflictError(
                     f"another command is changing the lab in {directory}", hint="Try again when it ended."
@@ -117,14 +117,6 @@ def locked(directory: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _to_json(lab: Lab) -> dict[str, object]:

@@ -30,7 +30,7 @@ from sane.surfaces.cli.primitive import TARGET_PARAMETERS, Said, ask_for, say_an
 from sane.surfaces.cli.warm_end import CodeOnDisk, peer_of, process_behind  # noqa: E402
 from sane.surfaces.cli.warm_hosts import WarmHosts  # noqa: E402
 from sane.surfaces.cli.warm_start import LOCK_FD  # noqa: E402
-from sane.transports.attach_lock import tmux_socket  # noqa: E402
+from sane.transports.tmux import tmux_socket  # noqa: E402
 from sane.verbs.registry import Verb, load_verb  # noqa: E402
 
 IDLE_S = 60.0
