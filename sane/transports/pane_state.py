@@ -244,6 +244,7 @@ async def wait_idle(
     pause_s = LOOK_PAUSE_S
     proof: EmptyLine | None = None
     torn_looks = 0
+    waited = not local  # whether the shell was seen to wait for keys, before the look that counts
     while True:
         seen = client.output_count
         screen = await look(client, pane_id)
@@ -259,8 +260,11 @@ async def wait_idle(
                 verdict = "idle"
         if verdict in ("idle", "nested") and not torn:
             if not (local and (keys_wait(screen.tty) or is_at_work(screen.pid))):
-                return screen, verdict
-            verdict = "typing"  # ahead: the shell shows its prompt, and has not read it or not drawn it yet
+                if waited:
+                    return screen, verdict
+                waited = True  # by now: it may have read a line just behind the look, and have shown no more of it
+                continue
+            waited, verdict = False, "typing"  # ahead: the shell shows its prompt, and has not read it or drawn it yet
         if verdict == "repl" and raw_ok:
             return screen, verdict
         if client.output_count != seen and time.monotonic() < deadline:
