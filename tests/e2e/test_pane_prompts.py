@@ -225,7 +225,7 @@ def test_a_prompt_that_holds_what_others_end_with_is_one(tmux: Tmux) -> None:
     pane = tmux.open(name)
     for _ in range(2):
         assert pane.run("echo x").output == b"x\n"
-    tmux.wait_for(name, "x\na > b $")
+    tmux.wait_for(name, "echo x\nx\na > b $ echo x\nx\na > b $")
     assert tmux.screen(name) == "a > b $ echo x\nx\na > b $ echo x\nx\na > b $"
     pane.close()
 
