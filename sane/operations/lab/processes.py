@@ -68,10 +68,13 @@ def end(processes: Iterable[ProcessId], *, timeout_s: float = 10.0) -> None:
     opened = {d: p for p in processes if (d := _open(p)) is not None}
     poll = select.poll()
     try:
+        # All are stopped first: as on a machine that dies, none may note the end of another one.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for descriptor in opened:
+                with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
+                    signal.pidfd_send_signal(descriptor, number)
         for descriptor in opened:
             poll.register(descriptor, select.POLLIN)
-            with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         waiting, deadline = set(opened), time.monotonic() + timeout_s
         while waiting and (left := deadline - time.monotonic()) > 0:
             for descriptor, _ in poll.poll(left * 1000):
